@@ -1,0 +1,109 @@
+import type { Duplex } from "node:stream";
+import type { Hello, RecordFrame, ReplyResult, RequestBody, RequestName, Snapshot } from "../protocol/frames.ts";
+import type { SessionSpec } from "./spec.ts";
+import type { EndState, WorkloadPhase } from "./states.ts";
+
+/** A session id taken for good, with what must be known of the session while no driver can be asked. */
+export interface Claim {
+  /** Small integer that never returns. */
+  readonly id: number;
+  /** UUID; the link's key is derived from it. */
+  readonly uid: string;
+  readonly owner: string | null;
+  /** Redacted: safe to show. */
+  readonly spec: SessionSpec;
+  readonly createdMs: number;
+  /** Lines the session's log begins with (unknown request fields and the like). */
+  readonly notes: readonly string[];
+  /** Set once the session has ended. */
+  readonly end: SessionEnd | null;
+}
+
+export interface SessionEnd {
+  readonly state: EndState;
+  readonly reason: string;
+  readonly logTail: readonly string[];
+  readonly endedMs: number;
+  /** What was known of the application, for answers after its end. */
+  readonly appId: string | null;
+}
+
+export interface ClaimDraft {
+  readonly owner: string | null;
+  /** With its secrets: the launcher keeps them where only the driver can read them. */
+  readonly spec: SessionSpec;
+  readonly notes: readonly string[];
+}
+
+/** Where drivers come from: processes on this machine, pods in a cluster. */
+export interface Launcher {
+  /**
+   * Takes the next id, and the name when there is one. Durable before it returns: a server killed right after finds the claim.
+   * @throws Problem NAME_TAKEN (message `Duplicate session name: NAME for session ID`), DRIVER_UNREACHABLE when nothing can be stored.
+   */
+  claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim>;
+  /** Every claim there is, ended ones within retention too. Called once, at the server's start. */
+  claims(signal: AbortSignal): Promise<readonly Claim[]>;
+  /** Starts the claim's workload or adopts the one that is there; idempotent. Failures show as an ended phase, never as a rejection. */
+  launch(claim: Claim): Workload;
+  /** Writes down how the session ended. Idempotent; the first end stays. */
+  conclude(claim: Claim, end: SessionEnd): Promise<void>;
+  /** Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended. */
+  remove(claim: Claim): Promise<void>;
+  /** Lets go of everything without ending any workload. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** The pod or process that carries a driver. */
+export interface Workload {
+  readonly phase: WorkloadPhase;
+  /** The phase now and each later one; ends after `ended` or when the signal aborts. */
+  phases(signal: AbortSignal): AsyncIterable<WorkloadPhase>;
+  /** A new connection to the supervisor. Rejects when there is none to be had now; the link tries again. */
+  dial(signal: AbortSignal): Promise<Duplex>;
+  /** Ends the workload and everything it started: asks first, kills after `graceMs`. Idempotent; resolves when nothing is left. */
+  stop(graceMs: number): Promise<void>;
+  /** The link's key. */
+  readonly key: Uint8Array;
+}
+
+export type LinkEvent =
+  | { readonly type: "up"; readonly hello: Hello }
+  /** Forget everything folded so far; records from hello.firstSeq follow. */
+  | { readonly type: "reset"; readonly snapshot: Snapshot }
+  | { readonly type: "records"; readonly records: readonly RecordFrame[] }
+  | { readonly type: "down"; readonly reason: string }
+  /** The driver will never talk to us: no common version or a wrong key. The last event. */
+  | { readonly type: "refused"; readonly reason: string };
+
+/** One session's connection to its supervisor, redialled until closed. Opening it again after a loss is its own business. */
+export interface DriverLink {
+  /** Whether requests can be sent at once. */
+  readonly up: boolean;
+  /** What happens on the link, in order; may be iterated once. Ends when the link is closed or refused. */
+  events(): AsyncIterable<LinkEvent>;
+  /**
+   * Sends a request and waits for its answer. While the link is down it waits for it to come back. A request that was sent but not
+   * answered when the link broke is sent again only if it is idempotent (submit is keyed).
+   * @throws Problem DRIVER_UNREACHABLE when the link broke under a request that may not be repeated or was closed; a driver's `failure`
+   * becomes the Problem that fits its code (`invalid` INVALID, `full` TOO_MANY_STATEMENTS, `gone` STATEMENT_NOT_FOUND,
+   * `ending` SESSION_ENDED, else DRIVER_UNREACHABLE). Rejects with the signal's reason when it aborts.
+   */
+  request<Name extends RequestName>(name: Name, body: RequestBody<Name>, signal: AbortSignal): Promise<ReplyResult<Name>>;
+  /** Idempotent; waits for the socket's end. */
+  close(): Promise<void>;
+}
+
+export interface LinkOptions {
+  readonly session: string;
+  readonly key: Uint8Array;
+  readonly dial: (signal: AbortSignal) => Promise<Duplex>;
+}
+
+/** Implemented by `link/link.ts`, given to the core by `main.ts`. */
+export type OpenLink = (options: LinkOptions) => DriverLink;
+
+export interface Clock {
+  /** Unix time in milliseconds. */
+  now(): number;
+}

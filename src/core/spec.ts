@@ -1,0 +1,47 @@
+import { type Static, Type } from "typebox";
+
+const Text = Type.String();
+const Uris = Type.Array(Text);
+
+/** Kinds a session may have; `shared` means that each statement says its own. */
+export const SessionKind = Type.Union(["shared", "pyspark", "sql", "spark", "sparkr"].map((kind) => Type.Literal(kind as "shared" | "pyspark" | "sql" | "spark" | "sparkr")));
+export type SessionKind = Static<typeof SessionKind>;
+
+/**
+ * What was asked for, checked and in one spelling: times in milliseconds, memory as Spark writes it, every number a number. Zero means
+ * "not asked for", as on Livy's wire. Faces make it; launchers turn it into a workload.
+ */
+export const SessionSpec = Type.Object({
+  kind: SessionKind,
+  name: Type.Union([Text, Type.Null()]),
+  proxyUser: Type.Union([Text, Type.Null()]),
+  conf: Type.Record(Text, Text),
+  jars: Uris,
+  pyFiles: Uris,
+  files: Uris,
+  archives: Uris,
+  driverMemory: Type.Union([Text, Type.Null()]),
+  driverCores: Type.Integer({ minimum: 0 }),
+  executorMemory: Type.Union([Text, Type.Null()]),
+  executorCores: Type.Integer({ minimum: 0 }),
+  numExecutors: Type.Integer({ minimum: 0 }),
+  queue: Type.Union([Text, Type.Null()]),
+  ttl: Type.Union([Text, Type.Null()], { description: "As the client wrote it, for answers." }),
+  ttlMs: Type.Integer({ minimum: 0, description: "0: no limit." }),
+  idleTimeout: Type.Union([Text, Type.Null()], { description: "As the client wrote it, for answers." }),
+  idleTimeoutMs: Type.Integer({ minimum: 0, description: "0: no limit." }),
+  heartbeatTimeoutMs: Type.Integer({ minimum: 0, description: "0: no heartbeat is asked for." }),
+});
+export type SessionSpec = Static<typeof SessionSpec>;
+
+/** Conf keys whose values no answer, log or annotation ever holds: Spark's own `spark.redaction.regex`. */
+export const REDACTED_KEYS = /secret|password|token|access[.]?key/i;
+export const REDACTED = "*********(redacted)";
+
+/** The spec with the values of secret conf keys taken out. */
+export const redactSpec = (spec: SessionSpec): SessionSpec => ({
+  ...spec,
+  conf: Object.fromEntries(
+    Object.entries(spec.conf).map(([key, value]) => [key, REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value) ? REDACTED : value]),
+  ),
+});
