@@ -1,0 +1,162 @@
+"""What the supervisor and the interpreter say to each other: one JSON object a line, each way, over a socket pair.
+
+Both ends are of one version, so nothing is negotiated. The supervisor trusts no line: user code can write to the pipe.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import socket
+import threading
+from typing import Any, Dict, Iterator, List, Tuple, Union
+
+Message = Dict[str, Any]
+
+#: The interpreter finds the number of its end's file descriptor in this environment variable.
+PIPE_VARIABLE = "LONGWICK_PIPE"
+
+#: The interpreter's settings, a JSON object: `kind`, `name`, `sqlRowLimit`, `workDir`.
+SETTINGS_VARIABLE = "LONGWICK_INTERPRETER"
+
+#: The longest text of one `stream` message, in bytes of UTF-8. Whoever has more to say cuts it.
+TEXT_LIMIT_BYTES = 256 * 1024
+
+#: A longer line than this from the interpreter ends it. One display or result must fit.
+LINE_LIMIT_BYTES = 128 * 1024 * 1024
+
+
+def barrier_token(number: int) -> bytes:
+    """The bytes that mark, on a file descriptor, the end of what a statement wrote there."""
+    return b"\x1eM%d\x1f" % number
+
+
+def _replacement(error: UnicodeError) -> Tuple[Union[str, bytes], int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return b"\xef\xbf\xbd" * (error.end - error.start), error.end
+
+
+codecs.register_error("longwick-surrogates", _replacement)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """The value with what JSON cannot say replaced: NaN and infinities by null, strange keys and objects by their text."""
+    if depth > 200:
+        return "..."
+    if isinstance(value, float):
+        return value if value == value and value not in (float("inf"), float("-inf")) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth + 1) for item in value]
+    try:
+        return str(value)
+    except Exception:
+        return "<%s>" % type(value).__name__
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def encode(message: Any) -> bytes:
+    """One line with its newline. Never raises for what user code put into it: lone surrogates become U+FFFD, NaN becomes null."""
+    try:
+        text = _encoder.encode(message)
+    except (ValueError, TypeError, RecursionError):
+        text = _encoder.encode(_plain(message))
+    try:
+        return text.encode("utf-8") + b"\n"
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "longwick-surrogates") + b"\n"
+
+
+class LineTooLong(Exception):
+    """A line passed its limit before its end was seen."""
+
+
+class LineBuffer:
+    """Cuts a byte stream into lines without copying what is already complete."""
+
+    def __init__(self, limit_bytes: int = LINE_LIMIT_BYTES) -> None:
+        self.limit_bytes = limit_bytes
+        self._open: List[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> List[bytes]:
+        """The lines that this piece completes, without their newlines. Raises LineTooLong."""
+        *complete, rest = data.split(b"\n")
+        if complete:
+            if self._open:
+                complete[0] = b"".join(self._open) + complete[0]
+                self._open, self._size = [], 0
+            for line in complete:
+                if len(line) > self.limit_bytes:
+                    raise LineTooLong()
+        if rest:
+            self._open.append(rest)
+            self._size += len(rest)
+            if self._size > self.limit_bytes:
+                raise LineTooLong()
+        return complete
+
+
+class Pipe:
+    """The interpreter's end. `send` may be called from any thread and blocks while the supervisor does not read: user code slows down."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(True)
+        self._end = end
+        self._lock = threading.Lock()
+
+    @classmethod
+    def inherited(cls) -> Pipe:
+        """The end whose number the supervisor left in the environment. It is taken out of the environment and not inherited further."""
+        number = int(os.environ.pop(PIPE_VARIABLE))
+        os.set_inheritable(number, False)
+        return cls(socket.socket(fileno=number))
+
+    def send(self, message: Message) -> None:
+        """Raises OSError when the supervisor is gone."""
+        line = encode(message)
+        with self._lock:
+            self._end.sendall(line)
+
+    def messages(self) -> Iterator[Message]:
+        """What the supervisor says, in order; ends when it is gone."""
+        lines = LineBuffer(1 << 40)
+        while True:
+            try:
+                data = self._end.recv(1 << 16)
+            except OSError:
+                return
+            if not data:
+                return
+            for line in lines.feed(data):
+                yield json.loads(line)
+
+
+# ── What is said ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+#
+# supervisor → interpreter
+#   {"do": "gateway", "port": n, "secret": s, "attach": bool, "fresh": bool}
+#       Once, first. attach: the JVM already has a SparkContext, use it. fresh (only with attach): the user asked for a restart:
+#       cancel jobs, drop temp views, clear the cache.
+#   {"do": "run", "statement": n, "code": s, "kind": k, "silent": bool, "stdin": bool, "group": job group}
+#   {"do": "cancelJobs", "request": r, "statement": n}                 → reply {"jobs": how many ran}
+#   {"do": "complete", "request": r, "code": s, "kind": k, "cursor": n}  → reply {"matches", "start", "end", "metadata"}
+#   {"do": "inspect", "request": r, "code", "kind", "cursor", "detail"} → reply {"found", "data", "metadata"}
+#   {"do": "answer", "statement": n, "value": s}
+#   {"do": "exit"}                                                     run exit handlers and leave; Spark stays
+#
+# interpreter → supervisor
+#   {"is": "ready", "facts": {"python", "spark", "appId", "uiUrl", "sparkUser", "ipython"}}  or  {"is": "failed", "reason": s}
+#   {"is": "started", "statement": n}
+#   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input", "statement": n, …that record's fields}
+#   {"is": "done", "statement": n, "outcome": "ok" | "error" | "cancelled", "barrier": k, "jvm": bool}
+#       barrier_token(k) was written to fd 1 and fd 2 after fflush; with jvm also, through Py4J, to the JVM's stdout.
+#   {"is": "executors", "count": n}      {"is": "log", "lines": [s]}
+#   {"is": "reply", "request": r, "result": {…}}  or  {"is": "reply", "request": r, "failure": s}
