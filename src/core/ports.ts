@@ -69,8 +69,8 @@ export interface Workload {
 
 export type LinkEvent =
   | { readonly type: "up"; readonly hello: Hello }
-  /** Forget everything folded so far; records from hello.firstSeq follow. */
-  | { readonly type: "reset"; readonly snapshot: Snapshot }
+  /** Forget everything folded so far; records from `firstSeq` follow. */
+  | { readonly type: "reset"; readonly snapshot: Snapshot; readonly firstSeq: number }
   | { readonly type: "records"; readonly records: readonly RecordFrame[] }
   | { readonly type: "down"; readonly reason: string }
   /** The driver will never talk to us: no common version or a wrong key. The last event. */

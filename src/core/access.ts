@@ -1,0 +1,56 @@
+import { Problem } from "./problems.ts";
+
+/** Who is calling. `name` null: authentication is off and everybody is the one user of the machine. */
+export interface Caller {
+  readonly name: string | null;
+  /** Address of the caller, for audit; null for the server itself. */
+  readonly remote: string | null;
+}
+
+/** Livy's access lists; `*` in one stands for everybody. */
+export interface AccessRules {
+  readonly superusers: readonly string[];
+  readonly viewUsers: readonly string[];
+  readonly modifyUsers: readonly string[];
+  /** Who may use the server at all; empty: whoever can log in. */
+  readonly allowedUsers: readonly string[];
+  /** Who may name another `proxyUser` than themselves; superusers always may. */
+  readonly impersonators: readonly string[];
+}
+
+export type Right = "view" | "modify";
+
+const has = (list: readonly string[], name: string): boolean => list.includes(name) || list.includes("*");
+
+/** Who may do what: the owner and the proxy user everything; superusers everything; modify includes view (Livy's AccessManager). */
+export class Access {
+  readonly #rules: AccessRules;
+
+  constructor(rules: AccessRules) {
+    this.#rules = rules;
+  }
+
+  may(caller: Caller, right: Right, session: { readonly owner: string | null; readonly proxyUser: string | null }): boolean {
+    const { name } = caller;
+    if (name === null || name === session.owner || name === session.proxyUser) return true;
+    const { superusers, modifyUsers, viewUsers } = this.#rules;
+    return has(superusers, name) || has(modifyUsers, name) || (right === "view" && has(viewUsers, name));
+  }
+
+  /** @throws Problem FORBIDDEN when the caller may not use the server. */
+  checkAllowed(caller: Caller): void {
+    const { allowedUsers, superusers } = this.#rules;
+    if (caller.name === null || allowedUsers.length === 0 || has(allowedUsers, caller.name) || has(superusers, caller.name)) return;
+    throw new Problem("FORBIDDEN", `User '${caller.name}' is not allowed to use this server.`);
+  }
+
+  /** @throws Problem FORBIDDEN when the caller may not have Spark run as `proxyUser`. */
+  checkProxyUser(caller: Caller, proxyUser: string | null): void {
+    if (proxyUser === null || proxyUser === caller.name) return;
+    const { superusers, impersonators } = this.#rules;
+    const list = [...superusers, ...impersonators];
+    if (caller.name === null ? impersonators.includes("*") : has(list, caller.name)) return;
+    const who = caller.name === null ? "Without authentication nobody is" : `User '${caller.name}' is not`;
+    throw new Problem("FORBIDDEN", `${who} allowed to impersonate '${proxyUser}'. Ask the operator for a place in \`impersonators\`.`);
+  }
+}

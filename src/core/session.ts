@@ -1,0 +1,420 @@
+import type { Kind, RecordFrame, ReplyResult, RequestBody, RequestName, SparkFacts } from "../protocol/frames.ts";
+import { publishSession } from "./events.ts";
+import type { Claim, Clock, DriverLink, Launcher, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
+import { Problem } from "./problems.ts";
+import type { SessionSpec } from "./spec.ts";
+import { type EndState, isEnded, isFinalStatement, type SessionState, sessionState, type WorkloadPhase } from "./states.ts";
+import { Subscribers } from "./subscribers.ts";
+import { type StatementView, View } from "./view.ts";
+
+export interface SessionParts {
+  readonly launcher: Launcher;
+  readonly openLink: OpenLink;
+  readonly clock: Clock;
+  /** How long a statement may wait for a starting driver. */
+  readonly startWaitMs: number;
+  /** How long a driver that is stopped may take to end by itself. */
+  readonly stopGraceMs: number;
+}
+
+export type SubmitBody = RequestBody<"submit">;
+
+/** A touch reaches the driver at most so often (design.md §3, 9). */
+const TOUCH_EVERY_MS = 5_000;
+const READ_LIMIT_BYTES = 8 * 1024 * 1024;
+
+/**
+ * One session: a claim, the workload that carries its driver, the link to it and the fold of what it said. Its state is computed from
+ * these whenever asked. Nothing here survives only in memory.
+ */
+export class Session {
+  readonly claim: Claim;
+  readonly #parts: SessionParts;
+  readonly #view = new View();
+  readonly #subscribers: Subscribers;
+  readonly #closing = new AbortController();
+  #workload: Workload | null = null;
+  #link: DriverLink | null = null;
+  #phase: WorkloadPhase = { phase: "pending", reason: "" };
+  #linkRefused: string | null = null;
+  #end: SessionEnd | null;
+  #stopping: { state: EndState; reason: string } | null = null;
+  #stopped: Promise<void> | null = null;
+  #touchedMs = 0;
+  #revision = 0;
+  #followed: Promise<void> = Promise.resolve();
+  /** Called at each change, by whoever waits for one. */
+  readonly #waiters = new Set<() => void>();
+
+  constructor(claim: Claim, parts: SessionParts) {
+    this.claim = claim;
+    this.#parts = parts;
+    this.#end = claim.end;
+    this.#subscribers = new Subscribers((fromSeq, signal) => this.#read(fromSeq, signal));
+    if (claim.end !== null) this.#phase = { phase: "ended", ...claim.end };
+  }
+
+  get id(): number {
+    return this.claim.id;
+  }
+  get uid(): string {
+    return this.claim.uid;
+  }
+  get name(): string | null {
+    return this.claim.spec.name;
+  }
+  get owner(): string | null {
+    return this.claim.owner;
+  }
+  get proxyUser(): string | null {
+    return this.claim.spec.proxyUser;
+  }
+  get spec(): SessionSpec {
+    return this.claim.spec;
+  }
+  get createdMs(): number {
+    return this.claim.createdMs;
+  }
+  get facts(): SparkFacts | null {
+    return this.#view.facts;
+  }
+  get appId(): string | null {
+    return this.#view.facts?.appId ?? this.#end?.appId ?? null;
+  }
+  get executors(): number {
+    return this.#view.executors;
+  }
+  /** How it ended; null while it lives. */
+  get end(): SessionEnd | null {
+    return this.#end;
+  }
+  /** Unix ms of the last statement's queueing or end; the session's creation before the first. */
+  get activeMs(): number {
+    return Math.max(this.#view.activeMs, this.createdMs);
+  }
+  /** Grows whenever anything a session object or its log tail shows has changed. */
+  get revision(): number {
+    return this.#revision + this.#view.revision;
+  }
+
+  get state(): SessionState {
+    return sessionState({
+      workload: this.#phase,
+      stopping: this.#stopping !== null || this.#view.ending !== null,
+      linkRefused: this.#linkRefused,
+      interpreter: this.#view.interpreter,
+      openStatements: this.#view.openStatements,
+    });
+  }
+
+  /** Visible statements in order of id; code and outputs of old ones may have been let go (`whole` false): `statement` has them. */
+  get statements(): readonly StatementView[] {
+    return this.#view.statements();
+  }
+
+  // ── Life ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Starts the workload or adopts the one that is there, and follows it. Does nothing for a session that has ended. */
+  start(): void {
+    if (this.#end !== null || this.#workload !== null) return;
+    const workload = this.#parts.launcher.launch(this.claim);
+    this.#workload = workload;
+    this.#phase = workload.phase;
+    const { uid } = this;
+    this.#link = this.#parts.openLink({ session: uid, key: workload.key, dial: (signal) => workload.dial(signal) });
+    this.#followed = Promise.all([this.#followLink(this.#link), this.#followWorkload(workload)]).then(() => undefined);
+  }
+
+  /**
+   * Ends the workload; the session stays listed until retention. Idempotent: the first reason stays. Resolves when nothing of the
+   * driver is left and the end is written down.
+   */
+  stop(state: "dead" | "killed" | "success", reason: string): Promise<void> {
+    this.#stopped ??= this.#stop(state, reason);
+    return this.#stopped;
+  }
+
+  async #stop(state: "dead" | "killed" | "success", reason: string): Promise<void> {
+    if (this.#end === null && this.#workload !== null) {
+      this.#stopping = { state, reason };
+      this.#changed();
+      if (this.#link?.up === true) await this.#request("close", { state, reason }, AbortSignal.timeout(1_000)).catch(() => undefined);
+      await this.#workload.stop(this.#parts.stopGraceMs);
+    }
+    await this.#followed;
+  }
+
+  /** Lets go of the driver without ending it: the server goes, the driver stays. Idempotent. */
+  async detach(): Promise<void> {
+    this.#closing.abort(new Problem("DRAINING", "The server is shutting down."));
+    await this.#link?.close();
+    await this.#followed;
+  }
+
+  async #followLink(link: DriverLink): Promise<void> {
+    for await (const event of link.events()) {
+      this.#fold(event);
+      this.#changed();
+    }
+  }
+
+  #fold(event: LinkEvent): void {
+    const session = this.id;
+    switch (event.type) {
+      case "records":
+        for (const record of event.records) this.#view.apply(record);
+        this.#subscribers.publish(event.records);
+        return;
+      case "reset":
+        this.#view.reset(event.snapshot, event.firstSeq);
+        this.#subscribers.reset();
+        publishSession({ session, event: "reset", detail: "the driver's supervisor is another one" });
+        return;
+      case "up":
+        publishSession({ session, event: "link-up", detail: event.hello.epoch });
+        return;
+      case "down":
+        publishSession({ session, event: "link-down", detail: event.reason });
+        return;
+      case "refused":
+        this.#linkRefused = event.reason;
+        publishSession({ session, event: "fault", detail: event.reason });
+    }
+  }
+
+  async #followWorkload(workload: Workload): Promise<void> {
+    for await (const phase of workload.phases(this.#closing.signal)) {
+      if (phase.phase !== "ended") {
+        this.#phase = phase;
+        this.#changed();
+        continue;
+      }
+      // What the driver said last is still on the link; it closes by itself, the socket's other end being gone.
+      await this.#link?.close();
+      await this.#conclude(phase);
+    }
+  }
+
+  async #conclude(phase: Extract<WorkloadPhase, { phase: "ended" }>): Promise<void> {
+    const { state: last, reason } = this.#stopping ?? this.#view.ending ?? phase;
+    // `error` is a word for drivers that are up and broken; nothing follows an end.
+    const state = last === "error" ? "dead" : last;
+    const endedMs = this.#parts.clock.now();
+    this.#view.lose(`Session ${this.id} has ended: ${reason}`, endedMs);
+    const logTail = this.#view.logTotal > 0 ? this.#view.logTail.slice(-100) : phase.logTail;
+    const end: SessionEnd = { state, reason, logTail, endedMs, appId: this.appId };
+    await this.#parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
+      publishSession({ session: this.id, event: "fault", detail: `its end could not be written down: ${String(error)}` });
+    });
+    this.#end = end;
+    this.#phase = { ...phase, state, reason };
+    this.#subscribers.end();
+    this.#changed();
+    publishSession({ session: this.id, event: "ended", detail: `${state}: ${reason}` });
+  }
+
+  #changed(): void {
+    this.#revision += 1;
+    for (const wake of [...this.#waiters]) wake();
+  }
+
+  /** Resolves with true once `fact` holds, with false after `waitMs`; looks again at each change. */
+  #until(fact: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    if (fact()) return Promise.resolve(true);
+    if (waitMs <= 0) return Promise.resolve(false);
+    return new Promise((resolve, reject) => {
+      const finish = (end: () => void) => {
+        clearTimeout(timer);
+        this.#waiters.delete(look);
+        signal.removeEventListener("abort", abort);
+        end();
+      };
+      const look = () => {
+        if (fact()) finish(() => resolve(true));
+      };
+      const abort = () => finish(() => reject(signal.reason));
+      const timer = setTimeout(() => finish(() => resolve(false)), waitMs);
+      this.#waiters.add(look);
+      if (signal.aborted) abort();
+      else signal.addEventListener("abort", abort, { once: true });
+    });
+  }
+
+  // ── Verbs ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Queues a statement and returns its id once the view knows it. Waits, bounded, for a driver that is starting. The same key answers
+   * the same id.
+   * @throws Problem SESSION_ENDED, SESSION_STARTING (nothing was queued), TOO_MANY_STATEMENTS, DRIVER_UNREACHABLE
+   */
+  async submit(body: SubmitBody, signal: AbortSignal): Promise<number> {
+    this.#checkAlive();
+    const { startWaitMs } = this.#parts;
+    const reachable = () => this.#link?.up === true || isEnded(this.state) || this.#linkRefused !== null;
+    if (!(await this.#until(reachable, startWaitMs, signal))) {
+      throw new Problem("SESSION_STARTING", `Session is in state ${this.state}`);
+    }
+    this.#checkAlive();
+    const { statement } = await this.#request("submit", body, signal);
+    // The answer may come before the record that tells of the statement.
+    const known = () => this.#view.statement(statement) !== undefined || isEnded(this.state);
+    await this.#until(known, startWaitMs, signal);
+    return statement;
+  }
+
+  /**
+   * Drops a queued statement or interrupts a running one; answers at once. `restart` goes straight to the ladder's last rung.
+   * @throws Problem STATEMENT_NOT_FOUND, SESSION_ENDED, DRIVER_UNREACHABLE
+   */
+  async cancel(statement: number, { restart }: { restart: boolean }, signal: AbortSignal): Promise<void> {
+    this.#checkAlive();
+    const known = this.#view.statement(statement);
+    if (known === undefined) throw new Problem("STATEMENT_NOT_FOUND", `Statement '${statement}' not found.`);
+    if (isFinalStatement(known.state)) return;
+    await this.#request("cancel", { statement, restart }, signal);
+  }
+
+  /** Interrupts what runs now; answers its statement, null when nothing runs. */
+  async interrupt(signal: AbortSignal): Promise<number | null> {
+    this.#checkAlive();
+    return (await this.#request("interrupt", {}, signal)).statement;
+  }
+
+  /** A new interpreter in the same driver; Spark's application stays, variables, temp views and cache go. */
+  async restart(signal: AbortSignal): Promise<void> {
+    this.#checkAlive();
+    await this.#request("restart", {}, signal);
+  }
+
+  /** Gives a waiting `input()` its answer; false when nothing waited. */
+  async answer(statement: number, value: string, signal: AbortSignal): Promise<boolean> {
+    this.#checkAlive();
+    return (await this.#request("answer", { statement, value }, signal)).taken;
+  }
+
+  /** Completions at a cursor (in code points); works while a statement runs. */
+  async complete(code: string, kind: Kind, cursor: number, signal: AbortSignal): Promise<ReplyResult<"complete">> {
+    this.#checkAlive();
+    return this.#request("complete", { code, kind, cursor }, signal);
+  }
+
+  /** What is known of the name at a cursor (in code points); works while a statement runs. */
+  async inspect(code: string, kind: Kind, cursor: number, detail: 0 | 1, signal: AbortSignal): Promise<ReplyResult<"inspect">> {
+    this.#checkAlive();
+    return this.#request("inspect", { code, kind, cursor, detail }, signal);
+  }
+
+  /** Says that somebody looked at the session. Cheap: reaches the driver at most every five seconds, and is forgotten while it cannot. */
+  touch(client: string): void {
+    const now = this.#parts.clock.now();
+    if (this.#link?.up !== true || now - this.#touchedMs < TOUCH_EVERY_MS) return;
+    this.#touchedMs = now;
+    this.#request("touch", { client }, this.#closing.signal).catch(() => undefined);
+  }
+
+  // ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What the view holds of a statement, without asking the driver. */
+  peek(id: number): StatementView | undefined {
+    return this.#view.statement(id);
+  }
+
+  /**
+   * A statement with its code and all its outputs, read back from the driver if they were let go.
+   * @throws Problem STATEMENT_NOT_FOUND, also when the driver no longer keeps it
+   */
+  async statement(id: number, signal: AbortSignal): Promise<StatementView> {
+    const known = this.#view.statement(id);
+    if (known === undefined) throw new Problem("STATEMENT_NOT_FOUND", `Statement '${id}' not found.`);
+    if (known.whole || this.#link === null || this.#end !== null) return known;
+    const past = new View();
+    let fromSeq = known.firstSeq;
+    while (fromSeq <= known.lastSeq) {
+      const page = await this.#request("read", { fromSeq, toSeq: known.lastSeq, limitBytes: READ_LIMIT_BYTES }, signal);
+      // `read` answers records; the link has checked the frame around them, the view ignores what it does not know.
+      for (const record of page.records as RecordFrame[]) if (!("statement" in record) || record.statement === id) past.apply(record);
+      if (page.nextSeq <= fromSeq) break;
+      fromSeq = page.nextSeq;
+    }
+    return past.statement(id) ?? known;
+  }
+
+  /** Resolves when the statement is final, or is not known, or after `waitMs`. */
+  async settled(id: number, waitMs: number, signal: AbortSignal): Promise<void> {
+    const final = () => {
+      const statement = this.#view.statement(id);
+      return statement === undefined || isFinalStatement(statement.state);
+    };
+    await this.#until(final, waitMs, signal);
+  }
+
+  /** Resolves with whether the session takes code (or has ended) within `waitMs`. */
+  ready(waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.#until(() => ["idle", "busy", "error"].includes(this.state) || isEnded(this.state), waitMs, signal);
+  }
+
+  /** Lines of log so far: notes of the launch, then the driver's. */
+  get logTotal(): number {
+    const driver = this.#view.logTotal || (this.#end?.logTail.length ?? 0);
+    return this.claim.notes.length + driver + this.#tidings().length;
+  }
+
+  /** The last lines of the log. */
+  logTail(lines: number): readonly string[] {
+    return lines <= 0 ? [] : this.#knownLog().lines.slice(-lines);
+  }
+
+  /** Lines of the log by absolute position; old ones are read from the driver. */
+  async log(from: number, lines: number, signal: AbortSignal): Promise<readonly string[]> {
+    const until = Math.min(from + lines, this.logTotal);
+    const known = this.#knownLog();
+    const notes = this.claim.notes.length;
+    if (from >= known.from || this.#link?.up !== true) return known.lines.slice(Math.max(0, from - known.from), Math.max(0, until - known.from));
+    const head = this.claim.notes.slice(from, until);
+    const missing = Math.min(until, known.from) - Math.max(from, notes);
+    const fetched = missing > 0 ? await this.#request("log", { fromLine: Math.max(from, notes) - notes, lines: missing }, signal) : { lines: [] };
+    return [...head, ...fetched.lines, ...known.lines.slice(0, Math.max(0, until - known.from))];
+  }
+
+  /** What the view holds of the log: its lines and the position of the first. */
+  #knownLog(): { from: number; lines: readonly string[] } {
+    const { notes } = this.claim;
+    const driver = this.#view.logTotal > 0 ? this.#view.logTail : (this.#end?.logTail ?? []);
+    const tidings = this.#tidings();
+    const from = this.logTotal - tidings.length - driver.length;
+    // While nothing of the driver's log was let go the notes stand right before it.
+    return from === notes.length ? { from: 0, lines: [...notes, ...driver, ...tidings] } : { from, lines: [...driver, ...tidings] };
+  }
+
+  /** What the log says at its end that no driver wrote. */
+  #tidings(): readonly string[] {
+    if (this.#end !== null) return [`Session ended (${this.#end.state}): ${this.#end.reason}`];
+    if (this.#linkRefused !== null) return [`The driver cannot be spoken to: ${this.#linkRefused}`];
+    return this.#phase.phase === "pending" && this.#phase.reason !== "" ? [this.#phase.reason] : [];
+  }
+
+  /**
+   * The driver's records after a position, then each as it comes; "reset" when the past is another one and the reader must start
+   * anew with what follows. Ends with the session. A slow reader loses nothing: it is fed from the driver's journal.
+   */
+  records(afterSeq: number, signal: AbortSignal): AsyncIterable<RecordFrame | "reset"> {
+    return this.#subscribers.follow(afterSeq, this.#view.lastSeq, signal);
+  }
+
+  async #read(fromSeq: number, signal: AbortSignal): Promise<{ records: readonly RecordFrame[]; nextSeq: number }> {
+    const page = await this.#request("read", { fromSeq, toSeq: this.#view.lastSeq, limitBytes: READ_LIMIT_BYTES }, signal);
+    // Checked border: the link validated the reply, records of later versions are passed on as they are.
+    return { records: page.records as RecordFrame[], nextSeq: page.nextSeq };
+  }
+
+  #checkAlive(): void {
+    const { state } = this;
+    if (isEnded(state) || state === "shutting_down") throw new Problem("SESSION_ENDED", `Session is in state ${state}`);
+    if (this.#linkRefused !== null) throw new Problem("SESSION_ENDED", `Session is in state error: ${this.#linkRefused}`);
+  }
+
+  #request<Name extends RequestName>(name: Name, body: RequestBody<Name>, signal: AbortSignal): Promise<ReplyResult<Name>> {
+    if (this.#link === null) return Promise.reject(new Problem("SESSION_ENDED", `Session is in state ${this.state}`));
+    return this.#link.request(name, body, signal);
+  }
+}

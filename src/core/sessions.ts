@@ -1,0 +1,163 @@
+import type { Access, Caller, Right } from "./access.ts";
+import { publishSession } from "./events.ts";
+import type { ClaimDraft } from "./ports.ts";
+import { Problem } from "./problems.ts";
+import { Session, type SessionParts } from "./session.ts";
+
+export interface SessionsLimits {
+  /** Sessions that have not ended, of all users; 0: no limit. */
+  readonly maxSessions: number;
+  /** The same for each owner. */
+  readonly maxSessionsPerUser: number;
+  /** How long an ended session stays readable. */
+  readonly retentionMs: number;
+}
+
+/** How often ended sessions are looked through for those past retention. */
+const TIDY_EVERY_MS = 10_000;
+const DIGITS = /^-?\d+$/;
+
+/** All sessions of this server. */
+export class Sessions {
+  readonly #parts: SessionParts;
+  readonly #access: Access;
+  readonly #limits: SessionsLimits;
+  readonly #byId = new Map<number, Session>();
+  readonly #deleting = new Map<number, Promise<void>>();
+  /** Sessions whose claim is being taken: they count against the limits. */
+  readonly #coming: (string | null)[] = [];
+  #draining = false;
+  readonly #tidy: NodeJS.Timeout;
+
+  constructor(parts: SessionParts, access: Access, limits: SessionsLimits) {
+    this.#parts = parts;
+    this.#access = access;
+    this.#limits = limits;
+    this.#tidy = setInterval(() => this.#removeOld(), TIDY_EVERY_MS).unref();
+  }
+
+  /** Whether the server is going away and begins nothing new. */
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** Takes over every session there is: what runs is adopted, what died is concluded. Called once, before the server listens. */
+  async adopt(signal: AbortSignal): Promise<void> {
+    for (const claim of await this.#parts.launcher.claims(signal)) {
+      const session = new Session(claim, this.#parts);
+      this.#byId.set(claim.id, session);
+      if (claim.end === null) publishSession({ session: claim.id, event: "adopted", detail: "found at the start" });
+      session.start();
+    }
+  }
+
+  /**
+   * Claims an id and starts a driver; the session is `starting`.
+   * @throws Problem TOO_MANY_SESSIONS, NAME_TAKEN, DRAINING, FORBIDDEN (proxyUser)
+   */
+  async create(draft: ClaimDraft, caller: Caller, signal: AbortSignal): Promise<Session> {
+    this.checkOpen();
+    this.#access.checkProxyUser(caller, draft.spec.proxyUser);
+    this.#checkLimits(draft.owner);
+    this.#coming.push(draft.owner);
+    try {
+      const claim = await this.#parts.launcher.claim(draft, signal);
+      const session = new Session(claim, this.#parts);
+      this.#byId.set(claim.id, session);
+      session.start();
+      return session;
+    } finally {
+      this.#coming.splice(this.#coming.indexOf(draft.owner), 1);
+    }
+  }
+
+  /**
+   * A session by id or name, if the caller has the right.
+   * @throws Problem SESSION_NOT_FOUND, FORBIDDEN
+   */
+  find(idOrName: string, caller: Caller, right: Right): Session {
+    const session = DIGITS.test(idOrName) ? this.#byId.get(Number(idOrName)) : this.#byName(idOrName);
+    if (session === undefined || this.#deleting.has(session.id)) {
+      throw new Problem("SESSION_NOT_FOUND", `Session '${idOrName}' not found.`);
+    }
+    if (!this.#access.may(caller, right, session)) {
+      throw new Problem("FORBIDDEN", `User '${caller.name}' may not ${right} session ${session.id}.`);
+    }
+    return session;
+  }
+
+  /** The sessions the caller may view, by id; ended ones too until retention. */
+  list(caller: Caller): readonly Session[] {
+    return [...this.#byId.values()]
+      .filter((session) => !this.#deleting.has(session.id) && this.#access.may(caller, "view", session))
+      .sort((a, b) => a.id - b.id);
+  }
+
+  may(caller: Caller, right: Right, session: Session): boolean {
+    return this.#access.may(caller, right, session);
+  }
+
+  /** Ends the session and removes all that is left of it; its id never returns. Idempotent. */
+  delete(session: Session, reason: string): Promise<void> {
+    const deleting = this.#deleting.get(session.id) ?? this.#delete(session, reason);
+    this.#deleting.set(session.id, deleting);
+    return deleting;
+  }
+
+  async #delete(session: Session, reason: string): Promise<void> {
+    try {
+      await session.stop("killed", reason);
+      await this.#parts.launcher.remove(session.claim);
+      this.#byId.delete(session.id);
+      publishSession({ session: session.id, event: "removed", detail: reason });
+    } finally {
+      this.#deleting.delete(session.id);
+    }
+  }
+
+  /** From now on nothing new is begun; what is there goes on. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /** @throws Problem DRAINING while the server is going away. */
+  checkOpen(): void {
+    if (this.#draining) throw new Problem("DRAINING", "The server is shutting down; try again in a moment.");
+  }
+
+  /** Lets go of every session without ending one. Idempotent. */
+  async close(): Promise<void> {
+    this.drain();
+    clearInterval(this.#tidy);
+    await Promise.allSettled(this.#deleting.values());
+    await Promise.all([...this.#byId.values()].map((session) => session.detach()));
+  }
+
+  #checkLimits(owner: string | null): void {
+    const { maxSessions, maxSessionsPerUser } = this.#limits;
+    const owners = [...this.#coming, ...[...this.#byId.values()].filter((session) => session.end === null).map((session) => session.owner)];
+    if (maxSessions > 0 && owners.length >= maxSessions) {
+      throw new Problem("TOO_MANY_SESSIONS", `Rejected, too many sessions are being created or running: the limit is ${maxSessions}.`);
+    }
+    const own = owners.filter((other) => other === owner).length;
+    if (maxSessionsPerUser > 0 && own >= maxSessionsPerUser) {
+      throw new Problem("TOO_MANY_SESSIONS", `Rejected, too many sessions of ${owner ?? "this server"}: the limit per user is ${maxSessionsPerUser}.`);
+    }
+  }
+
+  /** The living session of that name, else the newest that has ended. */
+  #byName(name: string): Session | undefined {
+    const named = [...this.#byId.values()].filter((session) => session.name === name);
+    return named.find((session) => session.end === null) ?? named.sort((a, b) => b.id - a.id)[0];
+  }
+
+  #removeOld(): void {
+    const before = this.#parts.clock.now() - this.#limits.retentionMs;
+    for (const session of this.#byId.values()) {
+      if (session.end === null || session.end.endedMs > before) continue;
+      this.delete(session, "its retention time is over").catch((error: unknown) => {
+        publishSession({ session: session.id, event: "fault", detail: `it could not be removed: ${String(error)}` });
+      });
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import type { RecordFrame } from "../protocol/frames.ts";
+
+type Read = (fromSeq: number, signal: AbortSignal) => Promise<{ records: readonly RecordFrame[]; nextSeq: number }>;
+
+/** How many records a reader may lag behind before it is sent back to the journal. */
+const BUFFER_RECORDS = 1_000;
+
+interface Reader {
+  cursor: number;
+  buffer: RecordFrame[];
+  reset: boolean;
+  wake: () => void;
+}
+
+/** Readers of one session's records, each with its own cursor: the past from the driver, the present from the link. */
+export class Subscribers {
+  readonly #readers = new Set<Reader>();
+  readonly #read: Read;
+  #lastSeq = 0;
+  #ended = false;
+
+  constructor(read: Read) {
+    this.#read = read;
+  }
+
+  publish(records: readonly RecordFrame[]): void {
+    this.#lastSeq = records.at(-1)?.seq ?? this.#lastSeq;
+    for (const reader of this.#readers) {
+      if (reader.buffer.length < BUFFER_RECORDS) reader.buffer.push(...records);
+      reader.wake();
+    }
+  }
+
+  reset(): void {
+    this.#lastSeq = 0;
+    for (const reader of this.#readers) {
+      Object.assign(reader, { reset: true, buffer: [] });
+      reader.wake();
+    }
+  }
+
+  end(): void {
+    this.#ended = true;
+    for (const reader of this.#readers) reader.wake();
+  }
+
+  async *follow(afterSeq: number, lastSeq: number, signal: AbortSignal): AsyncGenerator<RecordFrame | "reset"> {
+    this.#lastSeq = Math.max(this.#lastSeq, lastSeq);
+    const reader: Reader = { cursor: afterSeq, buffer: [], reset: false, wake: () => undefined };
+    this.#readers.add(reader);
+    const abort = () => reader.wake();
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      while (!signal.aborted) {
+        if (reader.reset) {
+          Object.assign(reader, { reset: false, cursor: 0 });
+          yield "reset";
+        }
+        const next = reader.buffer.shift();
+        if (next !== undefined && next.seq <= reader.cursor) continue;
+        if (next !== undefined && next.seq === reader.cursor + 1) {
+          reader.cursor = next.seq;
+          yield next;
+        } else if (next !== undefined || reader.cursor < this.#lastSeq) {
+          // A gap: the journal has it. What is buffered comes again from there.
+          reader.buffer = [];
+          const { records, nextSeq } = await this.#read(reader.cursor + 1, signal);
+          for (const record of records) {
+            if (record.seq <= reader.cursor || reader.reset) continue;
+            reader.cursor = record.seq;
+            yield record;
+          }
+          // Records no longer kept leave a hole that no reading fills.
+          if (!reader.reset) reader.cursor = Math.max(reader.cursor, nextSeq - 1);
+        } else if (this.#ended) {
+          return;
+        } else {
+          await new Promise<void>((resolve) => {
+            reader.wake = resolve;
+          });
+        }
+      }
+    } finally {
+      signal.removeEventListener("abort", abort);
+      this.#readers.delete(reader);
+    }
+  }
+}

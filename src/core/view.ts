@@ -1,0 +1,331 @@
+import type { Kind, RecordFrame, Snapshot, SparkFacts, StatementSummary } from "../protocol/frames.ts";
+import { isFinalStatement, type StatementState } from "./states.ts";
+
+export type Output =
+  | { readonly type: "stream"; readonly name: "stdout" | "stderr"; readonly via: "python" | "process"; text: string }
+  | { readonly type: "display"; data: MimeBundle; metadata: MimeBundle; readonly displayId: string | null }
+  | { readonly type: "result"; readonly data: MimeBundle; readonly metadata: MimeBundle }
+  | { readonly type: "error"; readonly ename: string; readonly evalue: string; readonly traceback: readonly string[] }
+  | { readonly type: "dropped"; readonly bytes: number };
+export type MimeBundle = Readonly<Record<string, unknown>>;
+
+export type Outcome = "ok" | "error" | "cancelled" | "lost";
+export type Job = RecordFrame<"progress">["jobs"][number];
+
+/** A statement as the records tell it. */
+export interface StatementView {
+  readonly id: number;
+  readonly key: string;
+  readonly code: string;
+  readonly kind: Kind;
+  readonly origin: unknown;
+  readonly silent: boolean;
+  readonly state: StatementState;
+  /** Unix time in milliseconds; 0 = not yet. */
+  readonly queuedMs: number;
+  readonly startedMs: number;
+  readonly finishedMs: number;
+  readonly outcome: Outcome | null;
+  /** Which rung of the cancel ladder ended it. */
+  readonly rung: RecordFrame<"finished">["rung"];
+  /** 0 to 1, never falling; 1 when final. */
+  readonly progress: number;
+  readonly jobs: readonly Job[];
+  readonly outputs: readonly Output[];
+  /** The prompt of an `input()` that waits for its answer. */
+  readonly input: { readonly prompt: string; readonly password: boolean } | null;
+  /** Grows with every change. */
+  readonly revision: number;
+  /** False when code or outputs were let go to save memory: `Session.statement` reads them back. */
+  readonly whole: boolean;
+  /** The records that belong to it lie between these. */
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+}
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+type Entry = Mutable<Omit<StatementView, "outputs">> & { outputs: Output[]; bytes: number; clearNext: boolean };
+
+export interface ViewLimits {
+  /** Code and outputs of final statements beyond so many bytes are let go, oldest first. */
+  readonly bytes: number;
+  /** Statements beyond so many are forgotten, oldest first. */
+  readonly statements: number;
+  readonly logLines: number;
+}
+
+export const VIEW_LIMITS: ViewLimits = { bytes: 4 * 1024 * 1024, statements: 10_000, logLines: 200 };
+
+/** The fold of a driver's records: statements, outputs, progress, the log's tail. Knows no time, no sockets. */
+export class View {
+  readonly #limits: ViewLimits;
+  readonly #statements = new Map<number, Entry>();
+  #newest: Entry | null = null;
+  #bytes = 0;
+  #logTail: string[] = [];
+
+  /** The last record folded. */
+  lastSeq = 0;
+  interpreter: "unknown" | "starting" | "ready" | "exited" = "unknown";
+  facts: SparkFacts | null = null;
+  executors = 0;
+  /** Lines of log so far. */
+  logTotal = 0;
+  /** Statements that wait or run, silent ones too. */
+  openStatements = 0;
+  /** What the driver said of its coming end. */
+  ending: Pick<RecordFrame<"ending">, "state" | "reason"> | null = null;
+  /** When the last statement was queued or finished, Unix ms; 0 for never. */
+  activeMs = 0;
+  /** Grows with whatever a session object shows. */
+  revision = 0;
+
+  constructor(limits: ViewLimits = VIEW_LIMITS) {
+    this.#limits = limits;
+  }
+
+  get logTail(): readonly string[] {
+    return this.#logTail;
+  }
+
+  statement(id: number): StatementView | undefined {
+    return this.#statements.get(id);
+  }
+
+  /** Visible statements in order of id. */
+  statements(): StatementView[] {
+    const visible: StatementView[] = [];
+    for (const entry of this.#statements.values()) if (!entry.silent) visible.push(entry);
+    return visible;
+  }
+
+  /** Starts anew from what the driver still knows; the records it still keeps follow. */
+  reset(snapshot: Snapshot, firstSeq: number): void {
+    this.#statements.clear();
+    this.#bytes = 0;
+    this.openStatements = 0;
+    this.lastSeq = firstSeq - 1;
+    this.interpreter = snapshot.interpreter;
+    this.facts = snapshot.facts;
+    this.ending = null;
+    this.logTotal = snapshot.logTotal;
+    this.#logTail = snapshot.logTail.slice(-this.#limits.logLines);
+    for (const summary of snapshot.statements) this.#restore(summary);
+    this.revision += 1;
+  }
+
+  /** Folds one record. Records of statements nobody announced, and record types of later versions, change nothing. */
+  apply(record: RecordFrame): void {
+    if (record.seq <= this.lastSeq) return;
+    this.lastSeq = record.seq;
+    switch (record.type) {
+      case "queued":
+        return this.#queue(record);
+      case "log":
+        return this.#log(record);
+      case "interpreter":
+        this.interpreter = record.phase;
+        if (record.facts !== null) this.facts = record.facts;
+        this.revision += 1;
+        return;
+      case "executors":
+        this.executors = record.count;
+        this.revision += 1;
+        return;
+      case "ending":
+        this.ending = { state: record.state, reason: record.reason };
+        this.revision += 1;
+        return;
+      default: {
+        const entry = this.#statements.get(record.statement);
+        if (entry !== undefined) this.#fold(entry, record);
+      }
+    }
+  }
+
+  /** Ends every open statement as lost: its driver is gone and no record of it will follow. */
+  lose(reason: string, atMs: number): void {
+    for (const entry of this.#statements.values()) {
+      if (isFinalStatement(entry.state)) continue;
+      this.#push(entry, { type: "error", ename: "DriverLost", evalue: reason, traceback: [] }, reason.length);
+      this.#finish(entry, "lost", null, atMs);
+    }
+    this.interpreter = "exited";
+    this.revision += 1;
+  }
+
+  #restore(summary: StatementSummary): void {
+    const { statement: id, codeCut, ename, evalue, ...rest } = summary;
+    const outputs: Output[] = ename === null ? [] : [{ type: "error", ename, evalue: evalue ?? "", traceback: [] }];
+    const open = !isFinalStatement(rest.state);
+    this.#statements.set(id, {
+      ...rest,
+      id,
+      rung: null,
+      progress: open ? 0 : 1,
+      jobs: [],
+      outputs,
+      input: null,
+      revision: 0,
+      whole: open && !codeCut,
+      bytes: rest.code.length,
+      clearNext: false,
+    });
+    this.#bytes += rest.code.length;
+    if (open) this.openStatements += 1;
+  }
+
+  #queue(record: RecordFrame<"queued">): void {
+    // After a reset the snapshot may already tell of a statement whose first record is still kept: the records win.
+    const known = this.#statements.get(record.statement);
+    if (known !== undefined) {
+      this.#bytes -= known.bytes;
+      if (!isFinalStatement(known.state)) this.openStatements -= 1;
+    }
+    const { statement: id, key, code, kind, origin, silent, atMs, seq } = record;
+    const entry: Entry = {
+      ...{ id, key, code, kind, origin, silent, state: "waiting", queuedMs: atMs, startedMs: 0, finishedMs: 0, outcome: null, rung: null },
+      ...{ progress: 0, jobs: [], outputs: [], input: null, revision: 0, whole: true, firstSeq: seq, lastSeq: seq, bytes: code.length, clearNext: false },
+    };
+    this.#statements.set(id, entry);
+    this.#newest = entry;
+    this.#bytes += code.length;
+    this.openStatements += 1;
+    this.activeMs = Math.max(this.activeMs, atMs);
+    this.revision += 1;
+    this.#letGo();
+  }
+
+  #log(record: RecordFrame<"log">): void {
+    this.logTotal = record.line + record.lines.length;
+    for (const line of record.lines) this.#logTail.push(line);
+    const over = this.#logTail.length - this.#limits.logLines;
+    if (over > 0) this.#logTail.splice(0, over);
+    this.revision += 1;
+  }
+
+  #fold(entry: Entry, record: Exclude<RecordFrame, RecordFrame<"queued" | "log" | "interpreter" | "executors" | "ending">>): void {
+    entry.lastSeq = record.seq;
+    entry.revision += 1;
+    switch (record.type) {
+      case "started":
+        entry.state = "running";
+        entry.startedMs = record.atMs;
+        this.revision += 1;
+        return;
+      case "stream":
+        return this.#stream(entry, record);
+      case "display":
+        return this.#display(entry, record);
+      case "clear":
+        if (record.wait) entry.clearNext = true;
+        else this.#clear(entry);
+        return;
+      case "result":
+        return this.#push(entry, { type: "result", data: record.data, metadata: record.metadata }, sizeOf(record.data));
+      case "error":
+        entry.input = null;
+        return this.#push(
+          entry,
+          { type: "error", ename: record.ename, evalue: record.evalue, traceback: record.traceback },
+          record.evalue.length + record.traceback.reduce((sum, line) => sum + line.length, 0),
+        );
+      case "progress":
+        entry.progress = Math.max(entry.progress, record.fraction);
+        entry.jobs = record.jobs;
+        return;
+      case "input":
+        entry.input = { prompt: record.prompt, password: record.password };
+        return;
+      case "cancelling":
+        if (entry.state === "running") entry.state = "cancelling";
+        this.revision += 1;
+        return;
+      case "finished":
+        return this.#finish(entry, record.outcome, record.rung, record.atMs);
+      case "dropped":
+        return this.#push(entry, { type: "dropped", bytes: record.bytes }, 0);
+    }
+  }
+
+  #finish(entry: Entry, outcome: Outcome, rung: StatementView["rung"], atMs: number): void {
+    if (isFinalStatement(entry.state)) return;
+    entry.state = outcome === "cancelled" ? "cancelled" : "available";
+    entry.outcome = outcome;
+    entry.rung = rung;
+    entry.finishedMs = atMs;
+    entry.progress = 1;
+    entry.input = null;
+    this.openStatements -= 1;
+    this.activeMs = Math.max(this.activeMs, atMs);
+    this.revision += 1;
+    this.#letGo();
+  }
+
+  #stream(entry: Entry, record: RecordFrame<"stream">): void {
+    const last = entry.clearNext ? undefined : entry.outputs.at(-1);
+    if (last?.type === "stream" && last.name === record.name && last.via === record.via) {
+      last.text += record.text;
+      this.#grow(entry, record.text.length);
+    } else {
+      this.#push(entry, { type: "stream", name: record.name, via: record.via, text: record.text }, record.text.length);
+    }
+  }
+
+  #display(entry: Entry, record: RecordFrame<"display">): void {
+    const { data, metadata, displayId } = record;
+    if (!record.update) return this.#push(entry, { type: "display", data, metadata, displayId }, sizeOf(data));
+    // An update reaches every output with that display id, whichever statement showed it (messaging spec, update_display_data).
+    for (const other of this.#statements.values()) {
+      for (const output of other.outputs) {
+        if (output.type !== "display" || output.displayId !== displayId) continue;
+        this.#grow(other, sizeOf(data) - sizeOf(output.data));
+        output.data = data;
+        output.metadata = metadata;
+        other.revision += 1;
+      }
+    }
+  }
+
+  #clear(entry: Entry): void {
+    this.#grow(entry, entry.code.length - entry.bytes);
+    entry.outputs = [];
+    entry.clearNext = false;
+  }
+
+  #push(entry: Entry, output: Output, bytes: number): void {
+    if (entry.clearNext) this.#clear(entry);
+    entry.outputs.push(output);
+    this.#grow(entry, bytes);
+  }
+
+  #grow(entry: Entry, bytes: number): void {
+    entry.bytes += bytes;
+    this.#bytes += bytes;
+  }
+
+  /** Keeps the view within its limits: what is oldest and final goes first, the newest statement stays whatever its size. */
+  #letGo(): void {
+    const { bytes, statements } = this.#limits;
+    if (this.#bytes <= bytes && this.#statements.size <= statements) return;
+    // Down to three quarters, so that the next statements need no walk.
+    const [wantedBytes, wantedStatements] = [bytes * 0.75, this.#statements.size > statements ? statements * 0.75 : statements];
+    for (const entry of this.#statements.values()) {
+      const tooMany = this.#statements.size > wantedStatements;
+      if (!tooMany && this.#bytes <= wantedBytes) return;
+      if (!isFinalStatement(entry.state) || entry === this.#newest) continue;
+      this.#bytes -= entry.bytes;
+      if (tooMany) this.#statements.delete(entry.id);
+      else Object.assign(entry, { whole: false, outputs: [], jobs: [], code: "", bytes: 0 });
+    }
+  }
+}
+
+/** About how much memory a MIME bundle takes; strings are nearly all of it. */
+const sizeOf = (value: unknown): number => {
+  if (typeof value === "string") return value.length;
+  if (typeof value !== "object" || value === null) return 8;
+  let sum = 16;
+  for (const item of Object.values(value)) sum += sizeOf(item);
+  return sum;
+};
