@@ -4,7 +4,13 @@ const Text = Type.String();
 const Uris = Type.Array(Text);
 
 /** Kinds a session may have; `shared` means that each statement says its own. */
-export const SessionKind = Type.Union(["shared", "pyspark", "sql", "spark", "sparkr"].map((kind) => Type.Literal(kind as "shared" | "pyspark" | "sql" | "spark" | "sparkr")));
+export const SessionKind = Type.Union([
+  Type.Literal("shared"),
+  Type.Literal("pyspark"),
+  Type.Literal("sql"),
+  Type.Literal("spark"),
+  Type.Literal("sparkr"),
+]);
 export type SessionKind = Static<typeof SessionKind>;
 
 /**

@@ -121,11 +121,13 @@ export const Requests = {
 } as const;
 export type RequestName = keyof typeof Requests;
 
-const StatementState = Type.Union(
-  ["waiting", "running", "cancelling", "available", "cancelled"].map((state) =>
-    Type.Literal(state as "waiting" | "running" | "cancelling" | "available" | "cancelled"),
-  ),
-);
+const StatementState = Type.Union([
+  Type.Literal("waiting"),
+  Type.Literal("running"),
+  Type.Literal("cancelling"),
+  Type.Literal("available"),
+  Type.Literal("cancelled"),
+]);
 
 /** What a snapshot says of a statement whose records are no longer all there. */
 export const StatementSummary = Type.Object({
