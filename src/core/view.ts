@@ -197,8 +197,11 @@ export class View {
   }
 
   #log(record: RecordFrame<"log">): void {
-    this.logTotal = record.line + record.lines.length;
-    for (const line of record.lines) this.#logTail.push(line);
+    // After a reset the snapshot's tail and the records that follow overlap; over a gap the tail starts anew.
+    const fresh = record.lines.slice(Math.max(0, this.logTotal - record.line));
+    if (record.line > this.logTotal) this.#logTail = [];
+    this.logTotal = Math.max(this.logTotal, record.line + record.lines.length);
+    this.#logTail.push(...fresh);
     const over = this.#logTail.length - this.#limits.logLines;
     if (over > 0) this.#logTail.splice(0, over);
     this.revision += 1;

@@ -133,5 +133,9 @@ describe("the view", () => {
     const view = new View({ bytes: 1, statements: 1, logLines: 3 });
     story(view)({ type: "log", line: 0, lines: ["a", "b"] }, { type: "log", line: 2, lines: ["c", "d"] });
     expect([view.logTotal, view.logTail]).toEqual([4, ["b", "c", "d"]]);
+    story(view)({ type: "log", line: 2, lines: ["c", "d", "e"] });
+    expect([view.logTotal, view.logTail]).toEqual([5, ["c", "d", "e"]]);
+    story(view)({ type: "log", line: 9, lines: ["j"] });
+    expect([view.logTotal, view.logTail]).toEqual([10, ["j"]]);
   });
 });
