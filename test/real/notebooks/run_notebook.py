@@ -1,0 +1,90 @@
+"""Run a notebook of Sparkmagic's PySpark kernel with nbclient and write it back with its outputs.
+
+    run_notebook.py NOTEBOOK OUT URL
+
+Sparkmagic is told the URL and nothing else. A cell with `longwick.interrupt` in its metadata is interrupted as a user does it (a signal to
+the kernel), once the server says that its statement is `running`, or has `progress`. Each cell's metadata gets `longwick.seconds`, and an
+interrupted one's `longwick.secondsAfterInterrupt`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+CELL_SECONDS = 120
+
+
+def prepare(url: str) -> None:
+    """Make Sparkmagic's configuration and kernelspec in a folder of this run; before any of it is imported."""
+    home = Path(tempfile.mkdtemp(prefix="longwick-sparkmagic-"))
+    os.environ["HOME"] = str(home)
+    os.environ["JUPYTER_DATA_DIR"] = str(home / "data")
+    os.environ["SPARKMAGIC_CONF_DIR"] = str(home / "conf")
+    (home / "conf").mkdir()
+    credentials = {"username": "", "password": "", "url": url, "auth": "None"}
+    (home / "conf" / "config.json").write_text(json.dumps({"kernel_python_credentials": credentials}), encoding="utf-8")
+    import sparkmagic.kernels.pysparkkernel as kernel
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    KernelSpecManager().install_kernel_spec(str(Path(kernel.__file__).parent), "pysparkkernel", user=True)
+
+
+def ask(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
+
+
+def statements(url: str) -> list[dict[str, Any]]:
+    session = ask(f"{url}/sessions")["sessions"][-1]["id"]
+    return list(ask(f"{url}/sessions/{session}/statements")["statements"])
+
+
+async def until_it_runs(url: str, code: str, wanted: str) -> None:
+    end = time.monotonic() + CELL_SECONDS
+    while time.monotonic() < end:
+        for statement in await asyncio.to_thread(statements, url):
+            if statement["code"].strip() == code.strip() and statement["state"] == "running":
+                if wanted == "running" or statement["progress"] > 0:
+                    return
+        await asyncio.sleep(0.05)
+    raise TimeoutError(f"never {wanted}: {code!r}")
+
+
+async def run(notebook: Path, out: Path, url: str) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    book = nbformat.read(str(notebook), as_version=4)
+    client = NotebookClient(book, timeout=CELL_SECONDS, kernel_name="pysparkkernel", allow_errors=True)
+    async with client.async_setup_kernel():
+        assert client.km is not None
+        for index, cell in enumerate(book.cells):
+            if cell.cell_type != "code":
+                continue
+            notes = cell.metadata.setdefault("longwick", {})
+            began = time.monotonic()
+            execution = asyncio.ensure_future(client.async_execute_cell(cell, index))
+            if "interrupt" in notes:
+                await until_it_runs(url, cell.source, notes["interrupt"])
+                interrupted = time.monotonic()
+                await client.km.interrupt_kernel()
+                await execution
+                notes["secondsAfterInterrupt"] = round(time.monotonic() - interrupted, 3)
+            await execution
+            notes["seconds"] = round(time.monotonic() - began, 3)
+            nbformat.write(book, str(out))
+            print(cell.id, notes, flush=True)
+
+
+if __name__ == "__main__":
+    source, target, address = sys.argv[1:]
+    prepare(address)
+    asyncio.run(run(Path(source), Path(target), address))

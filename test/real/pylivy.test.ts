@@ -1,0 +1,38 @@
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { clientsPython } from "../kit/python.ts";
+import { startServer } from "../kit/server.ts";
+
+const SCRIPT = fileURLToPath(new URL("./notebooks/drive_pylivy.py", import.meta.url));
+
+test("pylivy creates, runs, uploads, downloads, lists and closes", { timeout: 180_000 }, async () => {
+  await using server = await startServer();
+  const { stdout } = await promisify(execFile)(await clientsPython(), [SCRIPT, server.url], { timeout: 150_000 });
+  const id: unknown = expect.any(Number);
+  expect(JSON.parse(stdout)).toEqual({
+    legacy: false,
+    text: "héllo\n42",
+    listed: [[id, "pyspark", "idle"]],
+    uploaded: [
+      { name: "Zoë", age: 3 },
+      { name: "Åke", age: 4 },
+    ],
+    wide: [5000, 12_497_500, [200]],
+    error: ["ZeroDivisionError", "division by zero", expect.stringMatching(/^Traceback \(most recent call last\):\n[\s\S]*ZeroDivisionError: division by zero\n$/)],
+    statements: [
+      [0, "available"],
+      [1, "available"],
+      [2, "available"],
+    ],
+    "after close": null,
+    sql: [
+      { id: 0, text: "0" },
+      { id: 1, text: "1" },
+      { id: 2, text: "2" },
+    ],
+    "no rows": ["a"],
+    "statement to a closed session": [404, { msg: expect.stringMatching(/^Session '\d+' not found\.$/) }],
+  });
+});
