@@ -1,0 +1,188 @@
+import { type Static, type TSchema, Type } from "typebox";
+
+/**
+ * What travels on the Livy face, as its OpenAPI document shows it. Requests are read leniently: clients send numbers as text, null for
+ * "not asked for" and fields of their own; answers hold Livy 0.9's fields to the letter (recorded in `test/fixtures/livy-0.9.0.jsonl`).
+ */
+
+const INT32_MAX = 2_147_483_647;
+
+const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+const asked = <Schema extends TSchema>(schema: Schema, description: string) =>
+  Type.Optional(Type.Union([schema, Type.Null()], { description }));
+const wholeNumber = Type.Union([Type.Integer({ minimum: 0, maximum: INT32_MAX }), Type.String({ pattern: "^\\s*\\d{1,9}\\s*$" })]);
+const quantity = Type.Union([Type.String(), Type.Number()]);
+const uris = Type.Array(Type.String());
+
+// ── Requests ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export const CreateSession = Type.Object(
+  {
+    kind: asked(Type.String(), "`pyspark` (or `python`), `sql`, or `shared`, the default: then each statement names its kind."),
+    name: asked(Type.String(), "Unique among living sessions, usable wherever an id is; not empty and not a number."),
+    proxyUser: asked(Type.String(), "Whom Spark runs as; for those who may impersonate."),
+    conf: asked(
+      Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()])),
+      "Spark configuration. Values of secret keys are never shown again.",
+    ),
+    jars: asked(uris, "Jars for driver and executors."),
+    pyFiles: asked(uris, "Python files and archives for driver and executors."),
+    files: asked(uris, "Files for the working directory of each executor."),
+    archives: asked(uris, "Archives unpacked in the working directory of each executor; `uri#name` names the directory."),
+    driverMemory: asked(quantity, "As Spark writes it: `2g`, `512m`; a bare number is MiB."),
+    driverCores: asked(wholeNumber, "Cores of the driver; 0: not asked for."),
+    executorMemory: asked(quantity, "As driverMemory."),
+    executorCores: asked(wholeNumber, "Cores of each executor; 0: not asked for."),
+    numExecutors: asked(wholeNumber, "Executors; 0: not asked for."),
+    queue: asked(Type.String(), "A scheduler's queue, where there is one."),
+    heartbeatTimeoutInSecond: asked(wholeNumber, "The session ends when nobody asked for it in so many seconds; 0: never."),
+    ttl: asked(quantity, "The session ends so long after its start: `2h`, `30m`, `45s`; a bare number is milliseconds."),
+    idleTimeout: asked(quantity, "The session ends when it was idle for so long; written like ttl."),
+  },
+  { description: "A session asked for. Unknown fields are ignored and named in the session's log." },
+);
+export type CreateSession = Static<typeof CreateSession>;
+
+const Code = Type.Union([Type.String(), Type.Number(), Type.Boolean()], { description: "What to run." });
+
+export const CreateStatement = Type.Object({
+  code: Code,
+  kind: asked(Type.String(), "Language of the code; the session's kind when absent."),
+});
+
+export const Completion = Type.Object({
+  code: Code,
+  kind: asked(Type.String(), "Language of the code; the session's kind when absent."),
+  cursor: asked(wholeNumber, "Where the cursor stands, in code points; the end of the code when absent."),
+});
+
+export const CancelStatement = Type.Optional(
+  Type.Object({ restart: asked(Type.Boolean(), "Restart the interpreter at once instead of interrupting it; variables are lost, Spark stays.") }),
+);
+
+export const AddResource = Type.Object({ uri: Type.String({ minLength: 1, description: "What to add; local paths only from allowed directories." }) });
+
+// ── Where ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Negative numbers are well-formed to Livy: they name nothing, or count as 0. */
+const int32 = (description: string) => Type.Integer({ minimum: -INT32_MAX - 1, maximum: INT32_MAX, description });
+
+export const SessionParams = Type.Object({ session: Type.String({ description: "A session's id or name." }) });
+export const StatementParams = Type.Object({
+  session: Type.String({ description: "A session's id or name." }),
+  statement: int32("A statement's id."),
+});
+export const PageQuery = Type.Object({
+  from: Type.Optional(int32("Position of the first one, from 0.")),
+  size: Type.Optional(int32("How many at most.")),
+});
+export const StatementsQuery = Type.Object({
+  ...PageQuery.properties,
+  order: Type.Optional(Type.String({ description: "`desc`: newest first." })),
+});
+export const StatementQuery = Type.Object({
+  wait: Type.Optional(
+    Type.String({ description: "How long the answer may wait for the statement's end: `10s`, `500ms`, `0`; a bare number is milliseconds. At most a minute." }),
+  ),
+});
+export const CreateQuery = Type.Object({ doAs: Type.Optional(Type.String({ description: "Goes before proxyUser." })) });
+
+// ── Answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const SessionState = Type.Enum([
+  "not_started",
+  "starting",
+  "recovering",
+  "idle",
+  "running",
+  "busy",
+  "shutting_down",
+  "error",
+  "dead",
+  "killed",
+  "success",
+]);
+const text = nullable(Type.String());
+
+/** What we know beyond Livy. */
+const Extras = Type.Object({
+  uid: Type.String({ description: "UUID of the session; the id is unique on this server, the uid everywhere." }),
+  createdMs: Type.Integer({ description: "Unix time in milliseconds." }),
+  endedMs: Type.Integer({ description: "0 while it lives." }),
+  reason: nullable(Type.String({ description: "Why it ended." })),
+  executors: Type.Integer({ description: "Executors that have come." }),
+  spark: nullable(Type.String({ description: "Version of Spark." })),
+  python: nullable(Type.String({ description: "Version of Python." })),
+  sparkUser: text,
+});
+
+export const SessionObject = Type.Object({
+  id: Type.Integer(),
+  name: text,
+  appId: text,
+  owner: text,
+  proxyUser: text,
+  state: SessionState,
+  kind: Type.Enum(["shared", "pyspark", "sql", "spark", "sparkr"]),
+  appInfo: Type.Object({ driverLogUrl: text, sparkUiUrl: text, executorLogUrls: text }),
+  log: Type.Array(Type.String(), { description: "The last ten lines." }),
+  ttl: text,
+  idleTimeout: text,
+  driverMemory: text,
+  driverCores: Type.Integer(),
+  executorMemory: text,
+  executorCores: Type.Integer(),
+  conf: Type.Record(Type.String(), Type.String()),
+  archives: uris,
+  files: uris,
+  heartbeatTimeoutInSecond: Type.Integer(),
+  jars: uris,
+  numExecutors: Type.Integer(),
+  pyFiles: uris,
+  queue: text,
+  longwick: Extras,
+});
+export type SessionObject = Static<typeof SessionObject>;
+
+export const SessionList = Type.Object({ from: Type.Integer(), total: Type.Integer(), sessions: Type.Array(SessionObject) });
+export const SessionStateObject = Type.Object({ id: Type.Integer(), state: SessionState });
+export const SessionLog = Type.Object({ id: Type.Integer(), from: Type.Integer(), total: Type.Integer(), log: Type.Array(Type.String()) });
+
+const Data = Type.Record(Type.String(), Type.Unknown(), { description: "MIME type → value; `text/plain` is what was printed." });
+export const StatementOutput = Type.Union([
+  Type.Object({ status: Type.Literal("ok"), execution_count: Type.Integer(), data: Data }),
+  Type.Object({
+    status: Type.Literal("error"),
+    execution_count: Type.Integer(),
+    ename: Type.String(),
+    evalue: Type.String(),
+    traceback: Type.Array(Type.String(), { description: "Each line with its newline." }),
+    data: Type.Optional(Data),
+  }),
+]);
+export type StatementOutput = Static<typeof StatementOutput>;
+
+export const StatementObject = Type.Object({
+  id: Type.Integer(),
+  code: Type.String(),
+  state: Type.Enum(["waiting", "running", "available", "cancelling", "cancelled"]),
+  output: nullable(StatementOutput),
+  progress: Type.Number({ minimum: 0, maximum: 1 }),
+  started: Type.Integer({ description: "Unix time in milliseconds; 0: not yet." }),
+  completed: Type.Integer({ description: "Unix time in milliseconds; 0: not yet." }),
+});
+export type StatementObject = Static<typeof StatementObject>;
+
+export const StatementList = Type.Object({ total_statements: Type.Integer(), statements: Type.Array(StatementObject) });
+export const Candidates = Type.Object({ candidates: Type.Array(Type.String()) });
+export const Message = Type.Object({ msg: Type.String() });
+
+export const Version = Type.Object({
+  url: Type.String(),
+  branch: Type.String(),
+  revision: Type.String(),
+  version: Type.String({ description: "The version of Livy whose interface this is." }),
+  date: Type.String(),
+  user: Type.String(),
+  longwick: Type.String({ description: "The version of this server." }),
+});

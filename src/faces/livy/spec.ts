@@ -1,0 +1,168 @@
+import { Problem } from "../../core/problems.ts";
+import type { SessionKind, SessionSpec } from "../../core/spec.ts";
+import type { Kind } from "../../protocol/frames.ts";
+import { CreateSession } from "./schemas.ts";
+
+export interface SpecRules {
+  /** Kinds that drivers can run here. */
+  readonly kinds: readonly Kind[];
+  /** Conf keys nobody may set; `prefix.*` stands for all below it. */
+  readonly refusedConf: readonly string[];
+  /** When the request says none; 0: no limit. */
+  readonly idleTimeoutMs: number;
+  /** When the request says none; 0: no limit. */
+  readonly ttlMs: number;
+  /** Whether anybody may have Spark run as another user. Off, a `proxyUser` is ignored and the log says so, as Livy does. */
+  readonly impersonation: boolean;
+}
+
+export interface SpecRequest {
+  readonly body: CreateSession;
+  /** The query's `doAs`; goes before the body's proxyUser. */
+  readonly doAs: string | undefined;
+}
+
+/** Livy's other names for kinds; they are shown as what they mean. */
+const KIND_ALIASES: Readonly<Record<string, SessionKind>> = {
+  shared: "shared",
+  pyspark: "pyspark",
+  python: "pyspark",
+  sql: "sql",
+  spark: "spark",
+  scala: "spark",
+  sparkr: "sparkr",
+  r: "sparkr",
+};
+const KNOWN_FIELDS: ReadonlySet<string> = new Set(Object.keys(CreateSession.properties));
+const UNITS_MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1_000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
+/** The longest name and user: both stand in paths, labels and logs. */
+const NAME_LIMIT = 255;
+const CONTROL = /\p{Cc}/u;
+
+const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${reason}`);
+
+/**
+ * The kind a word stands for.
+ * @throws Problem INVALID for a word that is none
+ */
+export const readKind = (word: string): SessionKind => {
+  const kind = Object.hasOwn(KIND_ALIASES, word) ? KIND_ALIASES[word] : undefined;
+  if (kind === undefined) throw new Problem("INVALID", `Invalid kind: ${shown(word)}`);
+  return kind;
+};
+
+/**
+ * The kind a statement or a completion is of.
+ * @throws Problem INVALID when nobody named one, KIND_UNAVAILABLE when it cannot run here
+ */
+export const readStatementKind = (word: string | null | undefined, session: SessionKind, kinds: readonly Kind[]): Kind => {
+  const kind = word === null || word === undefined ? session : readKind(word);
+  if (kind === "shared") throw new Problem("INVALID", `The session is shared: say the statement's kind, one of ${kinds.join(", ")}.`);
+  return checkAvailable(kind, kinds);
+};
+
+const checkAvailable = (kind: Kind, kinds: readonly Kind[]): Kind => {
+  if (!kinds.includes(kind)) throw new Problem("KIND_UNAVAILABLE", `Kind ${kind} is not available here, only ${kinds.join(", ")}.`);
+  return kind;
+};
+
+/**
+ * A time string as Livy reads it, in milliseconds: a number and a unit (us, ms, s, m, min, h, d), milliseconds without one.
+ * @throws Problem SPEC_REFUSED
+ */
+export const readTime = (value: string | number): number => {
+  const match = /^\s*(\d{1,15})\s*([a-z]+)?\s*$/i.exec(String(value));
+  const unit = UNITS_MS[(match?.[2] ?? "ms").toLowerCase()];
+  const ms = Math.floor(Number(match?.[1]) * (unit ?? Number.NaN));
+  if (!Number.isSafeInteger(ms)) throw refuse(`Invalid time string: ${shown(String(value))}`);
+  return ms;
+};
+
+/**
+ * What was asked for, checked, in one spelling; and what its reader should be told in the session's log.
+ * @throws Problem INVALID, SPEC_REFUSED, KIND_UNAVAILABLE
+ */
+export const readSpec = ({ body, doAs }: SpecRequest, rules: SpecRules): { spec: SessionSpec; notes: string[] } => {
+  const notes = Object.keys(body)
+    .filter((field) => !KNOWN_FIELDS.has(field))
+    .map((field) => `Unknown field '${shown(field)}' of the request is ignored.`);
+  const kind = readKind(body.kind ?? "shared");
+  if (kind !== "shared") checkAvailable(kind, rules.kinds);
+  const spec: SessionSpec = {
+    kind,
+    name: readName(body.name),
+    proxyUser: readProxyUser(doAs ?? body.proxyUser, rules, notes),
+    conf: readConf(body.conf ?? {}, rules, notes),
+    jars: body.jars ?? [],
+    pyFiles: body.pyFiles ?? [],
+    files: body.files ?? [],
+    archives: body.archives ?? [],
+    driverMemory: readMemory("driverMemory", body.driverMemory),
+    driverCores: Number(body.driverCores ?? 0),
+    executorMemory: readMemory("executorMemory", body.executorMemory),
+    executorCores: Number(body.executorCores ?? 0),
+    numExecutors: Number(body.numExecutors ?? 0),
+    queue: readText("queue", body.queue),
+    ttl: body.ttl == null ? null : String(body.ttl),
+    ttlMs: body.ttl == null ? rules.ttlMs : readTime(body.ttl),
+    idleTimeout: body.idleTimeout == null ? null : String(body.idleTimeout),
+    idleTimeoutMs: body.idleTimeout == null ? rules.idleTimeoutMs : readTime(body.idleTimeout),
+    heartbeatTimeoutMs: Number(body.heartbeatTimeoutInSecond ?? 0) * 1_000,
+  };
+  return { spec, notes };
+};
+
+const readName = (name: string | null | undefined): string | null => {
+  if (name == null) return null;
+  // Digits alone would be taken for an id.
+  if (name.trim() === "" || /^[+-]?\d+$/.test(name) || !isPlain(name)) throw refuse(`Invalid session name: ${shown(name)}`);
+  return name;
+};
+
+const readProxyUser = (proxyUser: string | null | undefined, rules: SpecRules, notes: string[]): string | null => {
+  if (proxyUser == null || proxyUser === "") return null;
+  if (!isPlain(proxyUser)) throw refuse(`Invalid proxyUser: ${shown(proxyUser)}`);
+  if (rules.impersonation) return proxyUser;
+  notes.push(`proxyUser '${shown(proxyUser)}' is ignored: impersonation is not switched on.`);
+  return null;
+};
+
+const readText = (field: string, value: string | null | undefined): string | null => {
+  if (value == null || value === "") return null;
+  if (!isPlain(value)) throw refuse(`Invalid ${field}: ${shown(value)}`);
+  return value;
+};
+
+const readMemory = (field: string, value: string | number | null | undefined): string | null => {
+  if (value == null || value === "") return null;
+  const memory = String(value).trim();
+  if (!/^0*[1-9]\d{0,14}([kmgtp]b?|b)?$/i.test(memory)) throw refuse(`Invalid ${field}: ${shown(memory)}. Write it as Spark does: 512m, 2g.`);
+  return memory;
+};
+
+const readConf = (conf: NonNullable<CreateSession["conf"]>, rules: SpecRules, notes: string[]): Record<string, string> => {
+  const entries: [string, string][] = [];
+  const refused: string[] = [];
+  for (const [key, value] of Object.entries(conf)) {
+    // Anything looser would let a key pass the rules in one spelling and reach Spark in another.
+    if (!/^[!-<>-~]{1,512}$/.test(key)) throw refuse(`Invalid configuration key: ${shown(key)}`);
+    if (value === null) {
+      notes.push(`Configuration ${key} is null and was left out.`);
+      continue;
+    }
+    const text = String(value);
+    if (text.includes("\0")) throw refuse(`The value of ${key} holds a NUL character.`);
+    if (rules.refusedConf.some((rule) => (rule.endsWith(".*") ? key.startsWith(rule.slice(0, -1)) : key === rule))) refused.push(key);
+    entries.push([key, text]);
+  }
+  if (refused.length > 0) throw refuse(`Blacklisted configuration values in session config: ${refused.join(", ")}`);
+  return Object.fromEntries(entries);
+};
+
+const isPlain = (value: string): boolean => value.length <= NAME_LIMIT && value.isWellFormed() && !CONTROL.test(value);
+
+/** A caller's words, fit to stand in a message or a log line. */
+const shown = (value: string): string => {
+  const clean = value.slice(0, 100).toWellFormed().replaceAll(/\p{Cc}/gu, "\u{FFFD}");
+  return value.length > 100 ? `${clean}…` : clean;
+};

@@ -1,0 +1,106 @@
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Problem } from "../../../src/core/problems.ts";
+import { checkUri, checkUris, type PathRules } from "../../../src/faces/livy/paths.ts";
+import { readSpec } from "../../../src/faces/livy/spec.ts";
+
+let root = "";
+let rules: PathRules;
+
+beforeAll(async () => {
+  root = await realpath(await mkdtemp(join(tmpdir(), "longwick-paths-")));
+  await mkdir(join(root, "open", "deep"), { recursive: true });
+  await mkdir(join(root, "opener"));
+  await mkdir(join(root, "shut"));
+  await writeFile(join(root, "open", "a b.jar"), "");
+  await writeFile(join(root, "open", "deep", "x%2e.txt"), "");
+  await writeFile(join(root, "opener", "y.jar"), "");
+  await writeFile(join(root, "shut", "secret"), "");
+  await symlink(join(root, "shut"), join(root, "open", "way-out"));
+  await symlink(join(root, "open"), join(root, "way-in"));
+  rules = { localDirs: [join(root, "way-in")], localIsHere: true };
+});
+afterAll(() => rm(root, { recursive: true }));
+
+const check = async (uri: string, changed: Partial<PathRules> = {}): Promise<string> => {
+  try {
+    return (await checkUri(uri.replaceAll("ROOT", root), { ...rules, ...changed })).replaceAll(root, "ROOT");
+  } catch (error) {
+    if (error instanceof Problem) return error.message.replaceAll(root, "ROOT");
+    throw error;
+  }
+};
+
+describe("a local file in an allowed directory", () => {
+  test.each([
+    ["ROOT/open/a b.jar", "file://ROOT/open/a%20b.jar"],
+    ["file:ROOT/open/a%20b.jar", "file://ROOT/open/a%20b.jar"],
+    ["file://ROOT/open/a%20b.jar", "file://ROOT/open/a%20b.jar"],
+    ["FILE://localhostROOT/open/a%20b.jar", "file://ROOT/open/a%20b.jar"],
+    ["local:ROOT/open/a%20b.jar", "local://ROOT/open/a%20b.jar"],
+    ["ROOT/way-in/a b.jar", "file://ROOT/way-in/a%20b.jar"],
+    ["ROOT/shut/../open/deep/../a b.jar", "file://ROOT/open/a%20b.jar"],
+    ["file:ROOT/open/deep/x%252e.txt", "file://ROOT/open/deep/x%252e.txt"],
+    ["ROOT/open/a b.jar#name", "file://ROOT/open/a%20b.jar#name"],
+    ["file:ROOT/open/a%20b.jar#name", "file://ROOT/open/a%20b.jar#name"],
+  ])("%s passes as %s", async (uri, passed) => {
+    expect(await check(uri)).toBe(passed);
+  });
+});
+
+describe("a local file elsewhere is refused", () => {
+  test.each([
+    "/etc/passwd",
+    "file:///etc/passwd",
+    "File:/etc/passwd",
+    "file://localhost/etc/passwd",
+    "local:///etc/passwd",
+    "ROOT/open/../shut/secret",
+    "file:ROOT/open/%2e%2e/shut/secret",
+    "file:ROOT/open%2f..%2fshut/secret",
+    "ROOT/open/way-out/secret",
+    "file:ROOT/way-in/way-out/secret",
+    "ROOT/opener/y.jar",
+    "ROOT/shut/no-such-file",
+    "file:///etc/passwd#x.jar",
+  ])("%s", async (uri) => {
+    expect(await check(uri)).toMatch(/^Rejected, Reason: Local path .* cannot be added to user sessions\.$/);
+  });
+
+  test.each([
+    ["data.csv", "Path 'data.csv' is not absolute."],
+    ["../x", "Path '../x' is not absolute."],
+    ["", "Path '' is not absolute."],
+    ["file:x.jar", "Path 'file:x.jar' is not absolute."],
+    [" file:///etc/passwd", "Path ' file:///etc/passwd' is not absolute."],
+    ["file://elsewhere/etc/passwd", "URI 'file://elsewhere/etc/passwd' names another machine."],
+    ["file:/etc/passwd?x", "URI 'file:/etc/passwd?x' has a query."],
+    ["file:/%zz", "URI 'file:/%zz' is not well-formed."],
+    ["/a\nb", "A URI holds control characters."],
+    ["file:/a%00b", "Local path /a\0b cannot be added to user sessions."],
+    ["jar:file:/etc/passwd!/x", "URIs of scheme jar are not taken."],
+    ["har://file-/etc/passwd", "URIs of scheme har are not taken."],
+    ["ROOT/open/no-such.jar", "Local path ROOT/open/no-such.jar does not exist."],
+  ])("%j: %j", async (uri, reason) => {
+    expect(await check(uri)).toBe(`Rejected, Reason: ${reason}`);
+  });
+});
+
+test.each(["hdfs:///data/x.jar", "s3a://bucket/x.py", "https://host/x.zip#y", "local:///opt/in-the-image.jar"])(
+  "%s is no file of this machine and passes as it is",
+  async (uri) => {
+    expect(await check(uri, { localIsHere: false })).toBe(uri);
+  },
+);
+
+test("a session's lists and the URIs in its configuration are all checked", async () => {
+  const { spec } = readSpec(
+    { body: { jars: [`${root}/open/a b.jar`], conf: { "spark.jars": ` ${root}/open/a b.jar, s3a://b/c.jar,`, "spark.x": "/etc,a" } }, doAs: undefined },
+    { kinds: ["pyspark"], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
+  );
+  const jar = `file://${root}/open/a%20b.jar`;
+  expect(await checkUris(spec, rules)).toMatchObject({ jars: [jar], conf: { "spark.jars": `${jar},s3a://b/c.jar`, "spark.x": "/etc,a" } });
+  await expect(checkUris({ ...spec, conf: { "spark.files": "s3a://b/c,/etc/passwd" } }, rules)).rejects.toThrow("/etc/passwd");
+});
