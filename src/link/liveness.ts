@@ -37,7 +37,9 @@ export class Liveness {
   /** Something came. */
   heard(): void {
     this.#heardMs = performance.now();
+    if (!this.#asked) return;
     this.#asked = false;
+    this.#arm(this.#tuning.quietMs);
   }
 
   /** A request was sent: look sooner. */
