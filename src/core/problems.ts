@@ -20,6 +20,7 @@ export const PROBLEMS = {
   NOT_ACCEPTABLE: { status: 406, meaning: "No such version of the API." },
   TOO_LARGE: { status: 413, meaning: "The request is over the limit." },
   NOT_SUPPORTED: { status: 501, meaning: "Livy offers this, Longwick does not." },
+  TOO_MANY_ATTEMPTS: { status: 429, meaning: "Too many wrong passwords or tokens from this address; wait a minute." },
   DRIVER_UNREACHABLE: { status: 503, meaning: "The driver cannot be reached now; nothing was begun." },
   DRAINING: { status: 503, meaning: "The server is shutting down; nothing was begun." },
 } as const satisfies Record<string, { status: number; meaning: string }>;
