@@ -1,0 +1,112 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Livy, textOf } from "../kit/livy.ts";
+import { type Server, startServer } from "../kit/server.ts";
+import { until } from "../kit/until.ts";
+
+const KEPT = `
+import os, sys, time
+kept = "still here"
+spark.range(5).createOrReplaceTempView("kept_view")
+`;
+const NEXT = 'print(kept, spark.table("kept_view").count())';
+
+describe("an interrupt", () => {
+  let server: Server;
+  let livy: Livy;
+  let session: number;
+
+  beforeAll(async () => {
+    server = await startServer();
+    livy = new Livy(server.url);
+    session = (await livy.ready()).id;
+    await livy.run(session, KEPT);
+    await livy.run(session, NEXT);
+  }, 120_000);
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  /** Cancels a statement, asks for the next one at once, and says how long both took. */
+  const cancelAndGoOn = async (statement: number, next = NEXT) => {
+    const began = performance.now();
+    await livy.cancel(session, statement);
+    const answeredMs = performance.now() - began;
+    const following = await livy.run(session, next, undefined, 20_000);
+    return { answeredMs, nextMs: performance.now() - began, following, cancelled: await livy.statement(session, statement) };
+  };
+
+  test.for([
+    ["time.sleep(3600)", "time.sleep(3600)"],
+    ["a pure Python loop", "while True: pass"],
+    ["a loop that catches Exception", "while True:\n    try:\n        time.sleep(0.01)\n    except Exception:\n        pass"],
+    ["a read that blocks", "os.read(os.pipe()[0], 1)"],
+  ] as const)("of %s: the next statement is answered within 2 s, with everything still there", async ([, code]) => {
+    const { id } = await livy.submit(session, code);
+    await livy.running(session, id);
+    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(id);
+    expect(answeredMs).toBeLessThan(500);
+    expect(nextMs).toBeLessThan(2_000);
+    expect(textOf(following)).toBe("still here 5");
+    expect(cancelled.state).toBe("cancelled");
+    expect(cancelled.output).toMatchObject({ status: "error", ename: "KeyboardInterrupt" });
+  });
+
+  test("of a Spark job: the job is gone from the cluster, the next statement is answered within 2 s", async () => {
+    const { id } = await livy.submit(session, "sc.parallelize(range(400), 400).map(lambda value: time.sleep(0.5)).count()");
+    await until("the job makes progress", 60_000, async () => ((await livy.statement(session, id)).progress > 0 ? true : undefined));
+    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(id, `print(kept, len(sc.statusTracker().getActiveJobsIds()))`);
+    expect(answeredMs).toBeLessThan(500);
+    expect(nextMs).toBeLessThan(2_000);
+    expect(textOf(following)).toBe("still here 0");
+    expect(cancelled.state).toBe("cancelled");
+  });
+
+  test("of a blocked input(): it ends, although nobody answers", async () => {
+    await using link = await server.link(session);
+    const typed = { code: "input('name? ')", kind: "pyspark", stdin: true } as const;
+    const body = { ...typed, key: "blocked-input", origin: null, stopOnError: false, silent: false };
+    const { statement } = await link.request("submit", body, AbortSignal.timeout(10_000));
+    await livy.running(session, statement);
+    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(statement);
+    expect(answeredMs).toBeLessThan(500);
+    expect(nextMs).toBeLessThan(2_000);
+    expect(textOf(following)).toBe("still here 5");
+    expect(cancelled.state).toBe("cancelled");
+  });
+
+  test("of a statement that waits: it never runs, and the others do", async () => {
+    const slow = await livy.submit(session, "time.sleep(0.5)");
+    const waiting = await livy.submit(session, "kept = 'lost'");
+    const last = await livy.submit(session, NEXT);
+    await livy.cancel(session, waiting.id);
+    expect((await livy.statement(session, waiting.id)).state).toBe("cancelled");
+    expect((await livy.finished(session, slow.id)).state).toBe("available");
+    expect(textOf(await livy.finished(session, last.id))).toBe("still here 5");
+  });
+
+  test("of the whole session by Livy's own route keeps the session", async () => {
+    const { id } = await livy.submit(session, "while True: pass");
+    await livy.running(session, id);
+    expect(await livy.expect(200, "POST", `/sessions/${session}/interrupt`)).toEqual({ msg: "interrupted" });
+    expect((await livy.finished(session, id, 5_000)).state).toBe("cancelled");
+    expect(textOf(await livy.run(session, NEXT))).toBe("still here 5");
+  });
+
+  // The last of this session: its variables do not survive it.
+  test("of a stuck C call: a second one restarts the interpreter, says so, and Spark is still there", async () => {
+    // `all` in C over an endless iterator in C: no byte code, no signal check, the GIL is never let go.
+    const { id } = await livy.submit(session, "import itertools; all(itertools.repeat(True))");
+    await livy.running(session, id);
+    const began = performance.now();
+    await livy.cancel(session, id);
+    expect(performance.now() - began).toBeLessThan(500);
+    await until("the first rungs are tried", 10_000, async () => {
+      const { state } = await livy.statement(session, id);
+      return state === "cancelling" && performance.now() - began > 1_100 ? true : undefined;
+    });
+    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(id, "print('kept' in globals(), spark.range(7).count())");
+    expect(answeredMs).toBeLessThan(500);
+    expect(nextMs).toBeLessThan(4_000);
+    expect(textOf(following)).toBe("False 7");
+    expect(cancelled.state).toBe("cancelled");
+    expect(textOf(cancelled)).toMatch(/interpreter was restarted/i);
+  });
+});
