@@ -155,7 +155,7 @@ class Pipe:
 # interpreter → supervisor
 #   {"is": "ready", "facts": {"python", "spark", "appId", "uiUrl", "sparkUser", "ipython"}}  or  {"is": "failed", "reason": s}
 #   {"is": "started", "statement": n}
-#   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input", "statement": n, …that record's fields}
+#   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input", "statement": n, …its fields}
 #   {"is": "done", "statement": n, "outcome": "ok" | "error" | "cancelled", "barrier": k, "jvm": bool}
 #       barrier_token(k) was written to fd 1 and fd 2 after fflush; with jvm also, through Py4J, to the JVM's stdout.
 #   {"is": "executors", "count": n}      {"is": "log", "lines": [s]}

@@ -1,0 +1,139 @@
+"""`driver.json`: everything a driver is told when it starts, written by the launcher, read once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, Union
+
+Value = TypeVar("Value")
+_REQUIRED = object()
+
+
+class ConfigError(Exception):
+    """The file is not what a launcher writes; the message names the field."""
+
+
+@dataclass(frozen=True)
+class DriverConfig:
+    """Times in milliseconds (0: no limit), sizes in bytes."""
+
+    session: str
+    id: int
+    key: bytes
+    #: A unix socket's path, or host and port.
+    listen: Union[str, Tuple[str, int]]
+    journal: str
+    termination: str
+    kind: str
+    name: Optional[str]
+    python: str
+    java: Optional[str]
+    spark_home: Optional[str]
+    #: The directory where class-data archives are cached.
+    archive: Optional[str]
+    conf: Dict[str, str]
+    proxy_user: Optional[str]
+    jars: List[str]
+    py_files: List[str]
+    files: List[str]
+    archives: List[str]
+    env: Dict[str, str]
+    idle_timeout_ms: int
+    ttl_ms: int
+    heartbeat_timeout_ms: int
+    orphan_timeout_ms: int
+    created_ms: int
+    cancel_force_ms: int
+    sql_row_limit: int
+    journal_limit_bytes: int
+    statement_limit_bytes: int
+    memory_limit_bytes: int
+    queue_limit: int
+    queue_limit_bytes: int
+    work_dir: str
+
+    @property
+    def directory(self) -> str:
+        """Where the supervisor may keep what belongs to this driver alone."""
+        return os.path.dirname(self.termination)
+
+
+def read_config(path: str) -> DriverConfig:
+    """Raises ConfigError, or OSError when the file cannot be read."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            raw = json.load(file)
+        except ValueError as error:
+            raise ConfigError("%s is not JSON: %s" % (path, error)) from None
+    if not isinstance(raw, dict):
+        raise ConfigError("%s is not a JSON object" % path)
+
+    def field(name: str, kind: Type[Value], default: Any = _REQUIRED) -> Value:
+        value = raw.get(name)
+        if value is None and default is not _REQUIRED:
+            return default  # type: ignore[no-any-return]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError("%s: %s must be %s" % (path, name, kind.__name__))
+        return value
+
+    def texts(name: str) -> List[str]:
+        return [str(item) for item in field(name, list, [])]
+
+    def pairs(name: str) -> Dict[str, str]:
+        return {str(key): _text(value) for key, value in field(name, dict, {}).items()}
+
+    def optional(name: str) -> Optional[str]:
+        return field(name, str, "") or None
+
+    directory = os.path.dirname(os.path.abspath(path))
+    key = field("key", str)
+    return DriverConfig(
+        session=field("session", str),
+        id=field("id", int, 0),
+        key=base64.urlsafe_b64decode(key + "=" * (-len(key) % 4)),
+        listen=_listen(path, field("listen", dict)),
+        journal=field("journal", str, os.path.join(directory, "journal")),
+        termination=field("termination", str, os.path.join(directory, "termination.json")),
+        kind=field("kind", str, "pyspark"),
+        name=optional("name"),
+        python=field("python", str),
+        java=optional("java"),
+        spark_home=optional("sparkHome"),
+        archive=optional("archive"),
+        conf=pairs("conf"),
+        proxy_user=optional("proxyUser"),
+        jars=texts("jars"),
+        py_files=texts("pyFiles"),
+        files=texts("files"),
+        archives=texts("archives"),
+        env=pairs("env"),
+        idle_timeout_ms=field("idleTimeoutMs", int, 0),
+        ttl_ms=field("ttlMs", int, 0),
+        heartbeat_timeout_ms=field("heartbeatTimeoutMs", int, 0),
+        orphan_timeout_ms=field("orphanTimeoutMs", int, 0),
+        created_ms=field("createdMs", int, 0),
+        cancel_force_ms=field("cancelForceMs", int, 0),
+        sql_row_limit=field("sqlRowLimit", int, 1000),
+        journal_limit_bytes=field("journalLimitBytes", int, 256 << 20),
+        statement_limit_bytes=field("statementLimitBytes", int, 64 << 20),
+        memory_limit_bytes=field("memoryLimitBytes", int, 8 << 20),
+        queue_limit=field("queueLimit", int, 10_000),
+        queue_limit_bytes=field("queueLimitBytes", int, 256 << 20),
+        work_dir=field("workDir", str, os.path.join(directory, "work")),
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _listen(path: str, raw: Dict[str, Any]) -> Union[str, Tuple[str, int]]:
+    unix, tcp = raw.get("unix"), raw.get("tcp")
+    if isinstance(unix, str):
+        return unix
+    if isinstance(tcp, dict) and isinstance(tcp.get("host"), str) and isinstance(tcp.get("port"), int):
+        return tcp["host"], tcp["port"]
+    raise ConfigError('%s: listen must be {"unix": path} or {"tcp": {"host", "port"}}' % path)

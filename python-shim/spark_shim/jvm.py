@@ -1,0 +1,159 @@
+"""Spark's JVM: started directly, dying with the supervisor, its gateway handed to the interpreter."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Callable, List, Optional, Tuple
+
+from .config import DriverConfig
+from .loop import Loop
+from .output_pipe import OutputPipe
+from .processes import Children
+from .spark_home import (
+    archive_flags,
+    archive_path,
+    conf_directory,
+    environment_of_spark,
+    find_java,
+    find_spark_home,
+    java_command,
+    read_properties,
+    write_properties,
+)
+
+_GATEWAY_POLL_SECONDS = 0.01
+
+
+class SparkSetup:
+    """What both children of the supervisor must know of Spark. Raises SparkNotFound, OSError."""
+
+    def __init__(self, config: DriverConfig) -> None:
+        env = {**os.environ, **config.env}
+        self.home = find_spark_home(config.spark_home, config.python, env)
+        env = environment_of_spark(self.home, env)
+        self.java = find_java(config.java, env)
+        self.conf = {**read_properties(os.path.join(conf_directory(self.home, env), "spark-defaults.conf")), **config.conf}
+        for name, uris in (
+            ("spark.jars", config.jars),
+            ("spark.submit.pyFiles", config.py_files),
+            ("spark.files", config.files),
+            ("spark.archives", config.archives),
+        ):
+            if uris:
+                self.conf[name] = ",".join([*filter(None, [self.conf.get(name)]), *uris])
+        # Workers run the interpreter's Python unless the user says otherwise; a fixed seed makes their hashes agree.
+        worker = self.conf.get("spark.pyspark.python") or env.get("PYSPARK_PYTHON") or config.python
+        env.update(
+            SPARK_HOME=self.home, PYSPARK_PYTHON=worker, PYSPARK_DRIVER_PYTHON=config.python, SPARK_CONNECT_MODE="0", PYTHONHASHSEED="0"
+        )
+        if config.proxy_user:
+            env["SPARK_USER"] = config.proxy_user
+        if config.spark_home or not _has_package(self.home):
+            bundled = [os.path.join(self.home, "python"), *_py4j_of(self.home)]
+            env["PYTHONPATH"] = ":".join(filter(None, [*bundled, env.get("PYTHONPATH")]))
+        self.env = env
+
+
+def _has_package(home: str) -> bool:
+    return os.path.isfile(os.path.join(home, "__init__.py"))
+
+
+def _py4j_of(home: str) -> List[str]:
+    directory = os.path.join(home, "python", "lib")
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    return [os.path.join(directory, name) for name in names if name.startswith("py4j-") and name.endswith("-src.zip")]
+
+
+class Jvm:
+    """One life of the JVM. It ends when its stdin does, so it never outlives the supervisor."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        children: Children,
+        setup: SparkSetup,
+        config: DriverConfig,
+        on_gateway: Callable[[int, str], None],
+        on_text: Callable[[str, str], None],
+        on_mark: Callable[[OutputPipe, int], None],
+        on_exit: Callable[[int], None],
+    ) -> None:
+        """`on_gateway(port, secret)` once; `on_text("stdout" | "stderr", text)`. Raises OSError when it cannot be started."""
+        self._loop = loop
+        self._children = children
+        self._on_gateway = on_gateway
+        self._on_exit = on_exit
+        self._gateway_file = os.path.join(config.directory, "gateway")
+        self.gateway: Optional[Tuple[int, str]] = None
+        self.exited = False
+        _remove(self._gateway_file)
+        properties = os.path.join(config.directory, "spark.properties")
+        write_properties(properties, setup.conf)
+        env = {**setup.env, "_PYSPARK_DRIVER_CONN_INFO_PATH": self._gateway_file}
+        library_path = setup.conf.get("spark.driver.extraLibraryPath")
+        if library_path:
+            env["LD_LIBRARY_PATH"] = ":".join(filter(None, [library_path, env.get("LD_LIBRARY_PATH")]))
+        self.stdout = OutputPipe(loop, lambda text: on_text("stdout", text), lambda number: on_mark(self.stdout, number))
+        self.stderr = OutputPipe(loop, lambda text: on_text("stderr", text), lambda number: None)
+        stdin, self._stdin = os.pipe()
+        arguments = ["--proxy-user", config.proxy_user] if config.proxy_user else []
+        command = java_command(setup.java, setup.home, setup.conf, setup.env, self._archive(config, setup), properties, arguments)
+        try:
+            self.pid = children.spawn(
+                command, env, config.work_dir, self._exited, (stdin, self.stdout.writing_end, self.stderr.writing_end)
+            )  # fmt: skip
+        except OSError:
+            self.stop()
+            self.stdout.close()
+            self.stderr.close()
+            raise
+        finally:
+            os.close(stdin)
+        self.stdout.handed_over()
+        self.stderr.handed_over()
+        self._look_for_gateway()
+
+    def stop(self) -> None:
+        """Asks it to end: Spark stops in order, then the JVM exits. Idempotent."""
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def kill(self) -> None:
+        """SIGKILL to it and its group; `on_exit` follows."""
+        self._children.kill_group(self.pid)
+
+    @staticmethod
+    def _archive(config: DriverConfig, setup: SparkSetup) -> List[str]:
+        path = archive_path(config.archive, setup.java, setup.home) if config.archive else ""
+        return archive_flags(path) if path and os.path.isfile(path) else []
+
+    def _look_for_gateway(self) -> None:
+        """The JVM writes the file elsewhere and renames it: once it is there it is whole."""
+        if self.exited:
+            return
+        try:
+            with open(self._gateway_file, "rb") as file:
+                data = file.read()
+        except OSError:
+            self._loop.after(_GATEWAY_POLL_SECONDS, self._look_for_gateway)
+            return
+        _remove(self._gateway_file)
+        port, length = struct.unpack_from(">ii", data)
+        self.gateway = (port, data[8 : 8 + length].decode("utf-8"))
+        self._on_gateway(*self.gateway)
+
+    def _exited(self, status: int) -> None:
+        self.exited = True
+        self.stop()
+        self.stdout.close()
+        self.stderr.close()
+        self._on_exit(status)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

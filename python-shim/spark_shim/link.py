@@ -1,0 +1,400 @@
+"""The server's connections: a listener, and for each connection the proof, the codec, what waits to be sent and how far it has read."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import hmac
+import json
+import os
+import socket
+from collections import deque
+from typing import Any, Deque, Dict, List, Optional, Set, Tuple, Union
+
+from .loop import Loop
+from .pipe import LineBuffer, LineTooLong, Message, encode
+from .protocol import FRAME_LIMIT_BYTES, PIECE_BYTES, PROTOCOL_VERSIONS
+from .record_log import RecordLog
+from .requests import RequestFailed, problem_of
+
+HANDSHAKE_SECONDS = 10.0
+HANDSHAKE_LINE_BYTES = 4096
+#: A piece's text may grow sixfold by JSON's escapes.
+LINE_BYTES = 8 * PIECE_BYTES
+CONNECTION_LIMIT = 64
+OPEN_FRAME_LIMIT = 32
+
+_READ_BYTES = 256 * 1024
+#: Sends a connection may do before others have their turn.
+_SENDS_A_ROUND = 4
+#: A piece of so many code points is at most PIECE_BYTES of UTF-8.
+_PIECE_POINTS = PIECE_BYTES // 4
+
+
+class Driver:
+    """What a link needs of the supervisor."""
+
+    session: str
+    key: bytes
+    log: RecordLog
+
+    def handle(self, link: Link, name: str, frame: Message) -> Optional[Message]:
+        """Answers a checked request; None: the answer comes later through the link. Raises RequestFailed."""
+        raise NotImplementedError
+
+    def links_changed(self, proven: int) -> None:
+        """A link was proven or has gone; so many are left."""
+        raise NotImplementedError
+
+
+def proof_of(key: bytes, role: str, version: int, session: str, driver_nonce: str, server_nonce: str) -> str:
+    """`proofText` of src/protocol/frames.ts under the session's key, base64url without padding."""
+    versions = ",".join(map(str, PROTOCOL_VERSIONS))
+    text = "\n".join(["longwick-link", role, versions, str(version), session, driver_nonce, server_nonce])
+    return _base64url(hmac.new(key, text.encode("utf-8", "replace"), hashlib.sha256).digest())
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def cut(line: bytes, number: int) -> List[bytes]:
+    """A frame's line, with its newline, as `part` frames."""
+    text = line[:-1].decode("utf-8")
+    starts = range(0, len(text), _PIECE_POINTS)
+    return [
+        encode({"frame": "part", "of": number, "text": text[at : at + _PIECE_POINTS], "last": at + _PIECE_POINTS >= len(text)})
+        for at in starts
+    ]
+
+
+class Link:
+    """
+    One connection. Records are not queued for it: it pulls them from the log at its own pace, out of memory or, when it is slow, from
+    disk. Control goes before bulk, and one round of the loop sends a bounded amount.
+    """
+
+    def __init__(self, loop: Loop, end: socket.socket, listener: Listener, driver: Driver) -> None:
+        end.setblocking(False)
+        self._loop = loop
+        self._end = end
+        self._fd = end.fileno()
+        self._listener = listener
+        self._driver = driver
+        self._lines = LineBuffer(HANDSHAKE_LINE_BYTES)
+        self._open_frames: Dict[int, List[str]] = {}
+        self._open_size = 0
+        self._control: Deque[bytes] = deque()
+        self._pieces: Deque[bytes] = deque()
+        self._rest = memoryview(b"")
+        self._cut_count = 0
+        self._cursor: Optional[int] = None
+        self._closing = False
+        self._waits_for_room = False
+        self.proven = False
+        self.closed = False
+        self._nonce = _base64url(os.urandom(32))
+        self._deadline = loop.after(HANDSHAKE_SECONDS, self.close)
+        self._write({"frame": "challenge", "versions": list(PROTOCOL_VERSIONS), "nonce": self._nonce})
+        loop.watch(self._fd, self._readable)
+
+    # ── What the supervisor does with it ──
+
+    def reply(self, request: int, result: Message) -> None:
+        """The good answer."""
+        self._write({"frame": "reply", "request": request, "result": result})
+
+    def fail(self, request: int, code: str, message: str) -> None:
+        """The bad answer."""
+        self._write({"frame": "failure", "request": request, "code": code, "message": message})
+
+    def follow(self, seq: int) -> None:
+        """Records after this one are sent from now on."""
+        self._cursor = seq
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything it waits for has been handed to the kernel."""
+        return self.closed or not (self._control or self._pieces or self._rest or self._behind)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._deadline.cancel()
+        self._loop.watch(self._fd, None)
+        self._end.close()
+        self._listener.gone(self)
+
+    def flush(self) -> None:
+        """Sends what can be sent now."""
+        if self.closed or self._waits_for_room or self.drained:
+            return
+        for _ in range(_SENDS_A_ROUND):
+            if not self._rest:
+                self._rest = memoryview(self._next_bytes())
+            if not self._rest:
+                break
+            try:
+                self._rest = self._rest[self._end.send(self._rest) :]
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                self.close()
+                return
+        if self._closing and self.drained:
+            self.close()
+        elif not self.drained:
+            self._waits_for_room = True
+            self._loop.watch(self._fd, self._readable, self._writable)
+
+    # ── Sending ──
+
+    @property
+    def _behind(self) -> bool:
+        return self._cursor is not None and self._cursor < self._driver.log.last_seq
+
+    def _write(self, frame: Message) -> None:
+        line = encode(frame)
+        if len(line) > PIECE_BYTES:
+            self._pieces.extend(self._cut(line))
+        else:
+            self._control.append(line)
+
+    def _cut(self, line: bytes) -> List[bytes]:
+        self._cut_count += 1
+        return cut(line, self._cut_count)
+
+    def _next_bytes(self) -> bytes:
+        """What goes out next: all control, else one piece, else some records."""
+        if self._control:
+            data = b"".join(self._control)
+            self._control.clear()
+            return data
+        if self._pieces:
+            return self._pieces.popleft()
+        if not self._behind or self._cursor is None:
+            return b""
+        if self._cursor < self._driver.log.first_seq - 1:
+            # The log let go of what this link has not read: the server attaches anew and gets a snapshot.
+            self.close()
+            return b""
+        chunk: List[bytes] = []
+        for seq, line in self._driver.log.after(self._cursor, PIECE_BYTES):
+            if len(line) >= PIECE_BYTES:
+                if chunk:
+                    break
+                self._cursor = seq
+                self._pieces.extend(self._cut(line + b"\n"))
+                return self._pieces.popleft()
+            chunk.append(line)
+            self._cursor = seq
+        chunk.append(b"")
+        return b"\n".join(chunk)
+
+    def _writable(self) -> None:
+        self._waits_for_room = False
+        self._loop.watch(self._fd, self._readable)
+        self.flush()
+
+    # ── Receiving ──
+
+    def _readable(self) -> None:
+        try:
+            data = self._end.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        try:
+            for line in self._lines.feed(data):
+                if not self.closed and not self._closing:
+                    self._take(line)
+        except (LineTooLong, ValueError, RecursionError):
+            self.close()
+
+    def _take(self, line: bytes) -> None:
+        """Raises ValueError when the other end does not speak the protocol."""
+        frame = json.loads(line)
+        if not isinstance(frame, dict):
+            raise ValueError("a frame is a JSON object")
+        if not self.proven:
+            self._prove(frame)
+        elif frame.get("frame") == "part":
+            whole = self._join(frame)
+            if whole is not None:
+                self._take_request(whole)
+        else:
+            self._take_request(frame)
+
+    def _join(self, part: Message) -> Optional[Message]:
+        number, text, last = part.get("of"), part.get("text"), part.get("last")
+        if not (isinstance(number, int) and isinstance(text, str) and isinstance(last, bool)):
+            raise ValueError("a part that is not one")
+        pieces = self._open_frames.setdefault(number, [])
+        pieces.append(text)
+        self._open_size += len(text)
+        if self._open_size > FRAME_LIMIT_BYTES or len(self._open_frames) > OPEN_FRAME_LIMIT:
+            raise ValueError("too much")
+        if not last:
+            return None
+        del self._open_frames[number]
+        self._open_size -= sum(map(len, pieces))
+        whole = json.loads("".join(pieces))
+        if not isinstance(whole, dict):
+            raise ValueError("a frame is a JSON object")
+        return whole
+
+    def _take_request(self, frame: Message) -> None:
+        request = frame.get("request")
+        if not isinstance(request, int) or isinstance(request, bool):
+            return
+        problem = problem_of(frame)
+        if problem is not None:
+            self.fail(request, "invalid", problem)
+            return
+        try:
+            result = self._driver.handle(self, frame["frame"], frame)
+        except RequestFailed as failed:
+            self.fail(request, failed.code, str(failed))
+        except Exception as error:
+            self.fail(request, "internal", "%s: %s" % (type(error).__name__, error))
+            raise
+        else:
+            if result is not None:
+                self.reply(request, result)
+
+    def _prove(self, frame: Message) -> None:
+        session, nonce, version, proof = (frame.get(name) for name in ("session", "nonce", "version", "proof"))
+        driver = self._driver
+        if frame.get("frame") != "prove" or not (isinstance(nonce, str) and isinstance(proof, str) and isinstance(version, int)):
+            raise ValueError("not a proof")
+        if version not in PROTOCOL_VERSIONS:
+            self._refuse("version", "This driver speaks the protocol's versions %s." % ", ".join(map(str, PROTOCOL_VERSIONS)))
+            return
+        expected = proof_of(driver.key, "server", version, driver.session, self._nonce, nonce)
+        if session != driver.session or not hmac.compare_digest(expected, proof.encode("ascii", "replace").decode("ascii")):
+            self._refuse("proof", "The proof does not fit this driver's session and key.")
+            return
+        self._deadline.cancel()
+        self.proven = True
+        self._lines.limit_bytes = LINE_BYTES
+        self._write(
+            {
+                "frame": "hello",
+                "version": version,
+                "session": driver.session,
+                "epoch": driver.log.epoch,
+                "firstSeq": driver.log.first_seq,
+                "lastSeq": driver.log.last_seq,
+                "proof": proof_of(driver.key, "driver", version, driver.session, self._nonce, nonce),
+            }
+        )
+        self._listener.proven(self)
+
+    def _refuse(self, code: str, message: str) -> None:
+        self._write({"frame": "refused", "code": code, "message": message})
+        self._closing = True
+
+
+class Listener:
+    """Accepts connections on a unix socket that only this user may open, or on a TCP address."""
+
+    def __init__(self, loop: Loop, where: Union[str, Tuple[str, int]], driver: Driver) -> None:
+        """Raises OSError."""
+        self._loop = loop
+        self._driver = driver
+        self._where = where
+        self._links: Set[Link] = set()
+        self._socket = _listen(where)
+        loop.watch(self._socket.fileno(), self._accept)
+        loop.before_sleep(self.flush)
+
+    @property
+    def address(self) -> Any:
+        """Where it listens; with port 0, the port it was given."""
+        return self._socket.getsockname()
+
+    @property
+    def drained(self) -> bool:
+        """Whether no proven link waits for anything."""
+        return all(link.drained for link in self._links if link.proven)
+
+    def flush(self) -> None:
+        """Sends on every link what can be sent now."""
+        for link in list(self._links):
+            link.flush()
+
+    def proven(self, link: Link) -> None:
+        """A link's handshake is done."""
+        self._tell()
+
+    def gone(self, link: Link) -> None:
+        """A link was closed."""
+        self._links.discard(link)
+        if link.proven:
+            self._tell()
+
+    def close(self) -> None:
+        """Closes every link too. Idempotent."""
+        for link in list(self._links):
+            link.close()
+        if self._socket.fileno() >= 0:
+            self._loop.watch(self._socket.fileno(), None)
+            self._socket.close()
+            if isinstance(self._where, str):
+                try:
+                    os.unlink(self._where)
+                except OSError:
+                    pass
+
+    def _tell(self) -> None:
+        self._driver.links_changed(sum(link.proven for link in self._links))
+
+    def _accept(self) -> None:
+        try:
+            end, _ = self._socket.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # Out of descriptors: rest a moment instead of spinning.
+                fd = self._socket.fileno()
+                self._loop.watch(fd, None)
+                self._loop.after(1.0, lambda: self._loop.watch(fd, self._accept))
+            return
+        if len(self._links) >= CONNECTION_LIMIT:
+            end.close()
+            return
+        if end.family != socket.AF_UNIX:
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, seconds in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+                if hasattr(socket, name):
+                    end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+        self._links.add(Link(self._loop, end, self, self._driver))
+
+
+def _listen(where: Union[str, Tuple[str, int]]) -> socket.socket:
+    if not isinstance(where, str):
+        family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    else:
+        try:
+            os.unlink(where)
+        except FileNotFoundError:
+            pass
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            listener.bind(where)
+        finally:
+            os.umask(before)
+    listener.setblocking(False)
+    listener.listen(32)
+    return listener
