@@ -56,7 +56,7 @@ export const Completion = Type.Object({
   cursor: asked(wholeNumber, "Where the cursor stands, in code points; the end of the code when absent."),
 });
 
-export const CancelStatement = Type.Optional(
+export const CancelStatement = nullable(
   Type.Object({ restart: asked(Type.Boolean(), "Restart the interpreter at once instead of interrupting it; variables are lost, Spark stays.") }),
 );
 

@@ -1,0 +1,284 @@
+import { createServer, type IncomingMessage } from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import type { Duplex } from "node:stream";
+import { gzip } from "node:zlib";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import type { Caller } from "../core/access.ts";
+import { publishAudit } from "../core/events.ts";
+import { Problem } from "../core/problems.ts";
+import type { Auth } from "./auth.ts";
+import { parseBody } from "./body.ts";
+import { openApi } from "./openapi.ts";
+import { checkOrigin } from "./origin.ts";
+import { Proxies } from "./proxies.ts";
+import { AUDITED_REFUSALS, asProblem } from "./refusal.ts";
+import { RouteTable } from "./route-table.ts";
+import { compileValidator } from "./validation.ts";
+
+export interface HttpOptions {
+  /** Where the server lives below its host: empty, or `/prefix` without a slash at the end. */
+  readonly basePath: string;
+  /** Addresses and networks (CIDR) whose `X-Forwarded-*` headers are believed. */
+  readonly trustedProxies: readonly string[];
+  /** Certificate and key as `node:https` takes them; null: plain HTTP. */
+  readonly tls: Pick<ServerOptions, "cert" | "key"> | null;
+  readonly auth: Auth;
+  /** Names besides loopback's by which the server may be called while authentication is off. */
+  readonly hostNames: readonly string[];
+  /** Web origins besides the server's own whose pages may call. */
+  readonly origins: readonly string[];
+  /** Whether POST, PUT, PATCH and DELETE need an `X-Requested-By` header, as Livy can ask for. */
+  readonly csrfHeader: boolean;
+  /** Answers from this size on are compressed for those who ask; not for callers on this machine. */
+  readonly gzipFromBytes: number;
+  /** Limit of a request's body where a route has none of its own. */
+  readonly bodyLimitBytes: number;
+  /** Where `/` leads, below the base path. */
+  readonly home: string;
+  readonly version: string;
+  /** Whether sessions can be served; `/readyz` says so. */
+  readonly ready: () => boolean;
+  readonly log: FastifyBaseLogger;
+  readonly faces: readonly Face[];
+}
+
+/**
+ * One protocol people speak: registers its routes below the base path. They find `request.caller` set and may throw Problems. `closing`
+ * aborts when the server begins to go away: whoever holds an answer back gives it then.
+ */
+export type Face = (app: FastifyInstance, closing: AbortSignal) => Promise<void> | void;
+
+declare module "fastify" {
+  interface FastifyRequest {
+    caller: Caller;
+    /** What stands before a face's paths in the caller's eyes: what a proxy took off, then the base path. */
+    mount: string;
+  }
+  interface FastifyContextConfig {
+    /** Answers anybody, by whatever name the server is called, while draining too. */
+    open?: boolean;
+  }
+}
+
+export interface Http {
+  readonly app: FastifyInstance;
+  /** Listens and resolves with the address as a URL. */
+  listen(address: { readonly host: string; readonly port: number }): Promise<string>;
+  /** Who makes a request that passes by fastify's routes (a WebSocket's upgrade). Rejects with a Problem. */
+  admit(request: IncomingMessage): Promise<Caller>;
+  /** From now on requests are refused with 503 before anything is begun; answers that wait are given. */
+  drain(): void;
+  /** Drains, waits up to `graceMs` for answers under way and closes every connection. Idempotent. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Longer than any client's pause between polls: a connection closed just as a client writes is an error to it (clients.md §1). */
+const KEEP_ALIVE_MS = 90_000;
+/** How long a request may take to arrive: the largest body over a slow line. */
+const REQUEST_MS = 10 * 60_000;
+const METHODS_THAT_CHANGE: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH", "DELETE"]);
+const LOOPBACK = /^(127\.|::1$)/;
+
+const SECURITY_HEADERS = {
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "SAMEORIGIN",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'self'",
+  "referrer-policy": "no-referrer",
+  "cache-control": "no-store",
+} as const;
+
+/** Builds the HTTP server every face lives on. Nothing listens before `listen`. */
+export const createHttp = async (options: HttpOptions): Promise<Http> => {
+  const { auth, log, basePath } = options;
+  const proxies = new Proxies(options.trustedProxies);
+  const origins = { authenticated: auth.on, hostNames: options.hostNames.map((name) => name.toLowerCase()), origins: options.origins };
+  const closing = new AbortController();
+  const requestId = countedId();
+
+  const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+    const route = request.routeOptions;
+    const problem = asProblem(error, route.bodyLimit ?? options.bodyLimitBytes);
+    if (problem === null) {
+      // Whoever left did not break anything.
+      if (!request.raw.destroyed) log.error({ requestId: request.id, route: route.url ?? null, err: error }, "bug");
+      return reply.code(500).send({ msg: `Internal error; the server's log says more about request ${request.id}.` });
+    }
+    const { code } = problem;
+    if (code === "UNAUTHENTICATED") reply.header("www-authenticate", auth.challenge);
+    if (code === "TOO_MANY_ATTEMPTS") reply.header("retry-after", "60");
+    if (code === "DRAINING") reply.header("retry-after", "1");
+    if (AUDITED_REFUSALS.has(code)) {
+      const { session = null, statement = null } = numbersOf(request.params);
+      const { name: user, remote } = request.caller;
+      publishAudit({ action: "refuse", user, remote, proxyUser: null, session, statement, problem: code });
+    }
+    return reply.code(problem.status).send({ msg: problem.message });
+  };
+
+  const app: FastifyInstance = Fastify({
+    serverFactory: (handler) => {
+      const timeouts = { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: REQUEST_MS };
+      // Fastify treats both servers alike; its types know only one.
+      return options.tls === null ? createServer(timeouts, handler) : (createTlsServer({ ...timeouts, ...options.tls }, handler) as never);
+    },
+    bodyLimit: options.bodyLimitBytes,
+    routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 2_048 },
+    genReqId: requestId,
+    clientErrorHandler: refuseBytes,
+    // An address that cannot be decoded; fastify types this reply by a route that there is none of.
+    frameworkErrors: (_error, _request, reply) => (reply as FastifyReply).code(400).send({ msg: "The address is not well-formed." }),
+    return503OnClosing: false,
+    logger: false,
+  });
+  app.setValidatorCompiler(compileValidator);
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.setErrorHandler(answerError);
+
+  // ── In ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, async (request: FastifyRequest, body: Buffer) =>
+    parseBody(body, request.headers["content-encoding"]),
+  );
+
+  const admit = (request: IncomingMessage, remote: string): Caller | Promise<Caller> => {
+    if (closing.signal.aborted) throw new Problem("DRAINING", "The server is shutting down; try again in a moment.");
+    checkOrigin(proxies.hostOf(request), request.headers.origin, origins);
+    if (options.csrfHeader && METHODS_THAT_CHANGE.has(request.method ?? "") && request.headers["x-requested-by"] === undefined) {
+      throw new Problem("INVALID", "Missing Required Header for CSRF protection: X-Requested-By.");
+    }
+    return auth.identify(request.headers.authorization, remote);
+  };
+
+  app.decorateRequest("caller");
+  app.decorateRequest("mount", basePath);
+  app.addHook("onRequest", (request, reply, done) => {
+    const { raw } = request;
+    reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
+    // Every body here is JSON, whatever its sender calls it: fastify must neither refuse a type nor stumble over an empty body.
+    delete raw.headers["content-type"];
+    const remote = proxies.remoteOf(raw);
+    request.caller = { name: null, remote };
+    request.mount = proxies.prefixOf(raw) + basePath;
+    if (request.routeOptions.config.open === true) return done();
+    const caller = admit(raw, remote);
+    if (caller instanceof Promise) {
+      caller.then((known) => {
+        request.caller = known;
+        done();
+      }, done);
+    } else {
+      request.caller = caller;
+      done();
+    }
+  });
+
+  // ── Out ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  app.addHook("onSend", (request, reply, payload, done) => {
+    if (closing.signal.aborted) reply.header("connection", "close");
+    const packable = typeof payload === "string" && payload.length >= options.gzipFromBytes;
+    if (!packable || !wantsGzip(request)) return done(null, payload);
+    // Level 1: most of the gain for a fifth of the time.
+    gzip(payload, { level: 1 }, (error, packed) => {
+      if (error === null) reply.header("content-encoding", "gzip").header("vary", "accept-encoding");
+      done(null, error === null ? packed : payload);
+    });
+  });
+
+  app.addHook("onResponse", (request, reply, done) => {
+    const { statusCode } = reply;
+    // What succeeds and changes nothing is polled all day long.
+    const polled = statusCode < 400 && !METHODS_THAT_CHANGE.has(request.method);
+    if (polled && log.level !== "debug" && log.level !== "trace") return done();
+    const line = {
+      ...{ requestId: request.id, method: request.method, route: request.routeOptions.url ?? null, ...numbersOf(request.params) },
+      ...{ status: statusCode, ms: Math.round(reply.elapsedTime * 10) / 10, bytes: Number(reply.getHeader("content-length") ?? 0) },
+      ...{ user: request.caller.name, remote: request.caller.remote },
+    };
+    if (polled) log.debug(line, "request");
+    else log.info(line, "request");
+    done();
+  });
+
+  // ── Addresses ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  const table = new RouteTable();
+  app.addHook("onRoute", (route) => table.add(route));
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.replace(/\?.*$/s, "");
+    const allowed = table.methodsOf(path);
+    if (allowed.length === 0) throw new Problem("NOT_FOUND", `Nothing is at this address: ${request.method} ${path.slice(0, 200)}`);
+    reply.header("allow", allowed.join(", "));
+    throw new Problem("METHOD_NOT_ALLOWED", `${request.method} is not possible here, only ${allowed.join(", ")}.`);
+  });
+
+  const health = { config: { open: true }, schema: { hide: true } };
+  app.get("/healthz", health, () => ({ status: "ok" }));
+  app.get("/readyz", health, (_request, reply) => {
+    const status = closing.signal.aborted ? "draining" : options.ready() ? "ready" : "starting";
+    return reply.code(status === "ready" ? 200 : 503).send({ status });
+  });
+
+  await app.register(
+    async (scope) => {
+      await openApi(scope, options.version);
+      scope.get("/", { schema: { hide: true } }, (request, reply) => {
+        const { raw, mount } = request;
+        return reply.redirect(`${proxies.protocolOf(raw)}://${proxies.hostOf(raw)}${mount}${options.home}`, 302);
+      });
+      for (const face of options.faces) await scope.register(async (room) => face(room, closing.signal));
+    },
+    { prefix: basePath },
+  );
+  await app.ready();
+
+  // ── Life ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  const close = async (graceMs: number) => {
+    closing.abort();
+    const cut = setTimeout(() => app.server.closeAllConnections(), graceMs);
+    await app.close();
+    clearTimeout(cut);
+  };
+  let closed: Promise<void> | null = null;
+  return {
+    app,
+    listen: ({ host, port }) => app.listen({ host, port }),
+    admit: async (request) => admit(request, proxies.remoteOf(request)),
+    drain: () => closing.abort(),
+    close: (graceMs) => {
+      closed ??= close(graceMs);
+      return closed;
+    },
+  };
+};
+
+/** Ids that no other process of the day gives. */
+const countedId = (): (() => string) => {
+  const prefix = `${Date.now().toString(36)}${process.pid.toString(36)}`;
+  let count = 0;
+  return () => {
+    count += 1;
+    return `${prefix}-${count.toString(36)}`;
+  };
+};
+
+/** The ids an address holds, for logs and audit: a name may be anything, a number tells nothing. */
+const numbersOf = (params: unknown): { session?: number; statement?: number } => {
+  const { session, statement } = typeof params === "object" && params !== null ? (params as Readonly<Record<string, unknown>>) : {};
+  const [first, second] = [Number(session ?? Number.NaN), Number(statement ?? Number.NaN)];
+  return { ...(Number.isSafeInteger(first) ? { session: first } : {}), ...(Number.isSafeInteger(second) ? { statement: second } : {}) };
+};
+
+/** Compressing costs more than the loopback device does. */
+const wantsGzip = ({ headers, raw, caller }: FastifyRequest): boolean =>
+  /\bgzip\b/.test(String(headers["accept-encoding"] ?? "")) && !(LOOPBACK.test(caller.remote ?? "") && LOOPBACK.test(raw.socket.remoteAddress ?? ""));
+
+/** What is no HTTP gets its answer in Livy's shape too. */
+const refuseBytes = (error: Error & { code?: string }, socket: Duplex): void => {
+  if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+  const status = error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
+  const body = JSON.stringify({ msg: `${status.slice(4)}: this is no HTTP request that can be read.` });
+  socket.end(`HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
+};

@@ -1,0 +1,84 @@
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyInstance, FastifyReply, FastifyRequest, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault } from "fastify";
+import type { TSchema } from "typebox";
+import type { Right } from "../../core/access.ts";
+import { type AuditEvent, publishAudit } from "../../core/events.ts";
+import type { Session } from "../../core/session.ts";
+import type { Sessions } from "../../core/sessions.ts";
+import { badNumber, readInt32 } from "../validation.ts";
+import type { PathRules } from "./paths.ts";
+import { Message } from "./schemas.ts";
+import type { SpecRules } from "./spec.ts";
+import { oldSessionObject, sessionObject } from "./view.ts";
+
+export interface LivyOptions {
+  readonly sessions: Sessions;
+  readonly spec: SpecRules;
+  readonly paths: PathRules;
+  /** How long a GET of an unfinished statement may wait for its end when the request does not say; 0: it never waits. */
+  readonly holdMs: number;
+  /** Limit of a statement's request body. */
+  readonly statementLimitBytes: number;
+  readonly version: string;
+}
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyInstance["log"],
+  TypeBoxTypeProvider
+>;
+type Asked = Pick<FastifyRequest, "caller"> & { readonly params: { readonly session: string } };
+
+/** What the routes of this face share. */
+export class Room {
+  readonly options: LivyOptions;
+  /** Aborts when the server begins to go away. */
+  readonly closing: AbortSignal;
+  /** A session's answer is made once per change, not once per poll. */
+  readonly #texts = new WeakMap<Session, { revision: number; text: string }>();
+
+  constructor(options: LivyOptions, closing: AbortSignal) {
+    this.options = options;
+    this.closing = closing;
+  }
+
+  /**
+   * The session a request is about; that somebody asked is a heartbeat.
+   * @throws Problem SESSION_NOT_FOUND, FORBIDDEN, INVALID (digits that are no id)
+   */
+  find({ params, caller }: Asked, right: Right): Session {
+    const { session: idOrName } = params;
+    if (/^-?\d+$/.test(idOrName) && readInt32(idOrName) === null) throw badNumber(idOrName);
+    const session = this.options.sessions.find(idOrName, caller, right);
+    session.touch(clientOf(caller));
+    return session;
+  }
+
+  /** A session's JSON. */
+  textOf(session: Session): string {
+    const { revision } = session;
+    const known = this.#texts.get(session);
+    if (known?.revision === revision) return known.text;
+    const text = JSON.stringify(sessionObject(session));
+    this.#texts.set(session, { revision, text });
+    return text;
+  }
+
+  /** A session's JSON for this client: Livy's own Java client fails on fields it does not know (clients.md §5). */
+  textFor(session: Session, { headers }: Pick<FastifyRequest, "headers">): string {
+    return headers["user-agent"]?.includes("livy-client-http") ? JSON.stringify(oldSessionObject(session)) : this.textOf(session);
+  }
+}
+
+export const sendJson = (reply: FastifyReply, text: string): FastifyReply => reply.type("application/json; charset=utf-8").send(text);
+
+/** Who a statement or a heartbeat comes from, as far as the driver is told. */
+export const clientOf = ({ name, remote }: FastifyRequest["caller"]): string => name ?? remote ?? "";
+
+export const audit = ({ caller }: FastifyRequest, action: AuditEvent["action"], session: Session, statement: number | null = null): void =>
+  publishAudit({ action, user: caller.name, remote: caller.remote, proxyUser: session.proxyUser, session: session.id, statement, problem: null });
+
+/** What a route answers, for the OpenAPI document; nothing is serialised by it. */
+export const answers = (good: Readonly<Record<number, TSchema>>): object => ({ ...good, "4xx": Message, "5xx": Message });

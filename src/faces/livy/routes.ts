@@ -1,0 +1,36 @@
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import { Problem } from "../../core/problems.ts";
+import type { Face } from "../http.ts";
+import { resourceRoutes } from "./resource-routes.ts";
+import { answers, type LivyOptions, Room } from "./room.ts";
+import { Version } from "./schemas.ts";
+import { sessionRoutes } from "./session-routes.ts";
+import { statementRoutes } from "./statement-routes.ts";
+
+/** The release whose interface this is; pylivy reads it before its first session and wants `number.number.number`. */
+const LIVY_VERSION = "0.9.0-incubating";
+
+/** Livy's REST interface (Apache Livy 0.9, interactive sessions), as its clients know it. */
+export const livyFace =
+  (options: LivyOptions): Face =>
+  (plain, closing) => {
+    const app = plain.withTypeProvider<TypeBoxTypeProvider>();
+    const room = new Room(options, closing);
+    app.addHook("onRequest", (request, _reply, done) => {
+      checkVersion(request.headers.accept);
+      done();
+    });
+    app.get("/version", { schema: { tags: ["service"], summary: "Versions", response: answers({ 200: Version }) } }, () => ({
+      ...{ url: "", branch: "", revision: "", version: LIVY_VERSION, date: "", user: "" },
+      longwick: options.version,
+    }));
+    sessionRoutes(app, room);
+    statementRoutes(app, room);
+    resourceRoutes(app, room);
+  };
+
+/** A client may ask for a version of the interface as a media type; there is one. */
+const checkVersion = (accept: string | undefined): void => {
+  const asked = accept === undefined ? null : /application\/vnd\.livy\.v(\d+(?:\.\d+)*)\+json/.exec(accept);
+  if (asked !== null && asked[1] !== "0.1") throw new Problem("NOT_ACCEPTABLE", `No value found for '${asked[1]?.slice(0, 20)}'`);
+};

@@ -1,0 +1,40 @@
+import { Problem } from "../core/problems.ts";
+
+export interface OriginRules {
+  /** Whether callers must say who they are; without, a browser lured by a foreign name would be let in. */
+  readonly authenticated: boolean;
+  /** Names besides loopback's by which the server may be called while nobody logs in. */
+  readonly hostNames: readonly string[];
+  /** Web origins besides the server's own whose pages may call. */
+  readonly origins: readonly string[];
+}
+
+/**
+ * Keeps web pages from driving the server through a visitor's browser: a page of another origin shows it in `Origin`, and a name made to
+ * resolve to this machine (DNS rebinding) shows in `Host`.
+ * @throws Problem FORBIDDEN
+ */
+export const checkOrigin = (host: string, origin: string | undefined, rules: OriginRules): void => {
+  if (!rules.authenticated && !isOwnName(hostNameOf(host), rules.hostNames)) {
+    throw new Problem("FORBIDDEN", `Host '${clip(host)}' is none of this server's names. Add it to \`hostNames\` or switch authentication on.`);
+  }
+  if (origin === undefined || rules.origins.includes(origin) || hostOf(origin) === plainHost(host)) return;
+  throw new Problem("FORBIDDEN", `Pages of origin '${clip(origin)}' may not call this server.`);
+};
+
+const isOwnName = (name: string, hostNames: readonly string[]): boolean =>
+  name === "localhost" || name === "[::1]" || /^127(\.\d{1,3}){3}$/.test(name) || hostNames.includes(name);
+
+const hostNameOf = (host: string): string => host.toLowerCase().replace(/:\d*$/, "").replace(/\.$/, "");
+const plainHost = (host: string): string => host.toLowerCase().replace(/:(80|443)$/, "");
+
+/** Name and port of an origin; null for one without, as sandboxed pages have. */
+const hostOf = (origin: string): string | null => {
+  try {
+    return plainHost(new URL(origin).host);
+  } catch {
+    return null;
+  }
+};
+
+const clip = (text: string): string => text.slice(0, 100);

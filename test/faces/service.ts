@@ -1,0 +1,194 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+import pino from "pino";
+import { Access, type AccessRules } from "../../src/core/access.ts";
+import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../../src/core/ports.ts";
+import { Problem } from "../../src/core/problems.ts";
+import { Sessions } from "../../src/core/sessions.ts";
+import { redactSpec } from "../../src/core/spec.ts";
+import type { WorkloadPhase } from "../../src/core/states.ts";
+import { Auth } from "../../src/faces/auth.ts";
+import { createHttp, type Http, type HttpOptions } from "../../src/faces/http.ts";
+import { livyFace } from "../../src/faces/livy/routes.ts";
+import type { LivyOptions } from "../../src/faces/livy/room.ts";
+import { openLink } from "../../src/link/link.ts";
+import { FakeDriver } from "../kit/fake-driver.ts";
+
+/** Sessions in this process whose drivers are fakes on the real wire. */
+export class FakeLauncher implements Launcher {
+  readonly drivers: FakeDriver[] = [];
+  readonly specs: ClaimDraft[] = [];
+  /** Whether drivers can be dialled as soon as they are launched. */
+  listening = true;
+  readonly #names = new Map<string, number>();
+
+  async claim(draft: ClaimDraft): Promise<Claim> {
+    const id = this.drivers.length;
+    const { name } = draft.spec;
+    const other = name === null ? undefined : this.#names.get(name);
+    if (other !== undefined) throw new Problem("NAME_TAKEN", `Duplicate session name: ${name} for session ${other}`);
+    if (name !== null) this.#names.set(name, id);
+    this.drivers.push(Object.assign(new FakeDriver(), { session: randomUUID(), listening: this.listening }));
+    this.specs.push(draft);
+    const uid = this.driver(id).session;
+    return { id, uid, owner: draft.owner, spec: redactSpec(draft.spec), createdMs: Date.now(), notes: draft.notes, end: null };
+  }
+
+  async claims(): Promise<readonly Claim[]> {
+    return [];
+  }
+
+  driver(id: number): FakeDriver {
+    const driver = this.drivers[id];
+    if (driver === undefined) throw new Error(`session ${id} was never launched`);
+    return driver;
+  }
+
+  launch(claim: Claim): Workload {
+    const driver = this.driver(claim.id);
+    const stopped = Promise.withResolvers<WorkloadPhase>();
+    const running: WorkloadPhase = { phase: "running" };
+    return {
+      phase: running,
+      key: driver.key,
+      dial: driver.dial,
+      async *phases(signal) {
+        yield running;
+        const aborted = new Promise<null>((resolve) => signal.addEventListener("abort", () => resolve(null), { once: true }));
+        const last = await Promise.race([stopped.promise, aborted]);
+        if (last !== null) yield last;
+      },
+      stop: async () => {
+        driver.cut();
+        driver.listening = false;
+        stopped.resolve({ phase: "ended", state: "dead", reason: "stopped", logTail: [] });
+      },
+    };
+  }
+
+  async conclude(_claim: Claim, _end: SessionEnd): Promise<void> {}
+
+  async remove(claim: Claim): Promise<void> {
+    if (claim.spec.name !== null) this.#names.delete(claim.spec.name);
+  }
+
+  async close(): Promise<void> {}
+}
+
+export interface ServiceOptions {
+  readonly access?: Partial<AccessRules>;
+  readonly htpasswdFile?: string;
+  readonly tokensFile?: string;
+  readonly http?: Partial<HttpOptions>;
+  readonly livy?: Partial<LivyOptions>;
+}
+
+export interface Asking {
+  readonly headers?: Record<string, string>;
+  readonly body?: unknown;
+  /** Sent as it is. */
+  readonly payload?: string | Buffer;
+  readonly remote?: string;
+}
+
+/** The real face, core and link over fake drivers, asked without a socket. */
+export class Service implements AsyncDisposable {
+  readonly launcher = new FakeLauncher();
+  readonly sessions: Sessions;
+  readonly http: Http;
+  /** What the log got, a line each. */
+  readonly lines: Record<string, unknown>[];
+
+  static async start(options: ServiceOptions = {}): Promise<Service> {
+    const launcher = new FakeLauncher();
+    const lines: Record<string, unknown>[] = [];
+    const log = pino({ level: options.http?.log?.level ?? "info" }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+    const none: AccessRules = { superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] };
+    const access = new Access({ ...none, ...options.access });
+    const sessions = new Sessions(
+      { launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100 },
+      access,
+      { maxSessions: 0, maxSessionsPerUser: 0, retentionMs: 60_000 },
+    );
+    const auth = await Auth.open({
+      htpasswdFile: options.htpasswdFile ?? null,
+      tokensFile: options.tokensFile ?? null,
+      access,
+      onFault: (message) => log.warn(message),
+    });
+    const livy: LivyOptions = {
+      sessions,
+      spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
+      paths: { localDirs: [], localIsHere: true },
+      holdMs: 0,
+      statementLimitBytes: 80 * 1024 * 1024,
+      version: "1.2.3",
+      ...options.livy,
+    };
+    const http = await createHttp({
+      ...{ basePath: "", trustedProxies: [], tls: null, auth, hostNames: [], origins: [], csrfHeader: false, gzipFromBytes: 65_536 },
+      ...{ bodyLimitBytes: 1024 * 1024, home: "/docs/", version: "1.2.3", ready: () => true },
+      ...options.http,
+      log,
+      faces: [livyFace(livy), ...(options.http?.faces ?? [])],
+    });
+    return new Service(launcher, sessions, http, lines);
+  }
+
+  private constructor(launcher: FakeLauncher, sessions: Sessions, http: Http, lines: Record<string, unknown>[]) {
+    this.launcher = launcher;
+    this.sessions = sessions;
+    this.http = http;
+    this.lines = lines;
+  }
+
+  async ask(method: string, url: string, { headers = {}, body, payload, remote = "127.0.0.1" }: Asking = {}) {
+    const sent = payload ?? (body === undefined ? undefined : JSON.stringify(body));
+    const answer = await this.http.app.inject({
+      // Methods that light-my-request does not list are sent all the same.
+      method: method as "GET",
+      url,
+      headers: { host: "localhost:8998", ...headers },
+      remoteAddress: remote,
+      ...(sent === undefined ? {} : { payload: sent }),
+    });
+    const json: unknown = answer.body !== "" && answer.headers["content-type"]?.toString().startsWith("application/json") ? answer.json() : answer.body;
+    return { status: answer.statusCode, headers: answer.headers, body: json, text: answer.body, bytes: answer.rawPayload };
+  }
+
+  /** A session whose driver is ready, by id. */
+  async ready(fields: object = { kind: "pyspark" }, asking: Asking = {}): Promise<{ id: number; driver: FakeDriver }> {
+    const created = await this.ask("POST", "/sessions", { ...asking, body: fields });
+    const { id } = created.body as { id: number };
+    if (created.status !== 201) throw new Error(`create answered ${created.status}: ${created.text}`);
+    const driver = this.launcher.driver(id);
+    driver.on("submit", (request) => {
+      const key = String(request["key"]);
+      const known = driver.statements.get(key);
+      if (known !== undefined) return { result: { statement: known } };
+      const statement = request["silent"] === true ? -1 - driver.statements.size : [...driver.statements.values()].filter((id) => id >= 0).length;
+      driver.statements.set(key, statement);
+      const { code, kind, origin, silent } = request;
+      driver.emit("queued", { statement, key, code, kind, origin, silent });
+      return { result: { statement } };
+    });
+    const facts = { python: "3.11.9", spark: "4.0.1", appId: "local-1", uiUrl: "http://localhost:4040", sparkUser: "ann", ipython: null };
+    driver.emit("interpreter", { phase: "ready", reason: null, facts });
+    await this.until(() => this.sessions.find(String(id), { name: null, remote: null }, "view").state === "idle");
+    return { id, driver };
+  }
+
+  async until(fact: () => boolean): Promise<void> {
+    const deadline = performance.now() + 5_000;
+    while (!fact()) {
+      if (performance.now() > deadline) throw new Error(`not so within 5 s: ${fact.toString()}`);
+      await pause(2);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.http.close(100);
+    await this.sessions.close();
+    for (const driver of this.launcher.drivers) driver.cut();
+  }
+}
