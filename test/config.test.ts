@@ -1,0 +1,191 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { isLoopback, loadConfig, refuseSharedUser } from "../src/config.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "longwick-config-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const load = (argv: readonly string[] = [], env: Record<string, string> = {}) => loadConfig(argv, env, directory);
+const written = (name: string, content: string): string => {
+  const file = join(directory, name);
+  writeFileSync(file, content);
+  return file;
+};
+
+describe("where a value comes from", () => {
+  test("flags go over variables, variables over the file, the file over defaults", () => {
+    const file = written("order.toml", 'port = 1\nhost = "localhost"\nsqlRowLimit = 7\n');
+    const { config, sources } = load(["--port", "3", "--config", file], { LONGWICK_PORT: "2", LONGWICK_HOST: "127.0.0.2" });
+    expect([config.port, config.host, config.sqlRowLimit, config.queueLimit]).toEqual([3, "127.0.0.2", 7, 10_000]);
+    expect([sources.port, sources.host, sources.sqlRowLimit, sources.queueLimit]).toEqual([
+      "--port",
+      "LONGWICK_HOST",
+      `${file}, sqlRowLimit`,
+      "default",
+    ]);
+  });
+
+  test("longwick.toml of the working directory is read when nobody names a file", () => {
+    written("longwick.toml", 'heldGetMs = "1s"\n');
+    expect(load().config.heldGetMs).toBe(1_000);
+    rmSync(join(directory, "longwick.toml"));
+    expect(load().config.heldGetMs).toBe(250);
+  });
+
+  test("variables of other programs come before defaults and after everything of ours", () => {
+    const env = { SPARK_HOME: "/opt/spark", XDG_CACHE_HOME: "/var/cache" };
+    const { config, sources } = load([], env);
+    expect([config.sparkHome, config.home, sources.home]).toEqual(["/opt/spark", "/var/cache/longwick", "XDG_CACHE_HOME"]);
+    expect(load(["--spark-home", "/else"], env).config.sparkHome).toBe("/else");
+  });
+
+  test("relative paths count from where they were written, ~ is the home directory", () => {
+    const file = written("paths.toml", 'htpasswd = "users"\nlocalPaths = ["data", "~/jars"]\n');
+    const { config } = load(["--tokens", "tokens"], { LONGWICK_CONFIG: file });
+    expect(config.htpasswd).toBe(join(directory, "users"));
+    expect(config.tokens).toBe(join(directory, "tokens"));
+    expect(config.localPaths).toEqual([join(directory, "data"), join(homedir(), "jars")]);
+    expect(config.home).toBe(join(homedir(), ".cache/longwick"));
+  });
+});
+
+describe("how text is read", () => {
+  test.for([
+    ["--idle-timeout-ms=90s", "idleTimeoutMs", 90_000],
+    ["--idle-timeout-ms=1.5h", "idleTimeoutMs", 5_400_000],
+    ["--idle-timeout-ms=250", "idleTimeoutMs", 250],
+    ["--body-limit-bytes=2MiB", "bodyLimitBytes", 2_097_152],
+    ["--body-limit-bytes=4k", "bodyLimitBytes", 4096],
+    ["--csrf-protection", "csrfProtection", true],
+    ["--no-csrf-protection", "csrfProtection", false],
+    ["--csrf-protection=false", "csrfProtection", false],
+    ["--superusers=ann, bob", "superusers", ["ann", "bob"]],
+    ["--spark-conf=spark.a.b=c=d,e", "sparkConf", { "spark.a.b": "c=d,e" }],
+    ['--spark-conf={"spark.a": 1}', "sparkConf", { "spark.a": "1" }],
+  ] as const)("%s", ([flag, name, value]) => {
+    expect(load([flag]).config[name]).toEqual(value);
+  });
+
+  test("a flag that is given twice adds to a list and to pairs, and else the last one counts", () => {
+    const { config } = load([
+      "--view-users",
+      "a,b",
+      "--view-users",
+      "c",
+      "--spark-conf",
+      "x=1",
+      "--spark-conf",
+      "y=2",
+      "--port",
+      "1",
+      "--port",
+      "2",
+    ]);
+    expect([config.viewUsers, config.sparkConf, config.port]).toEqual([["a", "b", "c"], { x: "1", y: "2" }, 2]);
+  });
+
+  test("dotted keys of a TOML table are Spark's names, whatever their values' type", () => {
+    const file = written("spark.toml", '[sparkConf]\nspark.executor.cores = 4\n"spark.sql.ansi.enabled" = true\nspark.app.name = "n"\n');
+    expect(load(["--config", file]).config.sparkConf).toEqual({
+      "spark.executor.cores": "4",
+      "spark.sql.ansi.enabled": "true",
+      "spark.app.name": "n",
+    });
+  });
+
+  test("an empty variable is no value, but an empty list", () => {
+    expect(load([], { LONGWICK_PORT: "", LONGWICK_REFUSED_CONF: "" }).config).toMatchObject({ port: 8998, refusedConf: [] });
+  });
+});
+
+describe("what is refused", () => {
+  test.for([
+    [["--prot", "1"], {}, "Unknown flag --prot. Did you mean --port?"],
+    [["--idleTimeoutMs", "1"], {}, "Unknown flag --idleTimeoutMs. Did you mean --idle-timeout-ms?"],
+    [["--completely-else"], {}, /^Unknown flag --completely-else\.$/],
+    [["serve"], {}, "Unexpected argument: serve"],
+    [["--port"], {}, "--port needs a value."],
+    [["--port", "70000"], {}, "--port: must be <= 65535"],
+    [["--port", "80a"], {}, '--port: must be a whole number, not "80a"'],
+    [["--ttl-ms", "soon"], {}, "--ttl-ms: must be a duration like 90s"],
+    [["--body-limit-bytes", "many"], {}, "--body-limit-bytes: must be a size like 512k"],
+    [["--log-level", "loud"], {}, "--log-level: must be one of trace, debug, info, warn, error, silent"],
+    [["--csrf-protection=maybe"], {}, "--csrf-protection: must be true or false"],
+    [["--spark-conf", "novalue"], {}, "--spark-conf: must be key=value or a JSON object"],
+    [["--base-path", "spark/"], {}, "--base-path: must match pattern"],
+    [["--config", "absent.toml"], {}, "absent.toml: ENOENT"],
+    [[], { LONGWICK_PROT: "1" }, "Unknown variable LONGWICK_PROT. Did you mean LONGWICK_PORT?"],
+    [[], { LONGWICK_PORT: "x" }, "LONGWICK_PORT: must be a whole number"],
+  ] as const)("%j with %j", ([argv, env, message]) => {
+    expect(() => load(argv, env)).toThrow(message);
+  });
+
+  test("in a file: what is unknown, what is of another type, what is no TOML", () => {
+    expect(() => load(["--config", written("a.toml", "portt = 1")])).toThrow("unknown option portt. Did you mean port?");
+    expect(() => load(["--config", written("b.toml", 'superusers = "ann"')])).toThrow("b.toml, superusers: must be array");
+    expect(() => load(["--config", written("c.toml", "port = ")])).toThrow("c.toml: ");
+    expect(() => load(["--config", written("d.toml", "[sparkConf]\nx = [1]")])).toThrow("d.toml, sparkConf: must be string");
+  });
+
+  test("everything that is wrong is said at once", () => {
+    expect(() => load(["--port", "x", "--hots", "y"], { LONGWICK_TTL_MS: "z" })).toThrow(
+      /port[\s\S]*hots[\s\S]*TTL|hots[\s\S]*port[\s\S]*TTL/,
+    );
+  });
+
+  test("but not the variables that Kubernetes sets beside a Service called longwick, nor those of drivers and clients", () => {
+    const env = {
+      LONGWICK_PORT: "tcp://10.0.0.1:8998",
+      LONGWICK_PORT_8998_TCP_ADDR: "10.0.0.1",
+      LONGWICK_SERVICE_HOST: "10.0.0.1",
+      LONGWICK_SERVICE_PORT_HTTP: "8998",
+      LONGWICK_SESSION: "uid",
+      LONGWICK_URL: "http://127.0.0.1:8998",
+    };
+    expect(load([], env).config.port).toBe(8998);
+  });
+});
+
+describe("what is unsafe", () => {
+  test.for(["0.0.0.0", "::", "spark.example.org", "10.1.2.3", "127.0.0.1.example.org"])(
+    "%s is not listened on without authentication",
+    (host) => {
+      expect(() => load(["--host", host])).toThrow(`Refusing to listen on ${host} without authentication`);
+    },
+  );
+
+  test("passwords and tokens are not taken in clear from other machines, unless that is meant", () => {
+    const argv = ["--host", "0.0.0.0", "--htpasswd", "users"];
+    expect(() => load(argv)).toThrow("Refusing to take passwords in clear on 0.0.0.0");
+    expect(load([...argv, "--allow-cleartext-passwords"]).config.allowCleartextPasswords).toBe(true);
+    expect(load([...argv, "--tls-cert", "c.pem", "--tls-key", "k.pem"]).config.tlsKey).toBe(join(directory, "k.pem"));
+    expect(load(["--htpasswd", "users"]).config.host).toBe("127.0.0.1");
+  });
+
+  test("a certificate without its key is no TLS", () => {
+    expect(() => load(["--tls-cert", "c.pem"])).toThrow("--tls-cert and --tls-key go together");
+  });
+
+  test("several users do not share the server's operating-system user, unless that is meant", () => {
+    const { config } = load(["--htpasswd", "users"]);
+    expect(() => refuseSharedUser(config, ["ann", "bob"])).toThrow("2 users can start drivers");
+    expect(() => refuseSharedUser(config, ["ann", "ann"])).not.toThrow();
+    expect(() => refuseSharedUser({ ...config, allowSharedUser: true }, ["ann", "bob"])).not.toThrow();
+    expect(() => refuseSharedUser({ ...config, allowedUsers: ["bob"] }, ["ann", "bob"])).not.toThrow();
+    expect(() => refuseSharedUser({ ...config, allowedUsers: ["bob"], superusers: ["ann"] }, ["ann", "bob"])).toThrow("2 users");
+  });
+
+  test.for([
+    ["127.0.0.1", true],
+    ["127.8.9.1", true],
+    ["::1", true],
+    ["localhost", true],
+    ["0.0.0.0", false],
+    ["127.evil.org", false],
+    ["localhost.evil.org", false],
+  ] as const)("%s is loopback: %s", ([host, loopback]) => {
+    expect(isLoopback(host)).toBe(loopback);
+  });
+});
