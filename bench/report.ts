@@ -21,7 +21,13 @@ export type Goal =
   | { readonly kind: "none" };
 
 const digits = (value: number): string =>
-  Number.isNaN(value) ? "–" : value >= 1000 ? Math.round(value).toLocaleString("en") : value >= 100 ? value.toFixed(0) : value.toPrecision(2);
+  Number.isNaN(value)
+    ? "–"
+    : value >= 1000
+      ? Math.round(value).toLocaleString("en")
+      : value >= 100
+        ? value.toFixed(0)
+        : value.toPrecision(2);
 
 /** The number the goal is about, and whether it is reached. */
 export const judge = (row: Row): { readonly shown: string; readonly goal: string; readonly reached: boolean | null } => {
@@ -35,7 +41,11 @@ export const judge = (row: Row): { readonly shown: string; readonly goal: string
       return { shown: `× ${ratio.toFixed(2)}`, goal: atMost === undefined ? `≥ × ${atLeast}` : `≤ × ${atMost}`, reached };
     }
     case "more":
-      return { shown: `+ ${digits(ours - floor)} ${row.unit}`, goal: `≤ + ${row.goal.atMost} ${row.unit}`, reached: ours - floor <= row.goal.atMost };
+      return {
+        shown: `+ ${digits(ours - floor)} ${row.unit}`,
+        goal: `≤ + ${row.goal.atMost} ${row.unit}`,
+        reached: ours - floor <= row.goal.atMost,
+      };
     case "value":
       return { shown: `${digits(ours)} ${row.unit}`, goal: `≤ ${row.goal.atMost} ${row.unit}`, reached: ours <= row.goal.atMost };
     case "none":

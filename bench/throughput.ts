@@ -6,7 +6,12 @@ const CONNECTIONS = 8;
  * Requests per second that a server answers to kept-alive connections, each with one request on its way. The client only counts answers
  * by their Content-Length, so that it is not what is measured.
  */
-export const requestsPerSecond = async (port: number, path: string, headers: Readonly<Record<string, string>>, forMs: number): Promise<number> => {
+export const requestsPerSecond = async (
+  port: number,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+  forMs: number,
+): Promise<number> => {
   const fields = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const request = `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n${fields.join("")}\r\n`;
   const began = performance.now();

@@ -4,7 +4,13 @@ import { until } from "./until.ts";
 
 export type Output =
   | { readonly status: "ok"; readonly execution_count: number; readonly data: Readonly<Record<string, unknown>> }
-  | { readonly status: "error"; readonly execution_count: number; readonly ename: string; readonly evalue: string; readonly traceback: readonly string[] };
+  | {
+      readonly status: "error";
+      readonly execution_count: number;
+      readonly ename: string;
+      readonly evalue: string;
+      readonly traceback: readonly string[];
+    };
 
 export interface Statement {
   readonly id: number;

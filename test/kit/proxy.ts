@@ -1,5 +1,5 @@
 import { rename } from "node:fs/promises";
-import { createServer, connect, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 
 /**
  * Stands between a server and a driver's unix socket, to do to their link what networks do: cut it, or let it go silent with both ends

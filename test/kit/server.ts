@@ -20,6 +20,8 @@ export interface ServerOptions {
   /** Further flags of `longwick serve`. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** What the kit's own requests carry (credentials). */
+  readonly headers?: Readonly<Record<string, string>>;
   /** The drivers' Python; that of the tests when absent. */
   readonly python?: string;
   /** Puts the runtime directory on a file system of this size, of this server's processes alone (Linux, a mount namespace). */
@@ -164,7 +166,9 @@ export class Server implements AsyncDisposable {
     const supervisor = this.driverProcesses(session).find(({ command }) => /-m spark_shim /.test(command));
     if (supervisor === undefined) throw new Error(`no supervisor among ${JSON.stringify(this.driverProcesses(session))}`);
     process.kill(supervisor.pid, "SIGKILL");
-    await until("JVM and interpreter are gone with their supervisor", GONE_MS, () => (this.driverProcesses(session).length === 0 ? true : undefined));
+    await until("JVM and interpreter are gone with their supervisor", GONE_MS, () =>
+      this.driverProcesses(session).length === 0 ? true : undefined,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -180,7 +184,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #deleteSessions(): Promise<void> {
-    const livy = new Livy(this.url);
+    const livy = new Livy(this.url, this.#options.headers);
     const { sessions } = await livy.expect<{ sessions: readonly SessionInfo[] }>(200, "GET", "/sessions?size=100000");
     await Promise.all(sessions.map(({ id }) => livy.delete(id)));
     livy.close();
@@ -188,9 +192,11 @@ export class Server implements AsyncDisposable {
 
   async #expectNothingLeft(): Promise<void> {
     const left = () => processesNaming(this.directory).filter(({ pid }) => pid !== this.#mountHolder);
-    await until("no process of the server's sessions is left", GONE_MS, () => (left().length === 0 ? true : undefined)).catch((cause: unknown) => {
-      throw new Error(`left behind: ${JSON.stringify(left(), null, 1)}\n${this.#written}`, { cause });
-    });
+    await until("no process of the server's sessions is left", GONE_MS, () => (left().length === 0 ? true : undefined)).catch(
+      (cause: unknown) => {
+        throw new Error(`left behind: ${JSON.stringify(left(), null, 1)}\n${this.#written}`, { cause });
+      },
+    );
   }
 }
 

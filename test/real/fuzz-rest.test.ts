@@ -29,8 +29,42 @@ interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
 }
 
-const ODD_TEXTS = ["", " ", "\u0000", "\u001b[31m", "a\nb", "é✓😀", "\ud800", "../..", "%00", "%", "null", "-1", "0", "1e309", "9".repeat(25), "x".repeat(5_000), "{}", "$(x)", "__proto__"];
-const ODD_VALUES: readonly unknown[] = [null, true, false, 0, -1, 1.5, 1e308, 2 ** 53, [], {}, [[[]]], { __proto__: null, constructor: 1 }, ...ODD_TEXTS];
+const ODD_TEXTS = [
+  "",
+  " ",
+  "\u0000",
+  "\u001b[31m",
+  "a\nb",
+  "é✓😀",
+  "\ud800",
+  "../..",
+  "%00",
+  "%",
+  "null",
+  "-1",
+  "0",
+  "1e309",
+  "9".repeat(25),
+  "x".repeat(5_000),
+  "{}",
+  "$(x)",
+  "__proto__",
+];
+const ODD_VALUES: readonly unknown[] = [
+  null,
+  true,
+  false,
+  0,
+  -1,
+  1.5,
+  1e308,
+  2 ** 53,
+  [],
+  {},
+  [[[]]],
+  { __proto__: null, constructor: 1 },
+  ...ODD_TEXTS,
+];
 const ODD_BODIES = ["", "{", "[", '"', "nul", "{}{}", '{"a":1,"a":2}', "\ufeff{}", "\u0000", `${"[".repeat(5_000)}`, '{"code":"\\ud800"}'];
 
 /** A value that fits the schema, nearly, or not at all. */
@@ -61,7 +95,8 @@ const shake = (random: Random, text: string): string => {
 const pathFor = (random: Random, template: string, operation: Operation, session: number, ends: boolean): string => {
   const path = template.replaceAll(/\{(\w+)\}/g, (_all, name: string) => {
     if (ends) return random.pick(["424242", "nobody", "-1"]);
-    if (name === "id" || /session/i.test(name)) return random.below(3) > 0 ? String(session) : encodeURIComponent(random.pick(ODD_TEXTS).toWellFormed());
+    if (name === "id" || /session/i.test(name))
+      return random.below(3) > 0 ? String(session) : encodeURIComponent(random.pick(ODD_TEXTS).toWellFormed());
     return random.below(3) > 0 ? String(random.below(20)) : encodeURIComponent(random.pick(ODD_TEXTS).toWellFormed());
   });
   const query = (operation.parameters ?? [])
@@ -81,7 +116,13 @@ const residentKib = async (pid: number): Promise<number> => {
 const garbage = (port: number, random: Random): Promise<void> =>
   new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1", () => {
-      const head = random.pick(["GET / HTTP/1.1\r\n", "POST /sessions HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", "\u0016\u0003\u0001", "PRI * HTTP/2.0\r\n\r\n", ""]);
+      const head = random.pick([
+        "GET / HTTP/1.1\r\n",
+        "POST /sessions HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "\u0016\u0003\u0001",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "",
+      ]);
       socket.end(head + Array.from({ length: random.below(200) }, () => String.fromCharCode(random.below(256))).join(""), "latin1");
     });
     socket.on("data", () => undefined);
@@ -95,7 +136,9 @@ test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no c
   const livy = new Livy(server.url);
   const { id: session } = await livy.ready();
   const document = await livy.expect<OpenApi>(200, "GET", "/openapi.json");
-  const operations = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })));
+  const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })),
+  );
   expect(operations.length).toBeGreaterThan(15);
 
   const random = seeded(SEED);
@@ -109,12 +152,20 @@ test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no c
     const ends = method === "DELETE" || /\/(stop|interrupt|restart)$/.test(template);
     const path = pathFor(random, template, operation, session, ends);
     const schema = operation.requestBody?.content?.["application/json"]?.schema;
-    const body = method === "GET" || method === "HEAD" ? null : random.below(6) === 0 ? random.pick(ODD_BODIES) : shake(random, JSON.stringify(valueFor(random, schema)) ?? "");
+    const body =
+      method === "GET" || method === "HEAD"
+        ? null
+        : random.below(6) === 0
+          ? random.pick(ODD_BODIES)
+          : shake(random, JSON.stringify(valueFor(random, schema)) ?? "");
     const answer: Answer = await livy.ask(method, path, body, 20_000);
     statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
     const expected = answer.status < 500 || operation.responses?.[String(answer.status)] !== undefined;
     const refusal = answer.status >= 400 && method !== "HEAD" && typeof (answer.body as { msg?: unknown } | null)?.msg !== "string";
-    if (!expected || refusal) wrong.push(`round ${round}: ${method} ${path} ${body?.slice(0, 200)} → ${answer.status} ${JSON.stringify(answer.body)?.slice(0, 200)}`);
+    if (!expected || refusal)
+      wrong.push(
+        `round ${round}: ${method} ${path} ${body?.slice(0, 200)} → ${answer.status} ${JSON.stringify(answer.body)?.slice(0, 200)}`,
+      );
   }
   expect(wrong).toEqual([]);
   // The fuzz reached what it is meant to shake, not only the door.

@@ -20,7 +20,11 @@ test("pylivy creates, runs, uploads, downloads, lists and closes", { timeout: 18
       { name: "Åke", age: 4 },
     ],
     wide: [5000, 12_497_500, [200]],
-    error: ["ZeroDivisionError", "division by zero", expect.stringMatching(/^Traceback \(most recent call last\):\n[\s\S]*ZeroDivisionError: division by zero\n$/)],
+    error: [
+      "ZeroDivisionError",
+      "division by zero",
+      expect.stringMatching(/^Traceback \(most recent call last\):\n[\s\S]*ZeroDivisionError: division by zero\n$/),
+    ],
     statements: [
       [0, "available"],
       [1, "available"],

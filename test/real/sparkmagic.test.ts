@@ -115,10 +115,16 @@ describe("a notebook of Sparkmagic's PySpark kernel with only the URL set", () =
   });
 
   test("%matplot shows a figure of the driver", () => {
-    const images = cell("plot-shown").outputs.map((output) => joined(output.data?.["image/png"])).filter((data) => data !== "");
+    const images = cell("plot-shown")
+      .outputs.map((output) => joined(output.data?.["image/png"]))
+      .filter((data) => data !== "");
     expect(images.length).toBe(1);
     const [image] = images;
-    expect(Buffer.from(image ?? "", "base64").subarray(1, 4).toString()).toBe("PNG");
+    expect(
+      Buffer.from(image ?? "", "base64")
+        .subarray(1, 4)
+        .toString(),
+    ).toBe("PNG");
   });
 
   test("big outputs arrive whole", () => {
@@ -131,10 +137,15 @@ describe("a notebook of Sparkmagic's PySpark kernel with only the URL set", () =
     ["loop", "43 5"],
     ["job", "44 5"],
   ] as const)("an interrupt ends %s, and the next cell finds variables and temp views", ([id, next]) => {
-    const shown = stream(id, "stderr") + cell(id).outputs.map((output) => `${output.ename ?? ""} ${output.evalue ?? ""}`).join("\n");
+    const shown =
+      stream(id, "stderr") +
+      cell(id)
+        .outputs.map((output) => `${output.ename ?? ""} ${output.evalue ?? ""}`)
+        .join("\n");
     expect(shown).toContain("Interrupted by user");
     expect(printed(`after-${id}`)).toBe(next);
-    const spent = (cell(id).metadata.longwick?.secondsAfterInterrupt ?? Infinity) + (cell(`after-${id}`).metadata.longwick?.seconds ?? Infinity);
+    const spent =
+      (cell(id).metadata.longwick?.secondsAfterInterrupt ?? Infinity) + (cell(`after-${id}`).metadata.longwick?.seconds ?? Infinity);
     // Sparkmagic itself waits for idle in steps of up to a second, and polls the next cell's result.
     expect(spent).toBeLessThan(4);
   });

@@ -110,26 +110,30 @@ describe("a supervisor that dies", () => {
   test.for([
     ["whose last record was cut short", async (file: string) => truncate(file, (await stat(file)).size - 7)],
     ["after which somebody wrote nonsense into its records", (file: string) => appendFile(file, '\u0000\u0000{"frame":"rec')],
-  ] as const)("%s: what was whole is still there, the running cell is said to be lost, the session goes on", { timeout: 240_000 }, async ([, damage]) => {
-    await using server = await startServer();
-    const livy = new Livy(server.url);
-    const { id } = await livy.ready();
-    expect(textOf(await livy.run(id, "print('kept record')"))).toBe("kept record");
-    const going = await midCell(server, livy, id);
-    await server.kill();
-    await server.killSupervisor(id);
-    const stepsThen = await steps(going.trace);
-    await damage(await newestRecordFile(server, id));
-    await server.restart();
-    const lost = await livy.finished(id, going.cell.id, 60_000);
-    expect(textOf(lost)).toMatch(/^DriverLost: /);
-    expect(textOf(await livy.finished(id, going.behind.id))).toMatch(/^DriverLost: /);
-    expect(textOf(await livy.statement(id, 0))).toBe("kept record");
-    await livy.inState(id, ["idle"]);
-    const next = await livy.run(id, "print('goes on', spark.range(3).count())");
-    expect([next.id, textOf(next)]).toEqual([going.behind.id + 1, "goes on 3"]);
-    expect(await steps(going.trace)).toBe(stepsThen);
-  });
+  ] as const)(
+    "%s: what was whole is still there, the running cell is said to be lost, the session goes on",
+    { timeout: 240_000 },
+    async ([, damage]) => {
+      await using server = await startServer();
+      const livy = new Livy(server.url);
+      const { id } = await livy.ready();
+      expect(textOf(await livy.run(id, "print('kept record')"))).toBe("kept record");
+      const going = await midCell(server, livy, id);
+      await server.kill();
+      await server.killSupervisor(id);
+      const stepsThen = await steps(going.trace);
+      await damage(await newestRecordFile(server, id));
+      await server.restart();
+      const lost = await livy.finished(id, going.cell.id, 60_000);
+      expect(textOf(lost)).toMatch(/^DriverLost: /);
+      expect(textOf(await livy.finished(id, going.behind.id))).toMatch(/^DriverLost: /);
+      expect(textOf(await livy.statement(id, 0))).toBe("kept record");
+      await livy.inState(id, ["idle"]);
+      const next = await livy.run(id, "print('goes on', spark.range(3).count())");
+      expect([next.id, textOf(next)]).toEqual([going.behind.id + 1, "goes on 3"]);
+      expect(await steps(going.trace)).toBe(stepsThen);
+    },
+  );
 });
 
 const newestRecordFile = async (server: Server, session: number): Promise<string> => {
@@ -141,7 +145,9 @@ const newestRecordFile = async (server: Server, session: number): Promise<string
 };
 
 describe("a full disk under the runtime directory", () => {
-  test("costs no output: cells end, survive the server's death, and new sessions are refused with the reason", { timeout: 240_000 }, async () => {
+  test("costs no output: cells end, survive the server's death, and new sessions are refused with the reason", {
+    timeout: 240_000,
+  }, async () => {
     await using server = await startServer({ diskBytes: 24 * 1024 * 1024 });
     const livy = new Livy(server.url);
     const { id } = await livy.ready();

@@ -44,13 +44,13 @@ export const covers = (intended: Intended, difference: Difference): boolean =>
 
 const literal = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 
-const matches = (pattern: string, value: string): boolean =>
-  new RegExp(`^${pattern.split("*").map(literal).join(".*")}$`, "s").test(value);
+const matches = (pattern: string, value: string): boolean => new RegExp(`^${pattern.split("*").map(literal).join(".*")}$`, "s").test(value);
 
 /** Everything in which two answers differ, each at the deepest place where it shows. */
 export const compare = (place: { section: string; case: string }, livy: Normal, ours: Normal): readonly Difference[] => {
   const found: Difference[] = [];
-  const add = (what: string, left: unknown, right: unknown) => found.push({ section: place.section, case: place.case, what, livy: left, ours: right });
+  const add = (what: string, left: unknown, right: unknown) =>
+    found.push({ section: place.section, case: place.case, what, livy: left, ours: right });
   if (livy.status !== ours.status) add(`status ${livy.status} → ${ours.status}`, livy.status, ours.status);
   for (const name of new Set([...Object.keys(livy.headers), ...Object.keys(ours.headers)])) {
     if (livy.headers[name] !== ours.headers[name]) add(`header ${name}`, livy.headers[name], ours.headers[name]);
@@ -61,7 +61,12 @@ export const compare = (place: { section: string; case: string }, livy: Normal, 
 
 /** Livy's bare strings become `{"msg"}` everywhere; the shape is checked, so that it needs no line for each place. */
 const isMessage = (value: unknown): boolean =>
-  typeof value === "object" && value !== null && Object.keys(value).join() === "msg" && "msg" in value && typeof value.msg === "string" && value.msg !== "";
+  typeof value === "object" &&
+  value !== null &&
+  Object.keys(value).join() === "msg" &&
+  "msg" in value &&
+  typeof value.msg === "string" &&
+  value.msg !== "";
 
 const walk = (path: string, livy: unknown, ours: unknown, add: (what: string, livy: unknown, ours: unknown) => void): void => {
   if (Object.is(livy, ours)) return;
@@ -71,7 +76,14 @@ const walk = (path: string, livy: unknown, ours: unknown, add: (what: string, li
     for (const [index, item] of livy.entries()) walk(`${path}[]`, item, ours[index], add);
     return;
   }
-  if (typeof livy === "object" && typeof ours === "object" && livy !== null && ours !== null && !Array.isArray(livy) && !Array.isArray(ours)) {
+  if (
+    typeof livy === "object" &&
+    typeof ours === "object" &&
+    livy !== null &&
+    ours !== null &&
+    !Array.isArray(livy) &&
+    !Array.isArray(ours)
+  ) {
     const [left, right] = [new Map(Object.entries(livy)), new Map(Object.entries(ours))];
     for (const key of new Set([...left.keys(), ...right.keys()])) walk(`${path}.${key}`, left.get(key), right.get(key), add);
     return;

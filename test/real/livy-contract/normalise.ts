@@ -55,10 +55,13 @@ const normaliseHeader = (name: string, value: string, naming: Naming): string =>
   if (name !== "location") return value;
   return value
     .replace(/^https?:\/\/[^/]+/, "http://SERVER")
-    .replace(/^(\/sessions\/)(\d+)((?:\/statements\/)(\d+))?$/, (_all, head: string, session: string, _tail, statement: string | undefined) => {
-      const place = statement === undefined ? "" : `/statements/${naming.statement(Number(statement)) ?? statement}`;
-      return `${head}${naming.session(Number(session)) ?? session}${place}`;
-    });
+    .replace(
+      /^(\/sessions\/)(\d+)((?:\/statements\/)(\d+))?$/,
+      (_all, head: string, session: string, _tail, statement: string | undefined) => {
+        const place = statement === undefined ? "" : `/statements/${naming.statement(Number(statement)) ?? statement}`;
+        return `${head}${naming.session(Number(session)) ?? session}${place}`;
+      },
+    );
 };
 
 const normaliseBody = (method: string, path: string, body: unknown, naming: Naming): unknown => {

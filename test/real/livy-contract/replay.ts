@@ -83,14 +83,24 @@ class Player {
     this.#bind(request.path);
     const path = this.#ourPath(request.path);
     await this.#waitBefore(line.case, request, path);
-    const answer = await exchange(this.#livy.url, { method: request.method, path, headers: request.headers, body: requestBody(request), timeoutMs: 120_000 });
+    const answer = await exchange(this.#livy.url, {
+      method: request.method,
+      path,
+      headers: request.headers,
+      body: requestBody(request),
+      timeoutMs: 120_000,
+    });
     if (creates) await this.#created(line.section, recorded, answer);
     if (request.method === "POST" && request.path.endsWith("/statements")) this.#posted(request.path, recorded, answer);
     if (request.method === "DELETE" && answer.status === 200) this.#gone(request.path);
     const session = this.#sessionOf(request.path);
     const ours = AS_IT_IS((id) => session?.placeholders.has(id) === true);
     this.differences.push(
-      ...compare(line, normalise(request.method, request.path, recorded, this.#naming(session)), normalise(request.method, path, answer, ours)),
+      ...compare(
+        line,
+        normalise(request.method, request.path, recorded, this.#naming(session)),
+        normalise(request.method, path, answer, ours),
+      ),
     );
     this.compared += 1;
   }
@@ -121,7 +131,9 @@ class Player {
   async #busy(session: number, wanted: "running" | "progress"): Promise<void> {
     await until(`session ${session}: a statement ${wanted}`, 30_000, async () => {
       const { statements } = await this.#livy.statements(session);
-      const found = statements.find((statement: Statement) => statement.state === "running" && (wanted === "running" || statement.progress > 0));
+      const found = statements.find(
+        (statement: Statement) => statement.state === "running" && (wanted === "running" || statement.progress > 0),
+      );
       return found === undefined ? undefined : true;
     });
   }
