@@ -1,4 +1,4 @@
-import { createHash, createHmac, randomBytes } from "node:crypto";
+import { createHash, hash, randomBytes } from "node:crypto";
 import type { Access, Caller } from "../core/access.ts";
 import { Problem } from "../core/problems.ts";
 import { checkPassword, type Htpasswd, parseHtpasswd } from "./htpasswd.ts";
@@ -33,9 +33,10 @@ export class Auth {
   readonly #access: Access;
   readonly #passwords: WatchedFile<Htpasswd> | null;
   readonly #tokens: WatchedFile<Tokens> | null;
-  /** Verdicts by HMAC of the header under a key of this process: no credential is kept in memory. */
+  /** Verdicts by a keyed hash of the header, so that no credential is kept in memory and no lookup's time tells of one. */
   readonly #verdicts = new Map<string, string | null>();
-  readonly #verdictKey = randomBytes(32);
+  /** Of this process alone; as no hash ever leaves it, key and header in one SHA-256 do, at a fifth of an HMAC's cost. */
+  readonly #verdictKey = randomBytes(64).toString("base64");
   readonly #checking = new Map<string, Promise<string | null>>();
   readonly #attempts = new Map<string, { count: number; untilMs: number }>();
 
@@ -61,6 +62,11 @@ export class Auth {
     return this.#passwords !== null || this.#tokens !== null;
   }
 
+  /** Everybody whom the files name. */
+  get users(): readonly string[] {
+    return [...new Set([...(this.#passwords?.content.keys() ?? []), ...(this.#tokens?.content.values() ?? [])])];
+  }
+
   /** The `WWW-Authenticate` of a 401: Livy's Java client sends its password only after one. */
   get challenge(): string {
     return this.#passwords === null ? 'Bearer realm="longwick"' : 'Basic realm="longwick", charset="UTF-8"';
@@ -73,7 +79,7 @@ export class Auth {
   identify(authorization: string | undefined, remote: string): Caller | Promise<Caller> {
     if (!this.on) return { name: null, remote };
     if (authorization === undefined) throw new Problem("UNAUTHENTICATED", "Say who you are: this server asks for a user.");
-    const key = createHmac("sha256", this.#verdictKey).update(authorization).digest("base64");
+    const key = hash("sha256", this.#verdictKey + authorization, "base64");
     if (this.#fresh) {
       const verdict = this.#verdicts.get(key);
       if (verdict !== undefined) return this.#callerOf(verdict, remote);

@@ -1,0 +1,122 @@
+import { readFile } from "node:fs/promises";
+import type { FastifyBaseLogger } from "fastify";
+import { type Config, refuseSharedUser } from "./config.ts";
+import { Access } from "./core/access.ts";
+import { Sessions } from "./core/sessions.ts";
+import { Auth } from "./faces/auth.ts";
+import { createHttp } from "./faces/http.ts";
+import { livyFace } from "./faces/livy/routes.ts";
+import { openLauncher } from "./launch/index.ts";
+import { openLink } from "./link/link.ts";
+import { logEvents } from "./observe/events.ts";
+import type { Prepared } from "./prepare.ts";
+
+/** Answers of this size on are compressed for other machines that ask. */
+const GZIP_FROM_BYTES = 16 * 1024;
+
+export interface Server {
+  /** Where it listens, base path included. */
+  readonly url: string;
+  /** Sessions that were there at the start or are there now and have not ended. */
+  readonly living: () => number;
+  /**
+   * Refuses what is new, gives answers under way their time (`drainMs`) and lets go of the sessions: they go on without the server.
+   * Idempotent.
+   */
+  close(): Promise<void>;
+  /** Ends every session, then closes: for a server that nobody comes back to. */
+  end(): Promise<void>;
+}
+
+/** Builds every part from the configuration, takes over the sessions that run and listens. Whatever was opened is closed if a part fails. */
+export const openServer = async (config: Config, prepared: Prepared, version: string, log: FastifyBaseLogger): Promise<Server> => {
+  const opened: (() => Promise<void> | void)[] = [logEvents(log)];
+  const closeAll = async () => {
+    for (const close of opened.splice(0).reverse()) await close();
+  };
+  try {
+    const access = new Access(config);
+    const auth = await Auth.open({
+      htpasswdFile: config.htpasswd,
+      tokensFile: config.tokens,
+      access,
+      onFault: (message) => log.warn({ fault: message }, "auth"),
+    });
+    refuseSharedUser(config, auth.users);
+
+    const launcher = await openLauncher({ launcher: config.launcher, local: { ...config, ...prepared, ...localSpark(config), environment: process.env } });
+    opened.push(() => launcher.close());
+
+    const sessions = new Sessions({ launcher, openLink, clock: { now: Date.now }, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs }, access, config);
+    opened.push(() => sessions.close());
+    let adopted = false;
+
+    const http = await createHttp({
+      basePath: config.basePath,
+      trustedProxies: config.trustedProxies,
+      tls: config.tlsCert === null || config.tlsKey === null ? null : { cert: await readFile(config.tlsCert), key: await readFile(config.tlsKey) },
+      auth,
+      hostNames: config.allowedHosts,
+      origins: config.allowedOrigins,
+      csrfHeader: config.csrfProtection,
+      gzipFromBytes: GZIP_FROM_BYTES,
+      bodyLimitBytes: config.bodyLimitBytes,
+      home: "/docs/",
+      version,
+      ready: () => adopted,
+      log,
+      faces: [
+        livyFace({
+          sessions,
+          spec: {
+            kinds: ["pyspark", "sql"],
+            refusedConf: config.refusedConf,
+            idleTimeoutMs: config.idleTimeoutMs,
+            ttlMs: config.ttlMs,
+            impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
+          },
+          paths: { localDirs: config.localPaths, localIsHere: config.launcher === "local" },
+          holdMs: config.heldGetMs,
+          statementLimitBytes: config.bodyLimitBytes,
+          version,
+        }),
+      ],
+    });
+    opened.push(() => http.close(config.drainMs));
+
+    await sessions.adopt(AbortSignal.timeout(ADOPT_MS));
+    adopted = true;
+    const url = `${await http.listen(config)}${config.basePath}`;
+
+    let closed: Promise<void> | null = null;
+    const close = () => {
+      sessions.drain();
+      closed ??= closeAll();
+      return closed;
+    };
+    const everybody = { name: null, remote: null };
+    const living = () => sessions.list(everybody).filter((session) => session.end === null);
+    return {
+      url,
+      living: () => living().length,
+      close,
+      end: async () => {
+        sessions.drain();
+        await Promise.all(living().map((session) => sessions.delete(session, "the server ended")));
+        await close();
+      },
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+};
+
+/** Reading the runtime directory takes milliseconds; a hanging network disk must not look like a server that starts. */
+const ADOPT_MS = 60_000;
+
+/** Spark's part of the settings; a Spark of the user's own may name its master in its spark-defaults.conf. */
+const localSpark = (config: Config) => ({
+  sparkConf: config.sparkHome === null ? { "spark.master": "local[*]", ...config.sparkConf } : config.sparkConf,
+  timeZone: config.sparkTimeZone,
+});
