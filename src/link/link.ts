@@ -1,11 +1,11 @@
-import type { TSchema } from "typebox";
-import { Compile, type Validator } from "typebox/compile";
+import type { Static, TSchema } from "typebox";
+import { Compile } from "typebox/compile";
 import type { DriverLink, LinkEvent, LinkOptions } from "../core/ports.ts";
 import { Problem, type ProblemCode } from "../core/problems.ts";
 import { encodeFrame, FrameChannel, WireError, type WireFrame } from "../protocol/codec.ts";
 import {
-  FRAME_LIMIT_BYTES,
   Failure,
+  FRAME_LIMIT_BYTES,
   type Hello,
   type RecordFrame,
   Records,
@@ -285,7 +285,12 @@ class Link implements DriverLink {
       } else if (hello.epoch !== this.#epoch) throw new WireError("a replay of another epoch");
       if (this.#connection !== null) this.#connection.attached = true;
     };
-    this.#open("attach", { epoch: this.#epoch, afterSeq: this.#seq }, taken, (error) => void channel.close(error instanceof Error ? error : null));
+    this.#open(
+      "attach",
+      { epoch: this.#epoch, afterSeq: this.#seq },
+      taken,
+      (error) => void channel.close(error instanceof Error ? error : null),
+    );
   }
 
   // ── In ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -320,15 +325,13 @@ class Link implements DriverLink {
   }
 
   #answer(frame: WireFrame): void {
-    const good = validator(Reply);
-    const bad = validator(Failure);
-    if (good.Check(frame)) {
+    if (validator(Reply).Check(frame)) {
       const request = this.#requests.get(frame.request);
       if (request === undefined) return;
       if (!validator(Replies[request.name]).Check(frame.result)) throw new WireError(`the reply to ${request.name} is malformed`);
       this.#forget(frame.request);
       request.resolve(frame.result);
-    } else if (bad.Check(frame)) {
+    } else if (validator(Failure).Check(frame)) {
       const request = this.#requests.get(frame.request);
       this.#forget(frame.request);
       request?.reject(new Problem(FAILURE_PROBLEMS.get(frame.code) ?? "DRIVER_UNREACHABLE", frame.message));
@@ -338,10 +341,15 @@ class Link implements DriverLink {
 
 const unreachable = (reason: string): Problem => new Problem("DRIVER_UNREACHABLE", `The driver cannot be reached: ${reason}.`);
 
-/** Compiled once per schema, when its first frame comes. */
-const VALIDATORS = new WeakMap<TSchema, Validator>();
-const validator = <Schema extends TSchema>(schema: Schema): Validator<{}, Schema> => {
+interface Checked<Schema extends TSchema> {
+  Check(value: unknown): value is Static<Schema>;
+}
+
+/** Compiled when a schema's first frame comes; compiling all of them would slow the server's start. */
+const VALIDATORS = new WeakMap<TSchema, Checked<TSchema>>();
+const validator = <Schema extends TSchema>(schema: Schema): Checked<Schema> => {
   const known = VALIDATORS.get(schema) ?? Compile(schema);
   VALIDATORS.set(schema, known);
-  return known as Validator<{}, Schema>;
+  // Checked border: what is kept under a schema was compiled from it.
+  return known as Checked<Schema>;
 };

@@ -132,7 +132,9 @@ const parseFrame = (text: string): WireFrame => {
 export const encodeFrame = (frame: object): string => {
   const text = JSON.stringify(frame);
   // JSON.stringify writes lone surrogates, and only those, as \udxxx; an escaped backslash before "ud…" is stepped over.
-  return text.includes("\\ud") ? text.replace(/\\(?:ud[89a-f][0-9a-f]{2}|[\s\S])/g, (escape) => (escape.length > 2 ? "\\ufffd" : escape)) : text;
+  return text.includes("\\ud")
+    ? text.replace(/\\(?:ud[89a-f][0-9a-f]{2}|[\s\S])/g, (escaped) => (escaped.length > 2 ? "\\ufffd" : escaped))
+    : text;
 };
 
 /** `control` goes first; `bulk` keeps its order among itself and may be cut. */

@@ -128,7 +128,8 @@ export class FakeDriver {
   };
 }
 
-const isReplay = (result: unknown): boolean => typeof result === "object" && result !== null && "mode" in result && result.mode === "replay";
+const isReplay = (result: unknown): boolean =>
+  typeof result === "object" && result !== null && "mode" in result && result.mode === "replay";
 
 /** One connection of a FakeDriver. */
 export class FakeConnection {

@@ -376,7 +376,10 @@ describe("a driver that breaks the protocol", () => {
 describe("a slow core", () => {
   test("stops the reading at the bound and loses nothing", async () => {
     const driver = new FakeDriver();
-    const link = openLink({ session: driver.session, key: driver.key, dial: driver.dial }, { ...QUICK, eventsLimitBytes: 100_000, quietMs: 10, answerMs: 10 });
+    const link = openLink(
+      { session: driver.session, key: driver.key, dial: driver.dial },
+      { ...QUICK, eventsLimitBytes: 100_000, quietMs: 10, answerMs: 10 },
+    );
     open.push(link);
     const events = link.events()[Symbol.asyncIterator]();
     await events.next();
@@ -419,7 +422,11 @@ describe("closing", () => {
   });
 
   test("ends a dial, a handshake and a pause that are under way", async () => {
-    const dialling = openLink({ session: "s", key: randomBytes(32), dial: (abort) => new Promise((_, reject) => abort.addEventListener("abort", () => reject(abort.reason))) });
+    const dialling = openLink({
+      session: "s",
+      key: randomBytes(32),
+      dial: (abort) => new Promise((_, reject) => abort.addEventListener("abort", () => reject(abort.reason))),
+    });
     const shaking = new FakeDriver();
     shaking.silent = true;
     const pausing = new FakeDriver();

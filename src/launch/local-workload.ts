@@ -1,0 +1,256 @@
+import { mkdir, open } from "node:fs/promises";
+import { connect } from "node:net";
+import type { Duplex } from "node:stream";
+import { Type } from "typebox";
+import type { Claim, Workload } from "../core/ports.ts";
+import type { WorkloadPhase } from "../core/states.ts";
+import { describe, readWhole } from "./files.ts";
+import { Phases } from "./phases.ts";
+import { bootId, findByArgument, isAlive, sweep } from "./processes.ts";
+import type { SessionPaths } from "./runtime.ts";
+import {
+  adoptSupervisor,
+  readSupervisorFile,
+  type Supervisor,
+  type SupervisorFile,
+  startSupervisor,
+  writeSupervisorFile,
+} from "./supervisor.ts";
+
+type Ended = Extract<WorkloadPhase, { phase: "ended" }>;
+
+/** What a workload needs of its launcher. */
+export interface LocalWorkloadParts {
+  readonly claim: Claim;
+  readonly key: Uint8Array;
+  readonly paths: SessionPaths;
+  /** The command for the supervisor, without its output. */
+  readonly python: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Whether an earlier server may have started it without having written that down. */
+  readonly mayRunUnknown: boolean;
+  /** Writes what the supervisor is told, where it is not there yet. */
+  prepare(): Promise<void>;
+}
+
+/** Written by the supervisor when it ends by itself. */
+const TerminationFile = Type.Object({
+  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success"), Type.Literal("error")]),
+  reason: Type.String(),
+  logTail: Type.Array(Type.String()),
+});
+
+/** A supervisor that crashes more often than this within the window is given up. */
+const RESTART_LIMIT = 3;
+const RESTART_WINDOW_MS = 10 * 60_000;
+const TAIL_LINES = 100;
+const TAIL_BYTES = 64 * 1024;
+/** A socket ends a moment before its process does. */
+const AFTER_SOCKET_MS = 100;
+
+/**
+ * A driver as processes of this machine. One loop looks where it stands and does what is next, whoever left it there: adopt what runs,
+ * tell of what ended, start what never ran, start again what crashed.
+ */
+export class LocalWorkload implements Workload {
+  readonly key: Uint8Array;
+  readonly #parts: LocalWorkloadParts;
+  readonly #phases: Phases;
+  readonly #released = Promise.withResolvers<"released">();
+  readonly #life: Promise<void>;
+  #releasing = false;
+  #supervisor: Supervisor | null = null;
+  #stopped: Promise<void> | null = null;
+  #stopSignal: NodeJS.Signals | null = null;
+  #mayRunUnknown: boolean;
+
+  constructor(parts: LocalWorkloadParts) {
+    this.#parts = parts;
+    this.key = parts.key;
+    this.#mayRunUnknown = parts.mayRunUnknown;
+    const { end } = parts.claim;
+    this.#phases = new Phases(
+      end === null ? { phase: "pending", reason: "The driver's process is being started." } : { phase: "ended", ...end },
+    );
+    this.#life = end === null ? this.#live() : Promise.resolve();
+  }
+
+  get phase(): WorkloadPhase {
+    return this.#phases.current;
+  }
+
+  phases(signal: AbortSignal): AsyncIterable<WorkloadPhase> {
+    return this.#phases.follow(signal);
+  }
+
+  async dial(signal: AbortSignal): Promise<Duplex> {
+    for await (const { phase } of this.#phases.follow(signal)) {
+      if (phase === "ended") throw new Error("the driver has ended");
+      if (phase !== "running") continue;
+      const socket = await connectUnix(this.#parts.paths.socket, signal);
+      socket.once("close", () => setTimeout(() => this.#supervisor?.look(), AFTER_SOCKET_MS).unref());
+      return socket;
+    }
+    throw signal.reason;
+  }
+
+  stop(graceMs: number): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs);
+    return this.#stopped;
+  }
+
+  /** Stops watching; the processes go on. Idempotent. */
+  async release(): Promise<void> {
+    this.#releasing = true;
+    this.#released.resolve("released");
+    await this.#life;
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    this.#signal("SIGTERM");
+    const timer = setTimeout(() => this.#signal("SIGKILL"), graceMs);
+    await this.#life;
+    clearTimeout(timer);
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    this.#stopSignal = signal;
+    this.#supervisor?.signal(signal);
+  }
+
+  async #live(): Promise<void> {
+    try {
+      while (!this.#releasing && this.phase.phase !== "ended") await this.#step();
+    } catch (error) {
+      this.#phases.set(await this.#dead(`The driver could not be started: ${describe(error)}.`));
+    }
+  }
+
+  async #step(): Promise<void> {
+    const supervisor = (await this.#find()) ?? (await this.#endOrStart());
+    if (supervisor === null) return;
+    this.#supervisor = supervisor;
+    if (this.#stopSignal !== null) supervisor.signal(this.#stopSignal);
+    this.#phases.set({ phase: "running" });
+    await Promise.race([supervisor.exited, this.#released.promise]);
+    supervisor.release();
+    this.#supervisor = null;
+  }
+
+  /** The supervisor that runs already. */
+  async #find(): Promise<Supervisor | null> {
+    const { claim, paths } = this.#parts;
+    const known = await readSupervisorFile(paths.supervisor);
+    if (known?.process && isAlive(known.process)) return adoptSupervisor(known.process);
+    if (!this.#mayRunUnknown) return null;
+    // A server that was killed between starting it and writing that down.
+    this.#mayRunUnknown = false;
+    const unknown = await findByArgument(claim.uid, paths.driver);
+    if (unknown === null) return null;
+    await writeSupervisorFile(paths.supervisor, { process: unknown, boot: unknown.boot, restartsMs: known?.restartsMs ?? [] });
+    return adoptSupervisor(unknown);
+  }
+
+  /** No supervisor runs: either that was the end, or one is started. */
+  async #endOrStart(): Promise<Supervisor | null> {
+    const { claim, paths } = this.#parts;
+    const known = await readSupervisorFile(paths.supervisor);
+    if (known !== null) await sweep(claim.uid);
+    const end = await this.#end(known);
+    if (end !== null) {
+      this.#phases.set(end);
+      return null;
+    }
+    return this.#start(known);
+  }
+
+  /** How it ended, if it did. */
+  async #end(known: SupervisorFile | null): Promise<Ended | null> {
+    const termination = await readWhole(this.#parts.paths.termination, TerminationFile).catch(() => null);
+    if (termination !== null) {
+      const { state, reason, logTail } = termination;
+      // `error` is a word for drivers that are up and broken; nothing follows an end.
+      return { phase: "ended", state: state === "error" ? "dead" : state, reason, logTail };
+    }
+    if (this.#stopSignal !== null) return { ...(await this.#dead("The session was stopped.")), state: "killed" };
+    if (known === null) return null;
+    if (known.boot !== bootId()) return this.#dead("The machine was restarted while the session ran.");
+    if (recent(known.restartsMs).length < RESTART_LIMIT) return null;
+    return this.#dead(`The driver's supervisor crashed, and was started again ${RESTART_LIMIT} times within ten minutes.`);
+  }
+
+  async #start(known: SupervisorFile | null): Promise<Supervisor> {
+    const { paths, python, environment } = this.#parts;
+    const restartsMs = known?.process ? [...recent(known.restartsMs), Date.now()] : [];
+    if (restartsMs.length > 0)
+      this.#phases.set({ phase: "pending", reason: "The driver's supervisor crashed and is being started again." });
+    await this.#parts.prepare();
+    await mkdir(paths.work, { recursive: true, mode: 0o700 });
+    // Written before the start too: on a full disk nothing is started that could not be found again.
+    const boot = bootId();
+    await writeSupervisorFile(paths.supervisor, { process: null, boot, restartsMs });
+    const output = await open(paths.output, "a", 0o600);
+    try {
+      const supervisor = await startSupervisor({
+        python,
+        arguments: ["-m", "spark_shim", paths.driver],
+        directory: paths.directory,
+        environment,
+        outputFd: output.fd,
+      });
+      // If this cannot be written the next server finds the process by the session's mark in its environment.
+      await writeSupervisorFile(paths.supervisor, { process: supervisor.identity, boot, restartsMs }).catch(() => undefined);
+      return supervisor;
+    } finally {
+      await output.close();
+    }
+  }
+
+  async #dead(reason: string): Promise<Ended> {
+    return { phase: "ended", state: "dead", reason, logTail: [...(await tail(this.#parts.paths.output)), reason] };
+  }
+}
+
+const recent = (restartsMs: readonly number[]): number[] => restartsMs.filter((atMs) => atMs > Date.now() - RESTART_WINDOW_MS);
+
+const tail = async (path: string): Promise<string[]> => {
+  try {
+    const file = await open(path, "r");
+    try {
+      const { size } = await file.stat();
+      const from = Math.max(0, size - TAIL_BYTES);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.min(size, TAIL_BYTES)), 0, TAIL_BYTES, from);
+      return buffer
+        .toString("utf8", 0, bytesRead)
+        .split("\n")
+        .filter((line) => line !== "")
+        .slice(-TAIL_LINES);
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return [];
+  }
+};
+
+const connectUnix = (path: string, signal: AbortSignal): Promise<Duplex> =>
+  new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const socket = connect({ path });
+    const settle = (end: () => void) => {
+      signal.removeEventListener("abort", abort);
+      socket.removeListener("connect", connected);
+      socket.removeListener("error", failed);
+      end();
+    };
+    const connected = () => settle(() => resolve(socket));
+    const failed = (error: Error) => settle(() => reject(error));
+    const abort = () =>
+      settle(() => {
+        socket.destroy();
+        reject(signal.reason);
+      });
+    socket.once("connect", connected);
+    socket.once("error", failed);
+    signal.addEventListener("abort", abort, { once: true });
+  });

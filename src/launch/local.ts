@@ -1,0 +1,167 @@
+import { stat } from "node:fs/promises";
+import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../core/ports.ts";
+import type { SessionSpec } from "../core/spec.ts";
+import { type ArchiveJob, startArchiveJob } from "./archive.ts";
+import { writeWhole } from "./files.ts";
+import { LocalWorkload } from "./local-workload.ts";
+import { signalProcess, sweep } from "./processes.ts";
+import { RuntimeDirectory, type SessionPaths } from "./runtime.ts";
+import { checkSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "./spark.ts";
+import { readSupervisorFile } from "./supervisor.ts";
+
+/** What the local launcher must be told. */
+export interface LocalSettings extends SparkSettings {
+  /** Made if missing, 0700; one server at a time. */
+  readonly runtimeDir: string;
+  /** The directory or zip file that holds the Python package spark_shim. */
+  readonly shimDir: string;
+  /** Runs supervisors and interpreters. */
+  readonly python: string;
+  /** null: JAVA_HOME's or the PATH's. */
+  readonly java: string | null;
+  /** null: that of the Python's pyspark package. */
+  readonly sparkHome: string | null;
+  /** Where class-data archives are cached; null: none are made. */
+  readonly archiveDir: string | null;
+  /** What drivers inherit; LONGWICK_ variables are left out. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** A driver that no server has spoken to for so long ends itself; 0: never. */
+  readonly orphanTimeoutMs: number;
+  /** How long a cancelled statement may resist before its interpreter is restarted; 0: only when asked. */
+  readonly cancelForceMs: number;
+  readonly sqlRowLimit: number;
+  /** Bounds of a driver's records: on disk, of one statement, in memory. */
+  readonly journalLimitBytes: number;
+  readonly statementLimitBytes: number;
+  readonly memoryLimitBytes: number;
+  /** Bounds of a driver's queue. */
+  readonly queueLimit: number;
+  readonly queueLimitBytes: number;
+}
+
+/**
+ * Drivers as detached processes of this machine, known by a runtime directory. Begins to make the class-data archive in the background.
+ * Rejects when another server holds the directory or nothing can be stored there.
+ */
+export const openLocalLauncher = async (settings: LocalSettings): Promise<Launcher> => {
+  const runtime = await RuntimeDirectory.open(settings.runtimeDir);
+  return new LocalLauncher(settings, runtime, startArchiveJob(settings));
+};
+
+class LocalLauncher implements Launcher {
+  readonly #settings: LocalSettings;
+  readonly #runtime: RuntimeDirectory;
+  readonly #archive: ArchiveJob;
+  readonly #workloads = new Map<number, LocalWorkload>();
+  /** Claims made by this server: nobody else can have started their drivers. */
+  readonly #fresh = new Set<number>();
+
+  constructor(settings: LocalSettings, runtime: RuntimeDirectory, archive: ArchiveJob) {
+    this.#settings = settings;
+    this.#runtime = runtime;
+    this.#archive = archive;
+  }
+
+  async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
+    signal.throwIfAborted();
+    checkSpec(draft.spec, this.#settings);
+    const claim = await this.#runtime.claim(draft, Date.now());
+    this.#fresh.add(claim.id);
+    return claim;
+  }
+
+  async claims(signal: AbortSignal): Promise<readonly Claim[]> {
+    const claims = await this.#runtime.claims();
+    for (const claim of claims) {
+      signal.throwIfAborted();
+      if (claim.end !== null && !(await this.#runtime.concluded(claim.id))) await this.#abandon(claim, claim.end);
+    }
+    return claims;
+  }
+
+  launch(claim: Claim): Workload {
+    const known = this.#workloads.get(claim.id);
+    if (known !== undefined) return known;
+    const { uid } = claim;
+    const { python, environment, shimDir } = this.#settings;
+    const paths = this.#runtime.paths(claim.id);
+    const workload = new LocalWorkload({
+      claim,
+      key: this.#runtime.key(uid),
+      paths,
+      python,
+      environment: driverEnvironment(environment, uid, shimDir),
+      mayRunUnknown: !this.#fresh.has(claim.id),
+      prepare: () => this.#prepare(claim, paths),
+    });
+    this.#workloads.set(claim.id, workload);
+    return workload;
+  }
+
+  async conclude(claim: Claim, end: SessionEnd): Promise<void> {
+    await this.#runtime.conclude(claim, end);
+  }
+
+  async remove(claim: Claim): Promise<void> {
+    await this.#runtime.remove(claim);
+    await this.#workloads.get(claim.id)?.release();
+    this.#workloads.delete(claim.id);
+    this.#fresh.delete(claim.id);
+  }
+
+  async close(): Promise<void> {
+    await this.#archive.close();
+    await Promise.all([...this.#workloads.values()].map((workload) => workload.release()));
+    await this.#runtime.close();
+  }
+
+  /** What a claim that cannot be read has left running is nobody's: it goes. */
+  async #abandon(claim: Claim, end: SessionEnd): Promise<void> {
+    const known = await readSupervisorFile(this.#runtime.paths(claim.id).supervisor);
+    if (known?.process) signalProcess(known.process, "SIGKILL");
+    await sweep(claim.uid);
+    await this.#runtime.conclude(claim, end);
+  }
+
+  async #prepare(claim: Claim, paths: SessionPaths): Promise<void> {
+    const present = await stat(paths.driver).catch(() => null);
+    if (present === null)
+      await writeWhole(paths.driver, JSON.stringify(this.#driverFile(claim, await this.#runtime.spec(claim.id), paths)));
+    await this.#runtime.prepareSocket(paths);
+  }
+
+  /** What the supervisor reads at its start: python-shim/spark_shim/config.py. */
+  #driverFile(claim: Claim, spec: SessionSpec, paths: SessionPaths): object {
+    const settings = this.#settings;
+    return {
+      session: claim.uid,
+      id: claim.id,
+      key: Buffer.from(this.#runtime.key(claim.uid)).toString("base64url"),
+      listen: { unix: paths.socket },
+      journal: paths.journal,
+      termination: paths.termination,
+      workDir: paths.work,
+      kind: spec.kind,
+      name: spec.name,
+      python: settings.python,
+      java: settings.java,
+      sparkHome: settings.sparkHome,
+      archive: settings.archiveDir,
+      proxyUser: spec.proxyUser,
+      ...sparkLaunch(claim.id, spec, settings),
+      env: {},
+      idleTimeoutMs: spec.idleTimeoutMs,
+      ttlMs: spec.ttlMs,
+      heartbeatTimeoutMs: spec.heartbeatTimeoutMs,
+      orphanTimeoutMs: settings.orphanTimeoutMs,
+      createdMs: claim.createdMs,
+      cancelForceMs: settings.cancelForceMs,
+      sqlRowLimit: settings.sqlRowLimit,
+      journalLimitBytes: settings.journalLimitBytes,
+      statementLimitBytes: settings.statementLimitBytes,
+      memoryLimitBytes: settings.memoryLimitBytes,
+      queueLimit: settings.queueLimit,
+      queueLimitBytes: settings.queueLimitBytes,
+    };
+  }
+}

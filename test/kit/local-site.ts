@@ -1,0 +1,100 @@
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Claim, Launcher } from "../../src/core/ports.ts";
+import { type LocalSettings, openLocalLauncher } from "../../src/launch/local.ts";
+import { processesOf, sweep } from "../../src/launch/processes.ts";
+import { LIVY_REFUSED_CONF } from "../../src/launch/spark.ts";
+import type { LaunchSite } from "../launch/contract.ts";
+
+const SHIM = fileURLToPath(new URL("../../python-shim", import.meta.url));
+
+/** Settings for drivers whose supervisor and interpreter are the real ones, with a
+ * JVM that never comes up and ends when its stdin does: these tests need no Spark. */
+export const settingsWithoutSpark = async (root: string, runtimeDir = join(root, "run")): Promise<LocalSettings> => {
+  const sparkHome = join(root, "spark");
+  const java = join(root, "java");
+  await mkdir(join(sparkHome, "jars"), { recursive: true });
+  await writeFile(join(sparkHome, "jars", "spark-core_2.13-4.0.0.jar"), "");
+  await writeFile(java, "#!/bin/sh\nexec cat\n");
+  await chmod(java, 0o755);
+  return {
+    runtimeDir,
+    shimDir: SHIM,
+    python: "python3",
+    java,
+    sparkHome,
+    archiveDir: null,
+    environment: process.env,
+    sparkConf: {},
+    timeZone: null,
+    refusedConf: LIVY_REFUSED_CONF,
+    orphanTimeoutMs: 60_000,
+    cancelForceMs: 0,
+    sqlRowLimit: 1_000,
+    journalLimitBytes: 64 * 1024 * 1024,
+    statementLimitBytes: 16 * 1024 * 1024,
+    memoryLimitBytes: 4 * 1024 * 1024,
+    queueLimit: 1_000,
+    queueLimitBytes: 64 * 1024 * 1024,
+  };
+};
+
+/** A runtime directory of its own, with what its sessions are found by. */
+export class LocalSite implements LaunchSite {
+  readonly root: string;
+  readonly settings: LocalSettings;
+
+  private constructor(root: string, settings: LocalSettings) {
+    this.root = root;
+    this.settings = settings;
+  }
+
+  static async make(): Promise<LocalSite> {
+    const root = await mkdtemp(join(tmpdir(), "longwick-site-"));
+    return new LocalSite(root, await settingsWithoutSpark(root));
+  }
+
+  session(id: number, ...names: string[]): string {
+    return join(this.settings.runtimeDir, "sessions", String(id), ...names);
+  }
+
+  open(): Promise<Launcher> {
+    return openLocalLauncher(this.settings);
+  }
+
+  openBroken(): Promise<Launcher> {
+    return openLocalLauncher({ ...this.settings, python: join(this.root, "no-python") });
+  }
+
+  /** A dead process holds no lock; the launcher that is left has nothing more to do in these tests. */
+  async abandon(_launcher: Launcher): Promise<void> {
+    for (const name of await readdir(this.settings.runtimeDir)) {
+      if (name.startsWith("lock-")) await unlink(join(this.settings.runtimeDir, name));
+    }
+  }
+
+  async running(claim: Claim): Promise<number> {
+    return (await processesOf(claim.uid)).length;
+  }
+
+  async supervisorPid(id: number): Promise<number> {
+    const file: { process: { pid: number } } = JSON.parse(await readFile(this.session(id, "supervisor.json"), "utf8"));
+    return file.process.pid;
+  }
+
+  async crash(claim: Claim): Promise<void> {
+    process.kill(await this.supervisorPid(claim.id), "SIGKILL");
+  }
+
+  async dispose(): Promise<void> {
+    const sessions = join(this.settings.runtimeDir, "sessions");
+    for (const id of await readdir(sessions).catch(() => [])) {
+      const text = await readFile(join(sessions, id, "driver.json"), "utf8").catch(() => "{}");
+      const uid = /"session":"([0-9a-f-]{36})"/.exec(text)?.[1];
+      if (uid !== undefined) await sweep(uid);
+    }
+    await rm(this.root, { recursive: true, force: true });
+  }
+}
