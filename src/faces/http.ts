@@ -83,7 +83,6 @@ const SECURITY_HEADERS = {
   "x-content-type-options": "nosniff",
   "x-frame-options": "SAMEORIGIN",
   "content-security-policy": "default-src 'none'; frame-ancestors 'self'",
-  "referrer-policy": "no-referrer",
   "cache-control": "no-store",
 } as const;
 

@@ -20,13 +20,25 @@ const bodyCheck = (schema: TSchema) => {
   return (body: unknown): Checked => (validator.Check(body) ? { value: body } : { error: new Problem("INVALID", complaint(validator, body)) });
 };
 
-/** What is wrong, about the innermost place that is: `driverCores must be integer or must be string`. */
+/** JSON Schema's types, as a reader calls them. */
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  object: "must be a JSON object",
+  array: "must be a list",
+  string: "must be text",
+  integer: "must be a whole number",
+  number: "must be a number",
+  boolean: "must be true or false",
+};
+
+/** What is wrong, about the innermost place that is: `conf.spark.x must be text or must be a number`. */
 const complaint = (validator: Validator, body: unknown): string => {
   const errors = validator.Errors(body).filter((error) => error.keyword !== "anyOf");
   const depth = Math.max(...errors.map((error) => error.instancePath.length));
   const inner = errors.filter((error) => error.instancePath.length === depth);
-  const wrong = [...new Set(inner.map((error) => error.message))].filter((message) => message !== "must be null");
-  return `${placeOf(inner[0]?.instancePath ?? "")} ${wrong.join(" or ")}.`;
+  const wrong = inner.map(({ keyword, params, message }) => (keyword === "type" ? TYPE_NAMES[String(params.type)] : message));
+  // That null would do, or digits as text, is no advice.
+  const told = new Set(wrong.filter((message) => message !== undefined && !message.startsWith("must match pattern")));
+  return `${placeOf(inner[0]?.instancePath ?? "")} ${[...told].join(" or ") || "is not well-formed"}.`;
 };
 
 /** A JSON pointer as a reader would write it. */
