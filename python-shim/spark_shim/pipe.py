@@ -125,6 +125,10 @@ class Pipe:
         with self._lock:
             self._end.sendall(line)
 
+    def close(self) -> None:
+        """For a forked child: its copy of the end, so that only the interpreter holds it."""
+        self._end.close()
+
     def messages(self) -> Iterator[Message]:
         """What the supervisor says, in order; ends when it is gone."""
         lines = LineBuffer(1 << 40)

@@ -1,0 +1,1 @@
+"""The process that runs user code. `python -m spark_shim.interpreter` starts it; see `process.py`."""

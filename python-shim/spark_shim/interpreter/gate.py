@@ -1,0 +1,65 @@
+"""When SIGINT may become KeyboardInterrupt: inside the statement it is meant for, and never inside our own code."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Optional
+
+
+class Gate:
+    """Made in the main thread. A cancel has two halves, a wish (`want`, from the reader thread) and a signal (from the supervisor), which
+    come in any order; KeyboardInterrupt is raised when both are there and the wanted statement runs. So a late signal cannot hit the next
+    statement. `with gate:` marks code of ours that must not be torn: an interrupt waits until it is left."""
+
+    def __init__(self) -> None:
+        self._main = threading.get_ident()
+        self._running: Optional[int] = None
+        self._wanted: Optional[int] = None
+        self._signalled = False
+        self._shields = 0
+        self._handler = self._handle
+
+    def install(self) -> None:
+        """Takes SIGINT, also back from whoever took it meanwhile (SparkContext does, and cancels everybody's jobs)."""
+        if signal.getsignal(signal.SIGINT) is not self._handler:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def want(self, statement: int) -> None:
+        """Any thread: this statement is to be cancelled."""
+        self._wanted = statement
+        if self._signalled:
+            signal.pthread_kill(self._main, signal.SIGINT)
+
+    def wanted(self, statement: int) -> bool:
+        return self._wanted == statement
+
+    def open(self, statement: int) -> None:
+        """From here KeyboardInterrupt may be raised, here too when the statement was cancelled before it began."""
+        if self._wanted != statement:
+            self._signalled = False
+        self._running = statement
+        self._strike()
+
+    def close(self) -> None:
+        self._running = None
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self._main:
+            self._shields += 1
+
+    def __exit__(self, *_: object) -> None:
+        if threading.get_ident() == self._main:
+            self._shields -= 1
+            if self._signalled:
+                self._strike()
+
+    def _handle(self, _number: int, _frame: Optional[FrameType]) -> None:
+        self._signalled = True
+        self._strike()
+
+    def _strike(self) -> None:
+        if self._signalled and not self._shields and self._running is not None and self._running == self._wanted:
+            self._signalled = False
+            raise KeyboardInterrupt

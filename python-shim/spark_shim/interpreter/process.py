@@ -1,0 +1,270 @@
+"""The interpreter's process: one thread reads commands, the main thread runs statements one after the other."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import queue
+import sys
+import threading
+import types
+import warnings
+from typing import Any, Callable, Dict, List, Optional, TextIO, Type, Union
+
+from ..pipe import SETTINGS_VARIABLE, Message, Pipe
+from .complete import Completer
+from .errors import PlainError, describe
+from .gate import Gate
+from .magics import Magics
+from .spark import Spark, Watcher
+from .sql import SqlExecutor
+from .statement import CURRENT, Statement, follow_threads
+from .stdin import Stdin
+from .streams import Outputs
+
+#: After `exit` the process's exit handlers and threads have so long.
+EXIT_SECONDS = 5.0
+SQL_ROW_LIMIT = 1000
+
+
+class Interpreter:
+    """Everything of one interpreter process."""
+
+    def __init__(self, pipe: Pipe, settings: Dict[str, Any]) -> None:
+        self._pipe = pipe
+        self._gate = Gate()
+        self._outputs = Outputs(self._send, self._gate)
+        self._stdin = Stdin(self._outputs)
+        self._spark = Spark(self._outputs, self._gate)
+        self._watcher = Watcher(self._spark, self._outputs)
+        self._directory: Optional[str] = settings.get("workDir")
+        row_limit = int(settings.get("sqlRowLimit") or SQL_ROW_LIMIT)
+        self._main = types.ModuleType("__main__")
+        self._magics = Magics(self._main.__dict__, row_limit)
+        self._sql = SqlExecutor(self._spark.session, self._outputs, row_limit)
+        self._kinds: Dict[str, Callable[[Statement], None]] = {"sql": self._sql.run}
+        self._completer = Completer(self._main.__dict__, self._spark.session)
+        self._work: queue.SimpleQueue[Optional[Message]] = queue.SimpleQueue()
+        self._gateway: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._statement: Optional[Statement] = None
+        self._barriers = 0
+        self._pid = os.getpid()
+
+    def run(self) -> None:
+        """Until the supervisor says exit."""
+        self._gate.install()
+        self._outputs.start()
+        self._stdin.start()
+        follow_threads()
+        warnings.showwarning = self._warn
+        os.register_at_fork(after_in_child=self._after_fork)
+        threading.Thread(target=self._read, name="longwick-read", daemon=True).start()
+        try:
+            self._start()
+        except BaseException as error:
+            self._outputs.send({"is": "failed", "reason": "".join(describe(error)["traceback"])})
+            return
+        while True:
+            message = self._work.get()
+            if message is None:
+                return
+            self._run(Statement.from_message(message))
+
+    # ── Start ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self) -> None:
+        sys.modules["__main__"] = self._main
+        sys.argv = [""]
+        if self._directory and os.path.isdir(self._directory):
+            os.chdir(self._directory)
+            if sys.path and os.path.isabs(sys.path[0]):
+                sys.path[0] = self._directory
+        ipython = self._make_executor()
+        try:
+            self._spark.import_early()
+        except ImportError:
+            pass  # attaching says it, with its reason
+        gateway = self._gateway.get()
+        facts: Dict[str, Any] = {"spark": "", "appId": None, "uiUrl": None, "sparkUser": None}
+        if gateway["port"]:
+            names = self._spark.attach(int(gateway["port"]), str(gateway["secret"]), bool(gateway["attach"]), bool(gateway.get("fresh")))
+            self._main.__dict__.update(names)
+            facts = self._spark.facts()
+            self._watcher.start()
+        version = ".".join(map(str, sys.version_info[:3]))
+        self._outputs.send({"is": "ready", "facts": {"python": version, **facts, "ipython": ipython}})
+
+    def _make_executor(self) -> Optional[str]:
+        """IPython's version, None where it is not."""
+        try:
+            import IPython
+
+            from .shell import IPythonExecutor
+        except ImportError:
+            from .execute import PythonExecutor
+
+            self._kinds["pyspark"] = PythonExecutor(self._main, self._outputs, self._magics).run
+            return None
+        embedded = IPythonExecutor(self._main, self._outputs, self._magics, self._directory)
+        self._kinds["pyspark"] = embedded.run
+        self._completer.shell = embedded.shell
+        return str(IPython.__version__)
+
+    # ── Statements, in the main thread ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self, statement: Statement) -> None:
+        CURRENT.set(statement)
+        self._outputs.latest = self._statement = statement
+        self._outputs.send({"is": "started", "statement": statement.id})
+        self._outputs.restore()
+        self._stdin.restore()
+        self._gate.install()
+        self._watcher.begin(statement)
+        error: Optional[BaseException] = None
+        try:
+            try:
+                self._gate.open(statement.id)
+                self._execute(statement)
+            finally:
+                self._gate.close()
+        except BaseException as raised:
+            error = raised
+        self._gate.close()  # again: an interrupt may have come before the first one took hold
+        if os.getpid() != self._pid:
+            _leave_forked_child(error)
+        self._watcher.end()
+        outcome = "ok"
+        if error is not None:
+            outcome = "cancelled" if self._gate.wanted(statement.id) else "error"
+            self._outputs.emit("error", **_error_record(error, outcome))
+        self._barriers += 1
+        self._outputs.barrier(self._barriers)
+        jvm = statement.used_jvm and self._spark.mark_stdout("\x1eM%d\x1f" % self._barriers)
+        self._outputs.send({"is": "done", "statement": statement.id, "outcome": outcome, "barrier": self._barriers, "jvm": jvm})
+        self._statement = None
+
+    def _execute(self, statement: Statement) -> None:
+        execute = self._kinds.get(statement.kind)
+        if execute is None:
+            needs = {"spark": "a Scala shell", "sparkr": "R with the SparkR package"}.get(statement.kind, "an interpreter for it")
+            raise PlainError("InterpreterError", "Kind %s needs %s, which this driver does not have." % (statement.kind, needs))
+        execute(statement)
+
+    # ── Commands, in the reader thread ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _read(self) -> None:
+        cancels, completions = _Worker("cancel"), _Worker("complete")
+        for message in self._pipe.messages():
+            do = message.get("do")
+            if do == "run":
+                self._work.put(message)
+            elif do == "gateway":
+                self._gateway.put(message)
+            elif do == "cancelJobs":
+                self._gate.want(int(message["statement"]))
+                cancels.put(self._replying(message, self._cancel_jobs))
+            elif do == "complete":
+                completions.put(self._replying(message, self._complete))
+            elif do == "inspect":
+                completions.put(self._replying(message, self._inspect))
+            elif do == "answer":
+                self._stdin.answer(int(message["statement"]), str(message["value"]))
+            elif do == "exit":
+                threading.Timer(EXIT_SECONDS, os._exit, (0,)).start()
+                self._work.put(None)
+        # The supervisor is gone, and with it whoever could see what we do.
+        os._exit(1)
+
+    def _replying(self, message: Message, answer: Callable[[Message], Dict[str, Any]]) -> Callable[[], None]:
+        def reply() -> None:
+            said: Message = {"is": "reply", "request": message["request"]}
+            try:
+                said["result"] = answer(message)
+            except Exception as error:
+                said["failure"] = "%s: %s" % (type(error).__name__, error)
+            self._outputs.send(said)
+
+        return reply
+
+    def _cancel_jobs(self, message: Message) -> Dict[str, Any]:
+        statement = self._statement
+        if statement is None or statement.id != message["statement"]:
+            return {"jobs": 0}
+        return {"jobs": self._spark.cancel_jobs(statement)}
+
+    def _complete(self, message: Message) -> Dict[str, Any]:
+        return self._completer.complete(str(message["code"]), str(message["kind"]), int(message["cursor"]))
+
+    def _inspect(self, message: Message) -> Dict[str, Any]:
+        return self._completer.inspect(str(message["code"]), str(message["kind"]), int(message["cursor"]), int(message.get("detail") or 0))
+
+    # ── Odds and ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError:
+            pass  # the reader thread sees the supervisor's end and leaves
+
+    def _warn(
+        self,
+        message: Union[Warning, str],
+        category: Type[Warning],
+        filename: str,
+        lineno: int,
+        file: Optional[TextIO] = None,
+        line: Optional[str] = None,
+    ) -> None:
+        """Warnings go to the driver's log: clients parse what a statement prints."""
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        if file is not None:
+            file.write(text)
+        else:
+            self._outputs.log(text)
+
+    def _after_fork(self) -> None:
+        """A forked child runs on without us: no commands, no interrupts but its own."""
+        import signal
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._pipe.close()
+
+
+class _Worker:
+    """A thread that does what it is given, one after the other, so that the reader never waits."""
+
+    def __init__(self, name: str) -> None:
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.put = self._tasks.put
+        threading.Thread(target=self._work, name="longwick-" + name, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._tasks.get()()
+
+
+def _error_record(error: BaseException, outcome: str) -> Dict[str, Any]:
+    record = describe(error)
+    if outcome == "cancelled" and not isinstance(error, KeyboardInterrupt) and "cancelled" in record["evalue"]:
+        # A cancelled job comes back as Spark's failure; to whoever cancelled it, it is the interrupt they asked for.
+        frames: List[str] = [line for line in record["traceback"] if line.startswith(("Traceback", "  File", "    "))]
+        return {"ename": "KeyboardInterrupt", "evalue": "", "traceback": [*frames, "KeyboardInterrupt\n"]}
+    return record
+
+
+def _leave_forked_child(error: Optional[BaseException]) -> None:
+    """A child that the user's code forked came back from the statement: it must not go on as a second interpreter."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    elif error is not None:
+        sys.stderr.write("".join(describe(error)["traceback"]))
+        code = 1
+    os._exit(code)
+
+
+def main() -> None:
+    """The process's entry: the pipe and the settings come by environment."""
+    faulthandler.enable(all_threads=False)
+    Interpreter(Pipe.inherited(), json.loads(os.environ.pop(SETTINGS_VARIABLE, "{}"))).run()

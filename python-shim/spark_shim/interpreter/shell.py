@@ -1,0 +1,190 @@
+"""Runs Python code in an embedded IPython. Imported only where IPython is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from types import ModuleType
+from typing import Any, ContextManager, Dict, List, Optional
+
+from IPython.core.compilerop import CachingCompiler
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Type
+from traitlets.config import Config
+
+from . import figures_backend
+from .display import Bundle, cleaned, spark_frame_html
+from .errors import CELL, describe
+from .magics import Magics
+from .statement import Statement
+from .streams import Outputs
+
+
+class IPythonExecutor:
+    """Runs statements of kind pyspark in the namespace of `main`."""
+
+    def __init__(self, main: ModuleType, outputs: Outputs, magics: Magics, directory: Optional[str]) -> None:
+        os.environ.setdefault("MPLBACKEND", _matplotlib_backend())
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "nocolor"
+        config.InteractiveShell.banner1 = ""
+        config.PlainTextFormatter.pprint = False  # what Python itself would print, on one line: clients of Livy read it so
+        config.Completer.use_jedi = False  # 40 MB, and slow; living objects answer better
+        place = {} if directory is None else {"ipython_dir": os.path.join(directory, ".ipython")}
+        _Shell.outputs, _Shell.magics = outputs, magics
+        self.shell: Any = _Shell.instance(config=config, user_module=main, user_ns=main.__dict__, **place)
+        sys.modules["__main__"] = main
+
+    def run(self, statement: Statement) -> None:
+        """Raises what the code raises."""
+        shell = self.shell
+        shell.late_errors.clear()
+        result = shell.run_cell(statement.code, store_history=not statement.silent, silent=statement.silent)
+        error: Optional[BaseException] = result.error_before_exec or result.error_in_exec
+        for other in shell.late_errors:
+            # A formatter or an event handler failed, or %run did: IPython would print it and go on.
+            if other is not error:
+                sys.stderr.write("".join(describe(other)["traceback"]))
+        shell.late_errors.clear()
+        if error is not None:
+            # IPython keeps the last result; the frames of what failed must not live as long.
+            result.error_before_exec = result.error_in_exec = None
+            raise error
+
+
+def _matplotlib_backend() -> str:
+    try:
+        import matplotlib_inline  # noqa: F401  # light: it does not import matplotlib
+    except ImportError:
+        return figures_backend.NAME
+    return "module://matplotlib_inline.backend_inline"
+
+
+class _DisplayHook(DisplayHook):  # type: ignore[misc]  # IPython has no types
+    """Emits the last expression's value as the statement's result."""
+
+    showing = False
+
+    def start_displayhook(self) -> None:
+        self.showing = True
+
+    def write_output_prompt(self) -> None:
+        pass
+
+    def compute_format_data(self, result: Any) -> Any:
+        errors = self.shell.late_errors
+        known = len(errors)
+        try:
+            data, metadata = super().compute_format_data(result)
+        finally:
+            self.showing = False
+        if "text/plain" not in data and len(errors) > known:
+            raise errors.pop()  # its repr failed: there is nothing to show but that
+        return data, metadata
+
+    def write_format_data(self, data: Bundle, metadata: Optional[Bundle] = None) -> None:
+        self.shell.outputs.emit("result", data=cleaned(data), metadata=metadata or {})
+
+    def log_output(self, _data: Bundle) -> None:
+        """IPython would keep every output for as long as it lives."""
+
+    def finish_displayhook(self) -> None:
+        pass
+
+
+class _DisplayPublisher(DisplayPublisher):  # type: ignore[misc]  # IPython has no types
+    """Emits displays."""
+
+    def publish(
+        self,
+        data: Bundle,
+        metadata: Optional[Bundle] = None,
+        source: Any = None,
+        *,
+        transient: Optional[Dict[str, Any]] = None,
+        update: bool = False,
+        **_: Any,
+    ) -> None:
+        display_id = (transient or {}).get("display_id")
+        self.shell.outputs.emit("display", data=cleaned(data), metadata=metadata or {}, displayId=display_id, update=update)
+
+    def clear_output(self, wait: bool = False) -> None:
+        self.shell.outputs.emit("clear", wait=bool(wait))
+
+
+class _Compiler(CachingCompiler):  # type: ignore[misc]  # IPython has no types
+    """Names cells as tracebacks show them: `<cell 3>` is In[3]."""
+
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        return "%s%d>" % (CELL, number)
+
+
+class _Shell(InteractiveShell):  # type: ignore[misc]  # IPython has no types
+    displayhook_class = Type(_DisplayHook)
+    display_pub_class = Type(_DisplayPublisher)
+    compiler_class = Type(_Compiler)
+    outputs: Outputs
+    magics: Magics
+
+    def __init__(self, **options: Any) -> None:
+        #: What was shown with showtraceback since the statement began; the statement's own error is among them.
+        self.late_errors: List[BaseException] = []
+        super().__init__(**options)
+        # Python's own exit and quit raise SystemExit, which is an error of the statement; IPython's would end the shell.
+        for name in ("exit", "quit"):
+            self.user_ns.pop(name, None)
+            self.builtin_trap.auto_builtins.pop(name, None)
+        self.events.register("post_execute", self.magics.remember_figure)
+        self.set_hook("show_in_pager", self._show_pager_text, 10)
+        for name in self.magics.table:
+            self.register_magic_function(self._livy_magic(name), "line", name)
+        html = self.display_formatter.formatters["text/html"]
+        html.for_type_by_name("pyspark.sql.dataframe", "DataFrame", lambda frame: spark_frame_html(frame, not self.displayhook.showing))
+
+    def _livy_magic(self, name: str) -> Any:
+        def magic(line: str) -> None:
+            self.outputs.emit("result", data=cleaned(self.magics.run(name, line)), metadata={})
+
+        magic.__doc__ = getattr(self.magics, "as_table" if name == "table" else name).__doc__
+        return magic
+
+    def _show_pager_text(self, _shell: Any, data: Any, *_: Any, **__: Any) -> None:
+        if isinstance(data, dict):
+            data = data.get("text/plain", "")
+        sys.stdout.write(data if data.endswith("\n") else data + "\n")
+
+    def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> Any:
+        if self.find_line_magic(magic_name) is None:
+            # Livy's word for it; a few of IPython's own are loaded only when they are wanted.
+            with contextlib.suppress(Exception):
+                return super().run_line_magic(magic_name, line, _stack_depth + 1)
+            return self.magics.run(magic_name, line)
+        return super().run_line_magic(magic_name, line, _stack_depth + 1)
+
+    def _tee(self, channel: str) -> ContextManager[None]:
+        """IPython would keep all that is printed for as long as it lives."""
+        return contextlib.nullcontext()
+
+    def _format_exception_for_storage(self, exception: BaseException, **_: Any) -> Dict[str, Any]:
+        return {}
+
+    def showtraceback(self, exc_tuple: Any = None, *_: Any, **__: Any) -> None:
+        error = (exc_tuple or sys.exc_info())[1]
+        if error is not None:
+            self.late_errors.append(error)
+
+    def showsyntaxerror(self, *_: Any, **__: Any) -> None:
+        self.showtraceback()
+
+    def showindentationerror(self) -> None:
+        self.showtraceback()
+
+    def enable_gui(self, gui: Any = None) -> None:
+        """There is no window system."""
+
+    def ask_exit(self) -> None:
+        raise SystemExit

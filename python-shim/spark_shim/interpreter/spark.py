@@ -1,0 +1,342 @@
+"""The driver's JVM as this process sees it: attach, job groups, cancel, progress."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import threading
+import time
+import warnings
+from typing import Any, Dict, List, Optional, Set
+
+from .gate import Gate
+from .statement import CURRENT, Statement
+from .streams import Outputs
+
+#: Seconds between two looks at a running statement's jobs, and at the executors while nothing runs.
+PROGRESS_SECONDS = 1 / 3
+EXECUTORS_SECONDS = 5.0
+
+
+class Spark:
+    """Attached once; survives the user's `spark.stop()` as long as the JVM lives."""
+
+    def __init__(self, outputs: Outputs, gate: Gate) -> None:
+        self._outputs = outputs
+        self._gate = gate
+        self._gateway: Any = None
+        self._local = threading.local()
+
+    # ── Attach ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @staticmethod
+    def import_early() -> None:
+        """What attaching needs, imported while the JVM still starts."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pyspark.sql
+
+            if int(pyspark.__version__.split(".")[0]) >= 4:
+                # SparkSession imports it to register input converters; it brings pandas.
+                import pyspark.testing.utils
+
+    def attach(self, port: int, secret: str, attach: bool, fresh: bool) -> Dict[str, Any]:
+        """The names for the user's namespace. attach: use the SparkContext that is there; fresh: and clear what an earlier
+        interpreter left. Raises what Spark raises."""
+        from pyspark import SparkConf, SparkContext
+        from pyspark.java_gateway import launch_gateway
+        from pyspark.sql import SparkSession, SQLContext
+
+        os.environ.update(PYSPARK_GATEWAY_PORT=str(port), PYSPARK_GATEWAY_SECRET=secret)
+        try:
+            gateway = launch_gateway()
+        finally:
+            # A Spark that the user's child processes start is their own.
+            del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
+        self._gateway = gateway
+        SparkContext._ensure_initialized(gateway=gateway)
+        _silence_error_loggers()
+        session = self._existing_session() if attach else None
+        if session is None:
+            spark = SparkSession.builder.getOrCreate()
+        else:
+            context = gateway.jvm.org.apache.spark.api.java.JavaSparkContext(session.sparkContext())
+            conf = SparkConf(_jvm=gateway.jvm, _jconf=context.getConf())
+            sc = SparkContext(jsc=context, gateway=gateway, conf=conf)
+            self._end_orphans(sc, session, everything=fresh)
+            spark = SparkSession(sc, session.newSession() if fresh else session)
+            if fresh:
+                _clear(spark)
+        self._gate.install()
+        self._watch_commands(gateway._gateway_client)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sql_context = SQLContext(spark.sparkContext, spark)
+        return {"spark": spark, "sc": spark.sparkContext, "sqlContext": sql_context}
+
+    def facts(self) -> Dict[str, Any]:
+        """What the `ready` message says of Spark."""
+        import pyspark
+
+        sc = self._context()
+        return {
+            "spark": str(sc.version) if sc else pyspark.__version__,
+            "appId": str(sc.applicationId) if sc else None,
+            "uiUrl": sc.uiWebUrl if sc else None,
+            "sparkUser": str(sc.sparkUser()) if sc else _user(),
+        }
+
+    def session(self) -> Any:
+        """The SparkSession of SQL statements: the active one, a new one when the user stopped it."""
+        from pyspark.sql import SparkSession
+
+        return SparkSession.builder.getOrCreate()
+
+    def _existing_session(self) -> Any:
+        """The JVM's default session whose context still lives, or None."""
+        jvm = self._gateway.jvm
+        sql = jvm.org.apache.spark.sql
+        companion = sql.classic.SparkSession if _version() >= (4,) else sql.SparkSession
+        default = companion.getDefaultSession()
+        if default.isEmpty() or default.get().sparkContext().isStopped():
+            companion.clearDefaultSession()
+            companion.clearActiveSession()
+            return None
+        return default.get()
+
+    def _end_orphans(self, sc: Any, session: Any, everything: bool) -> None:
+        """Nobody waits for the jobs of the interpreter before; streaming queries go on unless everything is to end."""
+        if everything:
+            for query in session.streams().active():
+                query.stop()
+            sc.cancelAllJobs()
+            return
+        streams = {str(query.runId().toString()) for query in session.streams().active()}
+        store = sc._jsc.sc().statusStore()
+        for job in sc.statusTracker().getActiveJobsIds():
+            group = store.job(job).jobGroup()
+            if group.isEmpty() or group.get() not in streams:
+                sc._jsc.sc().cancelJob(job)
+
+    # ── Job groups ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _watch_commands(self, client: Any) -> None:
+        """Each thread that works for a statement gets the statement's job group with its first command to the JVM: code without Spark
+        pays nothing, threads and renewed connections are covered. py4j has no hook for it but the client's own method."""
+        send = client.send_command
+
+        def send_command(command: str, retry: bool = True, binary: bool = False) -> Any:
+            statement = CURRENT.get()
+            if statement is not None and not getattr(self._local, "busy", False):
+                self._before_command(client, statement, command)
+            try:
+                return send(command, retry, binary)
+            except Exception:
+                raise
+            except BaseException:
+                # Interrupted between a question and its answer: the next question would be given this one's answer.
+                connection = client.get_thread_connection()
+                if connection is not None:
+                    connection.close()
+                raise
+
+        client.send_command = send_command
+
+    def _before_command(self, client: Any, statement: Statement, command: str) -> None:
+        statement.used_jvm = True
+        if "\nsetJobGroup\n" in command:
+            # The user's own group: its jobs are this statement's all the same.
+            statement.groups.add(command.split("\n")[3][1:])
+        connection = client.get_thread_connection()
+        live = connection is not None and connection.socket is not None
+        # A connection the JVM opened calls back from a thread with a group of its own (a stream's).
+        if live and (not connection.initiated_from_client or getattr(connection, "longwick_statement", None) is statement):
+            return
+        sc = self._context()
+        if sc is None:
+            return
+        self._local.busy = True
+        try:
+            sc._jsc.setJobGroup(statement.group, "Statement %d" % statement.id, True)
+            connection = client.get_thread_connection()
+            if connection is not None:
+                connection.longwick_statement = statement
+        finally:
+            self._local.busy = False
+
+    @staticmethod
+    def _context() -> Any:
+        """The user's SparkContext, None while there is none."""
+        module = sys.modules.get("pyspark")
+        sc = module.SparkContext._active_spark_context if module is not None else None
+        return sc if sc is not None and sc._jsc is not None else None
+
+    def cancel_jobs(self, statement: Statement) -> int:
+        """Any thread: cancels the jobs of a statement, and what it would still submit where Spark can (4.0). How many ran."""
+        sc = self._context()
+        if sc is None or not statement.used_jvm:
+            return 0
+        scala = sc._jsc.sc()
+        cancel = scala.cancelJobGroupAndFutureJobs if _version() >= (4,) else scala.cancelJobGroup
+        tracker = sc.statusTracker()
+        active = set(tracker.getActiveJobsIds())
+        running = 0
+        for group in list(statement.groups):
+            running += len(active.intersection(tracker.getJobIdsForGroup(group))) if active else 0
+            cancel(group)
+        return running
+
+    def mark_stdout(self, mark: str) -> bool:
+        """Writes a mark to the JVM's standard output, after all that is there. False when the JVM cannot."""
+        try:
+            # Java's System.out flushes what print() writes.
+            self._gateway.jvm.System.out.print(mark)
+            return True
+        except Exception:
+            return False
+
+    # ── Progress ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def progress(self, statement: Statement, seen: Progress) -> None:
+        """Any thread: emits the statement's progress when it has jobs and something changed."""
+        sc = self._context()
+        if sc is not None and statement.used_jvm and seen.look(sc.statusTracker(), statement):
+            self._outputs.emit("progress", statement, fraction=seen.fraction, jobs=seen.jobs())
+
+    def executors(self) -> Optional[int]:
+        """How many executors there are besides the driver; None when that cannot change (local mode) or cannot be told."""
+        sc = self._context()
+        if sc is None or (str(sc.master).startswith("local") and not str(sc.master).startswith("local-cluster")):
+            return None
+        return int(sc._jsc.sc().statusTracker().getExecutorInfos().__len__()) - 1
+
+
+class Progress:
+    """What is known of one statement's jobs; a finished job is not asked for again."""
+
+    def __init__(self) -> None:
+        self.fraction = 0.0
+        self._jobs: Dict[int, Dict[str, Any]] = {}
+
+    def jobs(self) -> List[Dict[str, Any]]:
+        return [self._jobs[job] for job in sorted(self._jobs)]
+
+    def look(self, tracker: Any, statement: Statement) -> bool:
+        """Asks Spark. Whether anything changed."""
+        known: Set[int] = set()
+        for group in list(statement.groups):
+            known.update(tracker.getJobIdsForGroup(group))
+        changed = False
+        for job in known:
+            before = self._jobs.get(job)
+            if before is not None and before["status"] not in ("RUNNING", "UNKNOWN"):
+                continue
+            now = _job(tracker, job, before)
+            if now is not None and now != before:
+                self._jobs[job] = now
+                changed = True
+        if changed:
+            stages = {stage["stage"]: stage for job in self._jobs.values() for stage in job["stages"]}.values()
+            tasks = sum(stage["tasks"] for stage in stages)
+            done = sum(stage["completed"] for stage in stages)
+            # Adaptive execution adds jobs as it goes: a fraction that was reached is not taken back.
+            self.fraction = max(self.fraction, min(1.0, done / tasks)) if tasks else self.fraction
+        return changed
+
+
+def _job(tracker: Any, job: int, before: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+    info = tracker.getJobInfo(job)
+    if info is None:
+        return None
+    finished = {stage["stage"]: stage for stage in (before["stages"] if before else ()) if stage["completed"] >= stage["tasks"]}
+    stages = []
+    for number in sorted(info.stageIds):
+        stage = tracker.getStageInfo(number) if number not in finished else None
+        if number in finished:
+            stages.append(finished[number])
+        elif stage is not None:
+            counts = {"tasks": stage.numTasks, "active": stage.numActiveTasks, "completed": stage.numCompletedTasks}
+            stages.append({"stage": number, "name": str(stage.name), **counts, "failed": stage.numFailedTasks})
+    return {"job": job, "status": str(info.status), "stages": stages}
+
+
+class Watcher:
+    """The thread that looks at jobs while a statement runs, and at executors while none does."""
+
+    def __init__(self, spark: Spark, outputs: Outputs) -> None:
+        self._spark = spark
+        self._outputs = outputs
+        self._statement: Optional[Statement] = None
+        self._begun = threading.Event()
+        self._executors = -1
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name="longwick-watch", daemon=True).start()
+
+    def begin(self, statement: Statement) -> None:
+        self._statement = statement
+        self._begun.set()
+
+    def end(self) -> None:
+        self._statement = None
+        self._begun.clear()
+
+    def _watch(self) -> None:
+        seen, watched, asked = Progress(), None, 0.0
+        while True:
+            self._begun.wait(EXECUTORS_SECONDS)
+            time.sleep(PROGRESS_SECONDS)
+            statement = self._statement
+            try:
+                if statement is not None and statement.used_jvm:
+                    if statement is not watched:
+                        seen, watched = Progress(), statement
+                    self._spark.progress(statement, seen)
+                if time.monotonic() - asked >= EXECUTORS_SECONDS:
+                    asked = time.monotonic()
+                    self.count_executors()
+            except Exception as error:
+                # The JVM is going, or the user stops the context: the next look will tell.
+                self._outputs.log("progress cannot be told: %s" % type(error).__name__)
+                time.sleep(EXECUTORS_SECONDS)
+
+    def count_executors(self) -> None:
+        """Tells how many executors there are when that changed."""
+        count = self._spark.executors()
+        if count is not None and count != self._executors:
+            self._executors = count
+            self._outputs.send({"is": "executors", "count": count})
+
+
+def _version() -> Any:
+    import pyspark
+
+    return tuple(int(part) for part in pyspark.__version__.split(".")[:2])
+
+
+def _user() -> Optional[str]:
+    try:
+        return getpass.getuser()
+    except Exception:
+        return None
+
+
+def _silence_error_loggers() -> None:
+    """PySpark 4 writes a JSON line with a whole Java stack to stderr for each error that user code catches."""
+    try:
+        from pyspark.logger import PySparkLogger
+    except ImportError:
+        return
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).setLevel(100)
+
+
+def _clear(spark: Any) -> None:
+    """What outlives a SparkSession's own temp views and settings: global temp views and everything cached."""
+    spark.catalog.clearCache()
+    for rdd in spark.sparkContext._jsc.getPersistentRDDs().values():
+        rdd.unpersist(False)
+    for table in spark.catalog.listTables("global_temp"):
+        if table.isTemporary and table.namespace:
+            spark.catalog.dropGlobalTempView(table.name)

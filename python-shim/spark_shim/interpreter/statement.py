@@ -1,0 +1,60 @@
+"""The statement that runs, and which statement a thread works for."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Optional, Set
+
+from ..pipe import Message
+
+
+@dataclass(eq=False)
+class Statement:
+    """One piece of code. `groups` are the Spark job groups its jobs are in: ours, and those the user sets."""
+
+    id: int
+    code: str
+    kind: str
+    silent: bool
+    stdin: bool
+    group: str
+    groups: Set[str] = field(default_factory=set)
+    used_jvm: bool = False
+
+    @classmethod
+    def from_message(cls, message: Message) -> Statement:
+        group = str(message["group"])
+        # Line ends as Python's own reader makes them: code from Windows keeps working in strings over several lines.
+        code = str(message["code"]).replace("\r\n", "\n")
+        return cls(
+            id=int(message["statement"]),
+            code=code,
+            kind=str(message["kind"]),
+            silent=bool(message["silent"]),
+            stdin=bool(message["stdin"]),
+            group=group,
+            groups={group},
+        )
+
+
+#: The statement the current context works for. A thread inherits it from whoever starts it, so late output keeps its statement.
+CURRENT: contextvars.ContextVar[Optional[Statement]] = contextvars.ContextVar("longwick_statement", default=None)
+
+
+def follow_threads() -> None:
+    """From now on a thread runs in a copy of the context of whoever starts it, once there is a statement."""
+    start = threading.Thread.start
+
+    def start_in_context(self: threading.Thread, *args: Any, **kwargs: Any) -> None:
+        if CURRENT.get() is not None:
+            context, run = contextvars.copy_context(), self.run
+
+            def run_in_context() -> None:
+                context.run(run)
+
+            self.run = run_in_context  # type: ignore[method-assign]  # of this one thread
+        start(self, *args, **kwargs)
+
+    threading.Thread.start = start_in_context  # type: ignore[method-assign]  # there is no hook for it

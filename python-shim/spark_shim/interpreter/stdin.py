@@ -1,0 +1,86 @@
+"""`input()`, `getpass()` and `sys.stdin` ask whoever sent the statement."""
+
+from __future__ import annotations
+
+import builtins
+import getpass
+import io
+import queue
+import sys
+import threading
+from typing import Any, Optional, Tuple
+
+from .statement import CURRENT
+from .streams import Outputs
+
+
+class Stdin(io.TextIOBase):
+    """One question at a time; the wait for its answer can be interrupted. Cannot be closed."""
+
+    encoding = "utf-8"
+    errors = "replace"
+    name = "<stdin>"
+    mode = "r"
+    closed = False
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self._answers: queue.Queue[Tuple[int, str]] = queue.Queue()
+        self._asking = threading.Lock()
+
+    def start(self) -> None:
+        self.restore()
+        builtins.input = self.input
+        getpass.getpass = self.getpass
+
+    def restore(self) -> None:
+        if sys.stdin is None or sys.stdin is sys.__stdin__ or sys.stdin.closed:
+            sys.stdin = self
+
+    def answer(self, statement: int, value: str) -> None:
+        """Any thread: what was typed."""
+        self._answers.put((statement, value))
+
+    def ask(self, prompt: str, password: bool) -> str:
+        """Raises EOFError when nobody can answer."""
+        statement = CURRENT.get() or self._outputs.latest
+        if statement is None or not statement.stdin:
+            raise EOFError("EOF when reading a line: nobody can answer input() here")
+        with self._asking:
+            while not self._answers.empty():
+                self._answers.get()
+            self._outputs.emit("input", prompt=prompt, password=password)
+            while True:
+                asked, value = self._answers.get()
+                if asked == statement.id:
+                    return value
+
+    def input(self, prompt: Any = "", /) -> str:
+        """Reads a line from whoever sent the statement."""
+        return self.ask(str(prompt), False)
+
+    def getpass(self, prompt: str = "Password: ", stream: Any = None, **_: Any) -> str:
+        """Reads a password from whoever sent the statement."""
+        return self.ask(str(prompt), True)
+
+    def readline(self, size: Optional[int] = -1, /) -> str:  # type: ignore[override]
+        try:
+            line = self.ask("", False) + "\n"
+        except EOFError:
+            return ""
+        return line if size is None or size < 0 else line[:size]
+
+    def read(self, size: Optional[int] = -1, /) -> str:
+        return self.readline(size)
+
+    def readable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass

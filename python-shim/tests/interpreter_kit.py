@@ -1,0 +1,325 @@
+"""A real interpreter process at the other end of a real pipe, with what the supervisor would do reduced to what a test says."""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from types import TracebackType
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type
+
+from spark_shim.pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, LineBuffer, Message, barrier_token, encode
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DEADLINE_SECONDS = 60.0
+HAS_IPYTHON = importlib.util.find_spec("IPython") is not None
+
+
+def has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+class Outcome:
+    """All that one statement showed."""
+
+    def __init__(self, outcome: str, emits: List[Message], done: Message) -> None:
+        self.outcome = outcome
+        self.emits = emits
+        self.done = done
+
+    def of(self, type: str) -> List[Message]:
+        return [emit for emit in self.emits if emit["type"] == type]
+
+    def text(self, name: str = "stdout") -> str:
+        return "".join(emit["text"] for emit in self.of("stream") if emit["name"] == name)
+
+    @property
+    def result(self) -> Any:
+        results = self.of("result")
+        return results[-1]["data"] if results else None
+
+    @property
+    def error(self) -> Message:
+        errors = self.of("error")
+        assert len(errors) == 1, self.emits
+        return errors[0]
+
+    @property
+    def traceback(self) -> str:
+        return "".join(self.error["traceback"])
+
+
+class InterpreterProcess:
+    """`with InterpreterProcess() as interpreter: interpreter.run("1+1").result`"""
+
+    def __init__(
+        self,
+        gateway: Optional[Dict[str, Any]] = None,
+        ipython: bool = HAS_IPYTHON,
+        settings: Optional[Dict[str, Any]] = None,
+        env: Optional[Dict[str, str]] = None,
+    ) -> None:
+        self.directory = tempfile.mkdtemp()
+        path = [ROOT]
+        if not ipython and HAS_IPYTHON:
+            # IPython cannot be imported in this process: as on an image without it.
+            blocked = os.path.join(self.directory, "without", "IPython")
+            os.makedirs(blocked)
+            with open(os.path.join(blocked, "__init__.py"), "w") as file:
+                file.write("raise ImportError('not here')\n")
+            path.insert(0, os.path.dirname(blocked))
+        self._end, theirs = socket.socketpair()
+        self._out, out = os.pipe()
+        self._err, err = os.pipe()
+        variables = {
+            **os.environ,
+            PIPE_VARIABLE: str(theirs.fileno()),
+            SETTINGS_VARIABLE: json.dumps({"workDir": self.directory, "sqlRowLimit": 1000, **(settings or {})}),
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONUTF8": "1",
+            "PYTHONUNBUFFERED": "1",
+            **(env or {}),
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "spark_shim.interpreter"],
+            env=variables,
+            cwd=self.directory,
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+        theirs.close()
+        os.close(out)
+        os.close(err)
+        self.messages: queue.Queue[Message] = queue.Queue()
+        self.logs: List[str] = []
+        #: What reached the file descriptors, tokens included.
+        self.raw = {1: b"", 2: b""}
+        self._threads = [threading.Thread(target=self._read_pipe, daemon=True)]
+        self._threads += [threading.Thread(target=self._read_fd, args=pair, daemon=True) for pair in ((1, self._out), (2, self._err))]
+        for thread in self._threads:
+            thread.start()
+        self._next = 0
+        self._requests = 0
+        self.send({"do": "gateway", **(gateway or {"port": 0, "secret": "", "attach": False})})
+        try:
+            self.ready = self.take(lambda message: message["is"] in ("ready", "failed"), "ready")
+        except BaseException:
+            self.close()
+            raise
+
+    # ── What the supervisor says ──
+
+    def send(self, message: Message) -> None:
+        self._end.sendall(encode(message))
+
+    def start(self, code: str, kind: str = "pyspark", silent: bool = False, stdin: bool = False) -> int:
+        """Sends a statement; its id."""
+        number = self._next
+        self._next += 1
+        group = "group-%d-%d" % (os.getpid(), number)
+        self.send({"do": "run", "statement": number, "code": code, "kind": kind, "silent": silent, "stdin": stdin, "group": group})
+        return number
+
+    def finish(self, number: int, seconds: float = DEADLINE_SECONDS) -> Outcome:
+        """What the statement showed, once it is done and its marks are on the file descriptors."""
+        emits: List[Message] = []
+        deadline = time.monotonic() + seconds
+        while True:
+            message = self._get(deadline, "statement %d to end; so far %r" % (number, emits[-3:]))
+            if message["is"] == "emit" and message["statement"] == number:
+                emits.append(message)
+            elif message["is"] == "done" and message["statement"] == number:
+                token = barrier_token(message["barrier"])
+                self.until(lambda: all(token in raw for raw in self.raw.values()), "the marks of statement %d" % number)
+                return Outcome(message["outcome"], emits, message)
+            elif message["is"] == "log":
+                self.logs += message["lines"]
+
+    def run(
+        self, code: str, kind: str = "pyspark", silent: bool = False, stdin: bool = False, seconds: float = DEADLINE_SECONDS
+    ) -> Outcome:
+        return self.finish(self.start(code, kind, silent, stdin), seconds)
+
+    def request(self, message: Message) -> Message:
+        """Sends a request; its reply, other messages dropped."""
+        self._requests += 1
+        self.send({**message, "request": self._requests})
+        return self.take(lambda got: got["is"] == "reply" and got["request"] == self._requests, "reply to %s" % message["do"])
+
+    def wait_for_emit(self, number: int, type: str, where: Callable[[Message], bool] = lambda message: True) -> Message:
+        return self.take(
+            lambda got: got["is"] == "emit" and got["statement"] == number and got["type"] == type and where(got),
+            "%s of statement %d" % (type, number),
+        )
+
+    def cancel(self, number: int) -> int:
+        """What the ladder does first: jobs, then the signal. How many jobs ran."""
+        self._requests += 1
+        self.send({"do": "cancelJobs", "request": self._requests, "statement": number})
+        held: List[Message] = []
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            message = self._get(deadline, "reply to cancelJobs")
+            if message["is"] == "reply" and message["request"] == self._requests:
+                break
+            held.append(message)
+        for other in held:
+            self.messages.put(other)
+        jobs = int(message["result"]["jobs"])
+        if not jobs:
+            os.kill(self.process.pid, signal.SIGINT)
+        return jobs
+
+    # ── What it says ──
+
+    def take(self, wanted: Callable[[Message], bool], what: str) -> Message:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            message = self._get(deadline, what)
+            if wanted(message):
+                return message
+            if message["is"] == "log":
+                self.logs += message["lines"]
+
+    def until(self, fact: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not fact():
+            assert time.monotonic() < deadline, "waited in vain for %s" % what
+            time.sleep(0.005)
+
+    def fd_text(self, fd: int) -> str:
+        return self.raw[fd].decode("utf-8", "replace")
+
+    def _get(self, deadline: float, what: str) -> Message:
+        try:
+            return self.messages.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise AssertionError("waited in vain for %s; stderr: %s" % (what, self.fd_text(2)[-2000:])) from None
+
+    def _read_pipe(self) -> None:
+        lines = LineBuffer()
+        while True:
+            try:
+                data = self._end.recv(1 << 18)
+            except OSError:
+                return
+            if not data:
+                return
+            for line in lines.feed(data):
+                self.messages.put(json.loads(line))
+
+    def _read_fd(self, number: int, fd: int) -> None:
+        while True:
+            data = os.read(fd, 1 << 16)
+            if not data:
+                return
+            self.raw[number] += data
+
+    # ── End ──
+
+    def close(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(10)
+        self._end.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> InterpreterProcess:
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        self.close()
+
+
+class SparkJvm:
+    """Spark's JVM, started directly, as the supervisor does (its own way of doing so has tests of its own)."""
+
+    def __init__(self, **conf: str) -> None:
+        import pyspark
+
+        home = os.path.dirname(pyspark.__file__)
+        self.directory = tempfile.mkdtemp()
+        file = os.path.join(self.directory, "gateway")
+        opens = ["lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "util", "util.concurrent", "util.concurrent.atomic"]
+        flags = ["--add-opens=java.base/java.%s=ALL-UNNAMED" % name for name in opens]
+        flags += [
+            "--add-opens=java.base/%s=ALL-UNNAMED" % name
+            for name in ("jdk.internal.ref", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar")
+        ]
+        settings = {
+            "spark.master": "local[2]",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.warehouse.dir": self.directory,
+            **conf,
+        }
+        command = ["java", "-cp", ":".join(sorted(glob.glob(home + "/jars/*.jar"))), "-Xmx1g", "-XX:+UseSerialGC", *flags]
+        command += [
+            "-Djdk.reflect.useDirectMethodHandle=false",
+            "-Dio.netty.tryReflectionSetAccessible=true",
+            "org.apache.spark.deploy.SparkSubmit",
+        ]
+        command += [part for key, value in settings.items() for part in ("--conf", "%s=%s" % (key, value))] + ["pyspark-shell"]
+        self.log = open(os.path.join(self.directory, "log"), "wb")
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={
+                **os.environ,
+                "_PYSPARK_DRIVER_CONN_INFO_PATH": file,
+                "SPARK_HOME": home,
+                "SPARK_CONNECT_MODE": "0",
+                "PYSPARK_PYTHON": sys.executable,
+            },
+            cwd=self.directory,
+            start_new_session=True,
+        )
+        #: What the JVM wrote to its standard output.
+        self.stdout = b""
+        threading.Thread(target=self._read, daemon=True).start()
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not os.path.exists(file):
+            assert self.process.poll() is None and time.monotonic() < deadline, "the JVM does not start"
+            time.sleep(0.01)
+        with open(file, "rb") as info:
+            self.port, length = struct.unpack(">ii", info.read(8))
+            self.secret = info.read(length).decode()
+
+    def gateway(self, attach: bool = False, fresh: bool = False) -> Dict[str, Any]:
+        return {"port": self.port, "secret": self.secret, "attach": attach, "fresh": fresh}
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for data in iter(lambda: os.read(self.process.stdout.fileno(), 1 << 16), b""):  # type: ignore[union-attr]  # checked above
+            self.stdout += data
+
+    def close(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(10)
+        self.log.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+Pair = Tuple[InterpreterProcess, SparkJvm]
