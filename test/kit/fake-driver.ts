@@ -118,6 +118,11 @@ export class FakeDriver {
         return { result: { fromLine: 0, total: 0, lines: [] } };
       case "cancel":
         return { result: { state: "cancelling" } };
+      case "read": {
+        const [from, to] = [Number(request["fromSeq"]), Number(request["toSeq"])];
+        const records = this.#records.filter(({ seq }) => from <= seq && seq <= to);
+        return { result: { records, nextSeq: to + 1 } };
+      }
       case "interrupt":
         return { result: { statement: null } };
       case "complete":
