@@ -35,9 +35,13 @@ const complaint = (validator: Validator, body: unknown): string => {
   const errors = validator.Errors(body).filter((error) => error.keyword !== "anyOf");
   const depth = Math.max(...errors.map((error) => error.instancePath.length));
   const inner = errors.filter((error) => error.instancePath.length === depth);
-  const wrong = inner.map(({ keyword, params, message }) => (keyword === "type" ? TYPE_NAMES[String(params.type)] : message));
-  // That null would do, or digits as text, is no advice.
-  const told = new Set(wrong.filter((message) => message !== undefined && !message.startsWith("must match pattern")));
+  // Of the right type but out of bounds says more than the other types that would do; that null or digits as text would, says nothing.
+  const bounds = inner.flatMap(({ keyword, params, message }) => {
+    if (keyword === "required" && "requiredProperties" in params) return `must have ${params.requiredProperties.join(" and ")}`;
+    return keyword === "type" || keyword === "pattern" ? [] : message;
+  });
+  const types = inner.flatMap(({ keyword, params }) => (keyword === "type" ? (TYPE_NAMES[String(params.type)] ?? []) : []));
+  const told = new Set(bounds.length > 0 ? bounds : types);
   return `${placeOf(inner[0]?.instancePath ?? "")} ${[...told].join(" or ") || "is not well-formed"}.`;
 };
 
