@@ -209,7 +209,8 @@ const defaultOf = (option: Option): unknown => absolute(option, option.default, 
 
 const absolute = (option: Option, value: unknown, base: string): unknown => {
   const one = (path: string): string => resolve(base, expandHome(path));
-  if (typeof value === "string" && option.kind === "path") return one(value);
+  if (typeof value !== "string" && !Array.isArray(value)) return value;
+  if (option.kind === "path" || (option.kind === "command" && value.includes("/"))) return one(String(value));
   if (Array.isArray(value) && option.paths) return value.map((item) => one(String(item)));
   return value;
 };

@@ -15,6 +15,8 @@ const text = (description: string, options: TSchemaOptions = {}) =>
   Type.Union([Type.String({ minLength: 1 }), Type.Null()], { default: null, description, ...options });
 /** A file or directory. Relative ones count from where they were written: the working directory, or the configuration file's. */
 const path = (description: string, options: TSchemaOptions = {}) => text(description, { format: "path", ...options });
+/** A program: a path, or the name of one on the PATH. */
+const command = (description: string, options: TSchemaOptions = {}) => text(description, { format: "command", ...options });
 const directory = (value: string, description: string, fallback: Fallback) =>
   Type.String({ default: value, description, format: "path", fallback, minLength: 1 });
 const flag = (description: string) => Type.Boolean({ default: false, description });
@@ -66,10 +68,10 @@ const Users = Type.Object({
 });
 
 const Spark = Type.Object({
-  python: path(
+  python: command(
     "Python of the drivers. With a PySpark of its own it is used as it is; otherwise an environment is made from it. Default: what is found.",
   ),
-  java: path("Java of the drivers: its home or its binary. Default: what is found, else one is prepared.", {
+  java: command("Java of the drivers: its home or its binary. Default: what is found, else one is prepared.", {
     fallback: { variable: "JAVA_HOME" },
   }),
   sparkHome: path("A Spark 3.5 to 4.x to use in place of one that is prepared.", { fallback: { variable: "SPARK_HOME" } }),
@@ -158,7 +160,7 @@ export const flagOf = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (
 export const variableOf = (name: string): string => `LONGWICK_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 
 /** How an option's text is read. */
-export type OptionKind = "text" | "path" | "flag" | "count" | "duration" | "bytes" | "list" | "pairs" | "choice";
+export type OptionKind = "text" | "path" | "command" | "flag" | "count" | "duration" | "bytes" | "list" | "pairs" | "choice";
 
 /** What help, reference and reading need to know of an option, taken from its schema. */
 export interface Option {
@@ -193,7 +195,7 @@ const kindOf = (property: Property): OptionKind => {
   if (type === "object") return "pairs";
   if (type === "integer") return format === "duration" || format === "bytes" ? format : "count";
   if (choicesOf(property).length > 0) return "choice";
-  return format === "path" ? "path" : "text";
+  return format === "path" || format === "command" ? format : "text";
 };
 
 const readOption = (name: string, property: Property): Option => ({
