@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { publishSession } from "../core/events.ts";
 import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../core/ports.ts";
 import type { SessionSpec } from "../core/spec.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
@@ -117,6 +118,7 @@ class LocalLauncher implements Launcher {
 
   /** What a claim that cannot be read has left running is nobody's: it goes. */
   async #abandon(claim: Claim, end: SessionEnd): Promise<void> {
+    publishSession({ session: claim.id, event: "fault", detail: end.reason });
     const known = await readSupervisorFile(this.#runtime.paths(claim.id).supervisor);
     if (known?.process) signalProcess(known.process, "SIGKILL");
     await sweep(claim.uid);
