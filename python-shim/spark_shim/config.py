@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
 Value = TypeVar("Value")
 _REQUIRED = object()
@@ -16,8 +15,7 @@ class ConfigError(Exception):
     """The file is not what a launcher writes; the message names the field."""
 
 
-@dataclass(frozen=True)
-class DriverConfig:
+class DriverConfig(NamedTuple):
     """Times in milliseconds (0: no limit), sizes in bytes."""
 
     session: str

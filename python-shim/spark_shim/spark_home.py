@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from typing import Dict, List, Optional
 
@@ -60,11 +59,16 @@ def find_java(given: Optional[str], env: Dict[str, str]) -> str:
     elif env.get("JAVA_HOME"):
         candidates = [os.path.join(env["JAVA_HOME"], "bin", "java")]
     else:
-        candidates = [shutil.which("java", path=env.get("PATH")) or ""]
+        candidates = _on_path("java", env)
     for candidate in candidates:
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
-    raise SparkNotFound("No Java: looked for %s. Install a JDK (17 or newer) or set JAVA_HOME." % (candidates[0] or "java on the PATH"))
+    looked = candidates[0] if given or env.get("JAVA_HOME") else "java on the PATH"
+    raise SparkNotFound("No Java: looked for %s. Install a JDK (17 or newer) or set JAVA_HOME." % looked)
+
+
+def _on_path(name: str, env: Dict[str, str]) -> List[str]:
+    return [os.path.join(directory, name) for directory in env.get("PATH", os.defpath).split(os.pathsep)]
 
 
 def find_spark_home(given: Optional[str], python: str, env: Dict[str, str]) -> str:
@@ -94,12 +98,11 @@ def conf_directory(home: str, env: Dict[str, str]) -> str:
 def environment_of_spark(home: str, env: Dict[str, str]) -> Dict[str, str]:
     """The environment after `conf/spark-env.sh`, which Spark's scripts would have read; the same one when there is none."""
     script = os.path.join(conf_directory(home, env), "spark-env.sh")
-    shell = shutil.which("bash", path=env.get("PATH"))
-    if not shell or not os.path.isfile(script):
+    if not os.path.isfile(script):
         return env
     try:
         done = subprocess.run(
-            [shell, "-c", 'set -a; . "$0" >/dev/null; exec env -0', script],
+            ["bash", "-c", 'set -a; . "$0" >/dev/null; exec env -0', script],
             env={**env, "SPARK_HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -166,7 +166,7 @@ class Driver:
         self.key = os.urandom(32)
         self.real = real
         self.socket_path = os.path.join(self.directory, "socket")
-        self.process: Optional["subprocess.Popen[bytes]"] = None
+        self.process: Optional[subprocess.Popen[bytes]] = None
         self.config: Frame = {
             "session": self.session,
             "id": 7,
@@ -199,11 +199,17 @@ class Driver:
             open(self.path("spark", "jars", name), "w").close()
         return self.path("spark")
 
-    def start(self, *wrapper: str) -> "subprocess.Popen[bytes]":
+    def start(self, *wrapper: str) -> subprocess.Popen[bytes]:
         with open(self.path("driver.json"), "w") as file:
             json.dump(self.config, file)
         program = ["-m", "spark_shim"] if self.real else [os.path.join(HERE, "run_supervisor.py")]
-        env = {**os.environ, "PYTHONPATH": SHIM + os.pathsep + HERE, SESSION_VARIABLE: self.session, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+        env = {
+            **os.environ,
+            "PYTHONPATH": SHIM + os.pathsep + HERE,
+            SESSION_VARIABLE: self.session,
+            "PYTHONUTF8": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
         with open(self.path("driver.out"), "ab") as out:
             self.process = subprocess.Popen(
                 [*wrapper, sys.executable, *program, self.path("driver.json")],

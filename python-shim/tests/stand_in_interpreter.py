@@ -14,8 +14,8 @@ from typing import Any, Dict, Optional
 from spark_shim.pipe import Message, Pipe, barrier_token
 
 pipe = Pipe.inherited()
-statements: "queue.Queue[Optional[Message]]" = queue.Queue()
-answers: "queue.Queue[str]" = queue.Queue()
+statements: queue.Queue[Optional[Message]] = queue.Queue()
+answers: queue.Queue[str] = queue.Queue()
 current: Dict[str, Any] = {"statement": None, "gate": False}
 
 
@@ -76,7 +76,7 @@ def read() -> None:
 
 namespace: Dict[str, Any] = {"__name__": "__main__", "emit": emit, "input": ask, "pipe": pipe}
 signal.signal(signal.SIGINT, interrupted)
-sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")  # type: ignore[assignment]
+sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")
 threading.Thread(target=read, daemon=True).start()
 barrier = 0
 while True:

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import threading
+
+import pytest
+
+from spark_shim.pipe import LineBuffer, LineTooLong, Pipe, encode
+
+
+def test_what_json_cannot_say_is_replaced_instead_of_raising() -> None:
+    endless: list = []  # type: ignore[type-arg]
+    endless.append(endless)
+
+    class Rude:
+        def __str__(self) -> str:
+            raise ValueError
+
+    line = encode({"a": "x\ud800y", "b": float("nan"), "c": [float("inf"), (1, 2)], 3: b"z", "d": Rude(), "e": endless})
+    message = json.loads(line)
+    assert message["a"] == "x\ufffdy"
+    assert message["b"] is None
+    assert message["c"] == [None, [1, 2]]
+    assert message["3"] == "b'z'"
+    assert message["d"] == "<Rude>"
+
+
+def test_lines_come_out_whole_however_the_bytes_are_cut() -> None:
+    seed = int.from_bytes(os.urandom(4), "big")
+    print("seed", seed)
+    dice = random.Random(seed)
+    messages = [{"text": "".join(dice.choice('a\n\u00e9\U0001f600"') for _ in range(dice.randrange(200)))} for _ in range(500)]
+    data = b"".join(map(encode, messages))
+    lines, buffer, at = [], LineBuffer(), 0
+    while at < len(data):
+        size = dice.randrange(1, 300)
+        lines += buffer.feed(data[at : at + size])
+        at += size
+    assert [json.loads(line) for line in lines] == messages
+
+
+@pytest.mark.parametrize("pieces", [[b"x" * 11], [b"x" * 6, b"x" * 6], [b"x" * 11 + b"\n"]])
+def test_a_line_beyond_the_limit_is_refused_before_its_end(pieces: list[bytes]) -> None:
+    buffer = LineBuffer(10)
+    with pytest.raises(LineTooLong):
+        for piece in pieces:
+            buffer.feed(piece)
+
+
+def test_the_interpreters_end_may_be_written_from_many_threads() -> None:
+    ours, theirs = socket.socketpair()
+    pipe = Pipe(theirs)
+
+    def write() -> None:
+        for _ in range(100):
+            pipe.send({"text": "x" * 1000})
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    buffer, count = LineBuffer(), 0
+    while count < 800:
+        for line in buffer.feed(ours.recv(65536)):
+            assert len(json.loads(line)["text"]) == 1000
+            count += 1
+    for thread in threads:
+        thread.join()
+    ours.close()
+    theirs.close()

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import resource
+import signal
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+from spark_shim import record_log
+from spark_shim.record_log import Record, RecordLog, parse_record
+
+
+class Log(RecordLog):
+    def __init__(self, path: Path, limit: int = 10 << 20, memory: int = 1 << 20) -> None:
+        self.said: List[str] = []
+        self.dropped: List[Tuple[int, int]] = []
+        self.folded: List[Record] = []
+        super().__init__(str(path), limit, memory, self.said.append, lambda first, last: self.dropped.append((first, last)))
+        self.load(lambda record, size: self.folded.append(record))
+
+    def write(self, count: int, size: int = 100) -> None:
+        for _ in range(count):
+            self.append("stream", {"statement": 0, "name": "stdout", "via": "python", "text": "x" * size})
+
+    def numbers_after(self, seq: int) -> List[int]:
+        found: List[int] = []
+        while True:
+            pairs = self.after(found[-1] if found else seq, 4096)
+            if not pairs:
+                return found
+            for number, line in pairs:
+                record = parse_record(line)
+                assert record is not None and record["seq"] == number
+                found.append(number)
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_reader_gets_every_record_once_whether_from_memory_or_from_disk(tmp_path: Path) -> None:
+    log = Log(tmp_path, memory=20_000)
+    log.write(50)
+    assert log.numbers_after(0) == list(range(1, 51)), "not flushed yet"
+    log.write(950)
+    log.flush()
+    for after in (0, 1, 500, 998, 1000):
+        assert log.numbers_after(after) == list(range(after + 1, 1001))
+    log.write(5)
+    assert log.numbers_after(990) == list(range(991, 1006)), "some on disk, some in memory, some not flushed"
+
+
+def test_the_next_epoch_goes_on_with_the_numbers(tmp_path: Path) -> None:
+    first = Log(tmp_path)
+    first.write(10)
+    first.close()
+    second = Log(tmp_path)
+    assert second.epoch != first.epoch
+    assert [record["seq"] for record in second.folded] == list(range(1, 11))
+    second.write(1)
+    assert second.numbers_after(0) == list(range(1, 12))
+
+
+def test_records_of_the_moment_are_sent_but_not_written(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.append("progress", {"statement": 0, "fraction": 0.5, "jobs": []})
+    log.write(1)
+    log.append("log", {"line": 0, "lines": ["hello"]})
+    assert log.numbers_after(0) == [1, 2, 3]
+    log.close()
+    again = Log(tmp_path)
+    assert [record["type"] for record in again.folded] == ["stream"]
+    again.write(1)
+    assert again.numbers_after(0) == [2, 3]
+
+
+def test_what_the_bound_lets_go_is_below_first_seq(tmp_path: Path) -> None:
+    log = Log(tmp_path, limit=1 << 20, memory=10_000)
+    log.write(20_000)
+    log.flush()
+    assert log.first_seq > 1
+    assert log.dropped[-1][1] + 1 == log.first_seq
+    assert log.numbers_after(log.first_seq - 1)[0] == log.first_seq
+
+
+def test_one_record_larger_than_the_memory_is_read_from_disk(tmp_path: Path) -> None:
+    log = Log(tmp_path, memory=10_000)
+    log.write(1, size=3_000_000)
+    log.write(1)
+    log.flush()
+    assert log.numbers_after(0) == [1, 2]
+
+
+def test_a_full_disk_is_said_once_and_the_log_goes_on_in_memory(tmp_path: Path, no_room: None) -> None:
+    log = Log(tmp_path)
+    for _ in range(20):
+        log.write(5)
+        log.flush()
+    assert len(log.said) == 1 and "going on from memory" in log.said[0]
+    assert log.numbers_after(0) == list(range(1, 101))
+
+
+def test_memory_stays_bounded_while_the_disk_is_full_and_first_seq_tells(tmp_path: Path, no_room: None) -> None:
+    log = Log(tmp_path, memory=20_000)
+    for _ in range(100):
+        log.write(10)
+        log.flush()
+    assert sum(map(len, log._lines)) <= 20_000
+    assert 800 < log.first_seq <= 1000
+    assert log.numbers_after(log.first_seq - 1) == list(range(log.first_seq, 1001))
+
+
+def test_when_the_disk_has_room_again_memory_is_written_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_log, "_RETRY_SECONDS", 0.0)
+    log = Log(tmp_path)
+    log.write(3)
+    log.flush()
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        log.write(3)
+        log.append("progress", {"statement": 0})
+        log.flush()
+        log.write(3)
+        log.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    log.flush()
+    assert log.said[-1] == "The journal can be written again."
+    log.close()
+    assert [record["seq"] for record in Log(tmp_path).folded] == [1, 2, 3, 4, 5, 6, 8, 9, 10]
