@@ -1,0 +1,32 @@
+import { defineConfig } from "vitest/config";
+
+/** `unit` starts no process; `real` runs our server and real drivers against the clients people use. Nothing is retried. */
+export default defineConfig({
+  test: {
+    retry: 0,
+    passWithNoTests: false,
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/real/**"],
+          testTimeout: 10_000,
+          hookTimeout: 10_000,
+        },
+      },
+      {
+        test: {
+          name: "real",
+          include: ["test/real/**/*.test.ts"],
+          globalSetup: ["test/kit/real-setup.ts"],
+          // Each file starts Sparks; two at once on a small machine would only make every deadline a matter of luck.
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          teardownTimeout: 60_000,
+        },
+      },
+    ],
+  },
+});
