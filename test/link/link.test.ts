@@ -265,16 +265,16 @@ describe("requests", () => {
     expect(driver.requests.map((request) => request.frame)).toEqual(["attach", "touch"]);
   });
 
-  test("64 MiB of code arrive whole, and a cancel made meanwhile overtakes them", async () => {
+  test("8 MiB of code arrive whole, and a cancel made meanwhile overtakes them", async () => {
     const driver = new FakeDriver();
     const { link } = await upLink(driver);
-    const code = 'print("漢")\n'.repeat(5_000_000);
-    const submitted = link.request("submit", submission("big", code), AbortSignal.timeout(20_000));
+    const code = 'print("漢")\n'.repeat(700_000);
+    const submitted = link.request("submit", submission("big", code), signal());
     await link.request("cancel", { statement: 0, restart: false }, signal());
     expect(driver.statements.size).toBe(0);
     await submitted;
     expect(driver.requests.at(-1)?.["code"] === code).toBe(true);
-  }, 30_000);
+  });
 
   test("what no driver would take is refused before it is sent", async () => {
     const driver = new FakeDriver();
