@@ -24,8 +24,6 @@ export interface LocalSettings extends SparkSettings {
   readonly sparkHome: string | null;
   /** Where class-data archives are cached; null: none are made. */
   readonly archiveDir: string | null;
-  /** What drivers inherit; LONGWICK_ variables are left out. */
-  readonly environment: Readonly<Record<string, string | undefined>>;
   /** A driver that no server has spoken to for so long ends itself; 0: never. */
   readonly orphanTimeoutMs: number;
   /** How long a cancelled statement may resist before its interpreter is restarted; 0: only when asked. */
@@ -151,7 +149,6 @@ class LocalLauncher implements Launcher {
       archive: settings.archiveDir,
       proxyUser: spec.proxyUser,
       ...sparkLaunch(claim.id, spec, settings),
-      env: {},
       idleTimeoutMs: spec.idleTimeoutMs,
       ttlMs: spec.ttlMs,
       heartbeatTimeoutMs: spec.heartbeatTimeoutMs,

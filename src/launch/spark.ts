@@ -9,6 +9,8 @@ export interface SparkSettings {
   readonly timeZone: string | null;
   /** Conf keys no session may set. */
   readonly refusedConf: readonly string[];
+  /** What drivers inherit; LONGWICK_ variables are left out. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
 /** What a driver is told of Spark. The lists are what the session asked for, its conf's lists included. */
@@ -18,6 +20,8 @@ export interface SparkLaunch {
   readonly pyFiles: readonly string[];
   readonly files: readonly string[];
   readonly archives: readonly string[];
+  /** For Spark's processes, on top of what the driver inherits. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** What Livy 0.9 refuses out of the box: where the driver runs and what Spark it runs is the operator's. */
@@ -35,8 +39,11 @@ const OUR_CONF = {
   "spark.scheduler.minRegisteredResourcesRatio": "0",
 };
 
-/** In local mode nobody else has to reach the driver, and the sixteen ports that Spark tries from 4040 on are too few for many sessions. */
-const LOCAL_CONF = { "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.ui.port": "0" };
+/** The sixteen ports that Spark tries from 4040 on are too few for many sessions on one machine. */
+const LOCAL_CONF = { "spark.ui.port": "0" };
+
+/** In local mode nobody else has to reach the driver. Spark's UI heeds only this variable: it would listen on every address. */
+const LOCAL_ENV = { SPARK_LOCAL_IP: "127.0.0.1" };
 
 /** Lists that a session may give as a field and in its conf. */
 const LIST_KEYS = { jars: "spark.jars", pyFiles: "spark.submit.pyFiles", files: "spark.files", archives: "spark.archives" } as const;
@@ -58,11 +65,11 @@ export const checkSpec = (spec: SessionSpec, { refusedConf }: SparkSettings): vo
 export const sparkLaunch = (id: number, spec: SessionSpec, settings: SparkSettings): SparkLaunch => {
   const lists = new Set<string>(Object.values(LIST_KEYS));
   const asked = Object.fromEntries(Object.entries(spec.conf).filter(([key]) => !lists.has(key)));
-  const master = asked["spark.master"] ?? settings.sparkConf["spark.master"];
+  const local = (asked["spark.master"] ?? settings.sparkConf["spark.master"])?.startsWith("local") === true;
   const conf = {
     ...OUR_CONF,
     ...(settings.timeZone === null ? {} : { "spark.sql.session.timeZone": settings.timeZone }),
-    ...(master?.startsWith("local") ? LOCAL_CONF : {}),
+    ...(local ? LOCAL_CONF : {}),
     "spark.app.name": `longwick-session-${id}`,
     ...settings.sparkConf,
     ...asked,
@@ -70,8 +77,9 @@ export const sparkLaunch = (id: number, spec: SessionSpec, settings: SparkSettin
     // Whatever a defaults file says: the driver is here.
     "spark.submit.deployMode": "client",
   };
+  const env = local && settings.environment["SPARK_LOCAL_IP"] === undefined ? LOCAL_ENV : {};
   const list = (name: keyof typeof LIST_KEYS): string[] => [...new Set([...spec[name], ...splitList(spec.conf[LIST_KEYS[name]])])];
-  return { conf, jars: list("jars"), pyFiles: list("pyFiles"), files: list("files"), archives: list("archives") };
+  return { conf, jars: list("jars"), pyFiles: list("pyFiles"), files: list("files"), archives: list("archives"), env };
 };
 
 /** Livy's fields under Spark's names; zero and null are "not asked for". */

@@ -3,7 +3,7 @@ import type { SessionSpec } from "../../src/core/spec.ts";
 import { checkSpec, driverEnvironment, LIVY_REFUSED_CONF, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
 import { specOf } from "./contract.ts";
 
-const SETTINGS: SparkSettings = { sparkConf: {}, timeZone: null, refusedConf: LIVY_REFUSED_CONF };
+const SETTINGS: SparkSettings = { sparkConf: {}, timeZone: null, refusedConf: LIVY_REFUSED_CONF, environment: {} };
 const conf = (spec: Partial<SessionSpec>, settings: Partial<SparkSettings> = {}) =>
   sparkLaunch(7, specOf(spec), { ...SETTINGS, ...settings }).conf;
 
@@ -62,12 +62,14 @@ describe("a driver's conf", () => {
   });
 
   test("stays on loopback and off port 4040 in local mode only, and yields to who says otherwise", () => {
-    expect(conf({}, { sparkConf: { "spark.master": "local[2]", "spark.ui.port": "4050" } })).toMatchObject({
-      "spark.driver.bindAddress": "127.0.0.1",
-      "spark.driver.host": "127.0.0.1",
-      "spark.ui.port": "4050",
-    });
-    expect(conf({}, { sparkConf: { "spark.master": "spark://far:7077" } })).not.toHaveProperty(["spark.driver.host"]);
+    const launch = (sparkConf: Record<string, string>, environment = {}) =>
+      sparkLaunch(7, specOf(), { ...SETTINGS, sparkConf, environment });
+    expect(launch({ "spark.master": "local[2]" })).toMatchObject({ env: { SPARK_LOCAL_IP: "127.0.0.1" }, conf: { "spark.ui.port": "0" } });
+    expect(launch({ "spark.master": "local[2]", "spark.ui.port": "4050" }).conf["spark.ui.port"]).toBe("4050");
+    expect(launch({ "spark.master": "local" }, { SPARK_LOCAL_IP: "10.0.0.1" }).env).toEqual({});
+    const far = launch({ "spark.master": "spark://far:7077" });
+    expect(far.env).toEqual({});
+    expect(far.conf).not.toHaveProperty(["spark.ui.port"]);
   });
 
   test("gathers each list from its field and from conf, once each, and leaves the operator's in conf", () => {
