@@ -93,6 +93,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
   const origins = { authenticated: auth.on, hostNames: options.hostNames.map((name) => name.toLowerCase()), origins: options.origins };
   const closing = new AbortController();
   const requestId = countedId();
+  const table = new RouteTable();
 
   const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
     const route = request.routeOptions;
@@ -161,15 +162,13 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     request.mount = proxies.prefixOf(raw) + basePath;
     if (request.routeOptions.config.open === true) return done();
     const caller = admit(raw, remote);
-    if (caller instanceof Promise) {
-      caller.then((known) => {
-        request.caller = known;
-        done();
-      }, done);
-    } else {
-      request.caller = caller;
-      done();
-    }
+    const go = (known: Caller) => {
+      request.caller = known;
+      // Before a body is read, which nobody would look at.
+      done(request.is404 ? nothingHere(request, reply, table) : undefined);
+    };
+    if (caller instanceof Promise) caller.then(go, done);
+    else go(caller);
   });
 
   // ── Out ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,14 +201,9 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
 
   // ── Addresses ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  const table = new RouteTable();
   app.addHook("onRoute", (route) => table.add(route));
   app.setNotFoundHandler((request, reply) => {
-    const path = request.url.replace(/\?.*$/s, "");
-    const allowed = table.methodsOf(path);
-    if (allowed.length === 0) throw new Problem("NOT_FOUND", `Nothing is at this address: ${request.method} ${path.slice(0, 200)}`);
-    reply.header("allow", allowed.join(", "));
-    throw new Problem("METHOD_NOT_ALLOWED", `${request.method} is not possible here, only ${allowed.join(", ")}.`);
+    throw nothingHere(request, reply, table);
   });
 
   const health = { config: { open: true }, schema: { hide: true } };
@@ -251,6 +245,15 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
       return closed;
     },
   };
+};
+
+/** Why nothing answers: there is no such address, or not for this method. */
+const nothingHere = ({ method, url }: FastifyRequest, reply: FastifyReply, table: RouteTable): Problem => {
+  const path = url.replace(/\?.*$/s, "");
+  const allowed = table.methodsOf(path).join(", ");
+  if (allowed === "") return new Problem("NOT_FOUND", `Nothing is at this address: ${method} ${path.slice(0, 200)}`);
+  reply.header("allow", allowed);
+  return new Problem("METHOD_NOT_ALLOWED", `${method} is not possible here, only ${allowed}.`);
 };
 
 /** Ids that no other process of the day gives. */

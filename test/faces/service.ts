@@ -152,7 +152,8 @@ export class Service implements AsyncDisposable {
       remoteAddress: remote,
       ...(sent === undefined ? {} : { payload: sent }),
     });
-    const json: unknown = answer.body !== "" && answer.headers["content-type"]?.toString().startsWith("application/json") ? answer.json() : answer.body;
+    const plain = answer.headers["content-encoding"] === undefined && answer.body !== "";
+    const json: unknown = plain && answer.headers["content-type"]?.toString().startsWith("application/json") ? answer.json() : answer.body;
     return { status: answer.statusCode, headers: answer.headers, body: json, text: answer.body, bytes: answer.rawPayload };
   }
 

@@ -113,6 +113,7 @@ describe("asking for a statement", () => {
     await service.until(() => waits.mock.results.length === 1);
     socket.destroy();
     await expect(waits.mock.results[0]?.value).rejects.toThrow(/abort/i);
+    expect((await service.ask("GET", `/sessions/${id}/statements/0`)).status).toBe(200);
     expect(service.lines.filter(({ msg }) => msg === "bug")).toEqual([]);
   });
 

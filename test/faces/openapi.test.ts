@@ -1,0 +1,48 @@
+import { expect, test } from "vitest";
+import { Service } from "./service.ts";
+
+type Operation = { summary?: string; responses: Record<string, unknown>; parameters?: { name: string; in: string }[]; requestBody?: object };
+type Document = { openapi: string; paths: Record<string, Record<string, Operation>>; servers: { url: string }[] };
+
+test("the OpenAPI document has every route of the interface, with what it takes and answers", async () => {
+  await using service = await Service.start();
+  const { body } = await service.ask("GET", "/openapi.json");
+  const { openapi, paths } = body as Document;
+  expect(openapi).toBe("3.1.0");
+  const routes = Object.entries(paths).flatMap(([path, item]) => Object.keys(item).map((method) => `${method} ${path}`));
+  expect(routes.sort()).toEqual(
+    [
+      ...["get /version", "get /sessions", "post /sessions", "get /sessions/{session}", "delete /sessions/{session}"],
+      ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}"].map((path) => `get /sessions/{session}/${path}`),
+      ...["connect", "interrupt", "stop", "statements", "statements/{statement}/cancel", "completion"].map((path) => `post /sessions/{session}/${path}`),
+      ...["add-file", "add-pyfile", "add-jar", "upload-file", "upload-pyfile", "upload-jar"].map((path) => `post /sessions/{session}/${path}`),
+      ...["submit-job", "run-job", "jobs/{job}/cancel"].map((path) => `post /sessions/{session}/${path}`),
+    ].sort(),
+  );
+  for (const item of Object.values(paths)) {
+    for (const operation of Object.values(item)) {
+      expect(operation.summary).toMatch(/\S/);
+      expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(["4XX", "5XX"]));
+    }
+  }
+  expect(paths["/sessions"]?.["post"]?.requestBody).toMatchObject({
+    content: { "application/json": { schema: { type: "object", properties: { kind: {}, conf: {}, heartbeatTimeoutInSecond: {} } } } },
+  });
+  expect(paths["/sessions/{session}/statements/{statement}"]?.["get"]?.parameters?.map(({ name, in: place }) => `${place} ${name}`).sort()).toEqual([
+    ...["path session", "path statement", "query wait"],
+  ]);
+});
+
+test("the page to try it lives on what this server serves, and nothing else", async () => {
+  await using service = await Service.start({ http: { basePath: "/base" } });
+  const page = await service.ask("GET", "/base/docs/");
+  expect(page.headers["content-security-policy"]).toMatch(/^default-src 'self'; script-src 'self'/);
+  const links = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link ?? "");
+  expect(links.length).toBeGreaterThan(3);
+  for (const link of links) {
+    const { pathname, host } = new URL(link, "http://localhost:8998/base/docs/");
+    expect(host).toBe("localhost:8998");
+    expect((await service.ask("GET", pathname)).status).toBe(200);
+  }
+  expect((await service.ask("GET", "/base/docs/json")).body).toMatchObject({ servers: [{ url: "/base" }], paths: { "/sessions": {} } });
+});
