@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { constants, setPriority } from "node:os";
+import { sweep } from "./processes.ts";
 import { driverEnvironment } from "./spark.ts";
 
 export interface ArchiveSettings {
@@ -7,18 +9,18 @@ export interface ArchiveSettings {
   readonly java: string | null;
   readonly sparkHome: string | null;
   readonly shimDir: string;
-  /** null: no archive is wanted. */
+  /** Where archives are cached; null: none are made. */
   readonly archiveDir: string | null;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
 export interface ArchiveJob {
-  /** Kills it if it still runs. Idempotent. */
+  /** Ends it, and the JVM it trains, if they still run. Idempotent. */
   close(): Promise<void>;
 }
 
-/** Marks the job's processes as LONGWICK_SESSION marks a driver's. */
-const MARK = "class-data-archive";
+/** How long it may take to tidy up after itself. */
+const GRACE_MS = 2_000;
 
 /**
  * Makes the class-data archive for this Java and Spark, if it is missing, at the lowest priority: drivers started later load their
@@ -28,9 +30,11 @@ export const startArchiveJob = (settings: ArchiveSettings): ArchiveJob => {
   const { archiveDir, java, python, sparkHome } = settings;
   if (archiveDir === null) return { close: () => Promise.resolve() };
   const options = [...(java === null ? [] : ["--java", java]), ...(sparkHome === null ? [] : ["--spark-home", sparkHome])];
-  const child = spawn(python, ["-m", "spark_shim.archive", "--directory", archiveDir, ...options], {
-    env: driverEnvironment(settings.environment, MARK, settings.shimDir),
-    // A group of its own: it is killed with the JVM that it started.
+  // Marked as a driver's processes are, so that they can be found as those are.
+  const mark = `archive-${randomUUID()}`;
+  const child = spawn(python, ["-m", "spark_shim.archive", "--cache", archiveDir, ...options], {
+    env: driverEnvironment(settings.environment, mark, settings.shimDir),
+    // Away from our terminal: it is ended by `close`, not by a Ctrl-C that is meant for the server.
     detached: true,
     stdio: "ignore",
   });
@@ -39,25 +43,19 @@ export const startArchiveJob = (settings: ArchiveSettings): ArchiveJob => {
     child.once("error", () => resolve());
   });
   child.unref();
-  const { pid } = child;
-  if (pid === undefined) return { close: () => gone };
   try {
-    setPriority(pid, constants.priority.PRIORITY_LOW);
+    if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
   } catch {
     // It has ended already.
   }
   return {
     close: async () => {
-      if (child.exitCode === null && child.signalCode === null) killGroup(pid);
+      // Python's KeyboardInterrupt: it ends its JVM and removes what is half made.
+      child.kill("SIGINT");
+      const timer = setTimeout(() => child.kill("SIGKILL"), GRACE_MS);
       await gone;
+      clearTimeout(timer);
+      await sweep(mark);
     },
   };
-};
-
-const killGroup = (pid: number): void => {
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // It went by itself.
-  }
 };
