@@ -141,7 +141,8 @@ export class Auth {
   /** Counts before the check, so that many guesses sent at once are counted too. */
   #countAttempt(remote: string): void {
     const now = performance.now();
-    if (this.#attempts.size > REMEMBERED) for (const [other, { untilMs }] of this.#attempts) if (untilMs < now) this.#attempts.delete(other);
+    if (this.#attempts.size > REMEMBERED)
+      for (const [other, { untilMs }] of this.#attempts) if (untilMs < now) this.#attempts.delete(other);
     const known = this.#attempts.get(remote);
     const attempt = known === undefined || known.untilMs < now ? { count: 0, untilMs: now + ATTEMPTS_MS } : known;
     if (attempt.count >= ATTEMPTS || this.#checking.size >= CHECKS) {

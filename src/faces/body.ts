@@ -16,7 +16,9 @@ export const parseBody = (body: Buffer, contentEncoding: string | undefined): un
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Problem("INVALID", `The body is not JSON: ${error instanceof Error ? error.message : "it cannot be parsed"}`, { cause: error });
+    throw new Problem("INVALID", `The body is not JSON: ${error instanceof Error ? error.message : "it cannot be parsed"}`, {
+      cause: error,
+    });
   }
 };
 

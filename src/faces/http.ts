@@ -2,7 +2,13 @@ import { createServer, type IncomingMessage } from "node:http";
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import type { Duplex } from "node:stream";
 import { gzip } from "node:zlib";
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyPluginAsync,
+  type FastifyReply,
+  type FastifyRequest,
+} from "fastify";
 import type { Caller } from "../core/access.ts";
 import { publishAudit } from "../core/events.ts";
 import { Problem } from "../core/problems.ts";
@@ -213,17 +219,18 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     return reply.code(status === "ready" ? 200 : 503).send({ status });
   });
 
-  await app.register(
-    async (scope) => {
-      await openApi(scope, options.version);
-      scope.get("/", { schema: { hide: true } }, (request, reply) => {
-        const { raw, mount } = request;
-        return reply.redirect(`${proxies.protocolOf(raw)}://${proxies.hostOf(raw)}${mount}${options.home}`, 302);
-      });
-      for (const face of options.faces) await scope.register(async (room) => face(room, closing.signal));
-    },
-    { prefix: basePath },
-  );
+  const mounted: FastifyPluginAsync = async (scope) => {
+    await openApi(scope, options.version);
+    scope.get("/", { schema: { hide: true } }, (request, reply) => {
+      const { raw, mount } = request;
+      return reply.redirect(`${proxies.protocolOf(raw)}://${proxies.hostOf(raw)}${mount}${options.home}`, 302);
+    });
+    for (const face of options.faces) {
+      const room: FastifyPluginAsync = async (inner) => face(inner, closing.signal);
+      await scope.register(room);
+    }
+  };
+  await app.register(mounted, { prefix: basePath });
   await app.ready();
 
   // ── Life ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -275,12 +282,20 @@ const numbersOf = (params: unknown): { session?: number; statement?: number } =>
 
 /** Compressing costs more than the loopback device does. */
 const wantsGzip = ({ headers, raw, caller }: FastifyRequest): boolean =>
-  /\bgzip\b/.test(String(headers["accept-encoding"] ?? "")) && !(LOOPBACK.test(caller.remote ?? "") && LOOPBACK.test(raw.socket.remoteAddress ?? ""));
+  /\bgzip\b/.test(String(headers["accept-encoding"] ?? "")) &&
+  !(LOOPBACK.test(caller.remote ?? "") && LOOPBACK.test(raw.socket.remoteAddress ?? ""));
 
 /** What is no HTTP gets its answer in Livy's shape too. */
 const refuseBytes = (error: Error & { code?: string }, socket: Duplex): void => {
   if (error.code === "ECONNRESET" || !socket.writable) return void socket.destroy();
-  const status = error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
+  const status =
+    error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+      ? "408 Request Timeout"
+      : error.code === "HPE_HEADER_OVERFLOW"
+        ? "431 Request Header Fields Too Large"
+        : "400 Bad Request";
   const body = JSON.stringify({ msg: `${status.slice(4)}: this is no HTTP request that can be read.` });
-  socket.end(`HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  );
 };

@@ -16,7 +16,10 @@ export interface OriginRules {
  */
 export const checkOrigin = (host: string, origin: string | undefined, rules: OriginRules): void => {
   if (!rules.authenticated && !isOwnName(hostNameOf(host), rules.hostNames)) {
-    throw new Problem("FORBIDDEN", `Host '${clip(host)}' is none of this server's names. Add it to \`hostNames\` or switch authentication on.`);
+    throw new Problem(
+      "FORBIDDEN",
+      `Host '${clip(host)}' is none of this server's names. Add it to \`hostNames\` or switch authentication on.`,
+    );
   }
   if (origin === undefined || rules.origins.includes(origin) || hostOf(origin) === plainHost(host)) return;
   throw new Problem("FORBIDDEN", `Pages of origin '${clip(origin)}' may not call this server.`);

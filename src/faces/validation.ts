@@ -17,7 +17,8 @@ export const compileValidator: FastifySchemaCompiler<TSchema> = ({ schema, httpP
 
 const bodyCheck = (schema: TSchema) => {
   const validator = Compile(schema);
-  return (body: unknown): Checked => (validator.Check(body) ? { value: body } : { error: new Problem("INVALID", complaint(validator, body)) });
+  return (body: unknown): Checked =>
+    validator.Check(body) ? { value: body } : { error: new Problem("INVALID", complaint(validator, body)) };
 };
 
 /** JSON Schema's types, as a reader calls them. */
@@ -81,4 +82,3 @@ export const readInt32 = (text: string): number | null => {
 /** What Livy says to a number that is none. */
 export const badNumber = (text: string): Problem =>
   new Problem("INVALID", `For input string: "${text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text}"`);
-

@@ -16,7 +16,10 @@ const file = (name: string, text: string) => {
   return path;
 };
 const basic = (user: string, password: string) => ({ authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}` });
-const htpasswdFile = file("users", ["ann", "bob", "carol", "root", "eve", "näme"].map((user) => `${user}:${sha(user.toUpperCase())}`).join("\n"));
+const htpasswdFile = file(
+  "users",
+  ["ann", "bob", "carol", "root", "eve", "näme"].map((user) => `${user}:${sha(user.toUpperCase())}`).join("\n"),
+);
 const ann = { headers: basic("ann", "ANN") };
 const bob = { headers: basic("bob", "BOB") };
 const carol = { headers: basic("carol", "CAROL") };
@@ -25,7 +28,13 @@ const root = { headers: basic("root", "ROOT") };
 describe("with a password file", () => {
   test("nobody gets anything but health without a password, and is told how to say it", async () => {
     await using service = await Service.start({ htpasswdFile });
-    for (const [method, path] of [["GET", "/sessions"], ["POST", "/sessions"], ["GET", "/nosuch"], ["GET", "/openapi.json"], ["PUT", "/sessions"]] as const) {
+    for (const [method, path] of [
+      ["GET", "/sessions"],
+      ["POST", "/sessions"],
+      ["GET", "/nosuch"],
+      ["GET", "/openapi.json"],
+      ["PUT", "/sessions"],
+    ] as const) {
       const answer = await service.ask(method, path);
       expect([answer.status, answer.headers["www-authenticate"]]).toEqual([401, 'Basic realm="longwick", charset="UTF-8"']);
       expect(answer.body).toHaveProperty("msg");
@@ -85,7 +94,10 @@ describe("with a password file", () => {
     await using service = await Service.start({ htpasswdFile });
     expect((await service.ask("GET", "/sessions", { ...ann, remote: "10.0.0.9" })).status).toBe(200);
     const guesses = await Promise.all(
-      Array.from({ length: 20 }, async (_, guess) => (await service.ask("GET", "/sessions", { headers: basic("bob", `${guess}`), remote: "10.0.0.9" })).status),
+      Array.from(
+        { length: 20 },
+        async (_, guess) => (await service.ask("GET", "/sessions", { headers: basic("bob", `${guess}`), remote: "10.0.0.9" })).status,
+      ),
     );
     expect(guesses.sort()).toEqual([...Array(10).fill(401), ...Array(10).fill(429)]);
     expect((await service.ask("GET", "/sessions", { ...bob, remote: "10.0.0.9" })).status).toBe(429);
@@ -95,7 +107,8 @@ describe("with a password file", () => {
 
   test("a client that repeats one wrong password does not shut out its neighbours", async () => {
     await using service = await Service.start({ htpasswdFile });
-    for (let poll = 0; poll < 30; poll += 1) expect((await service.ask("GET", "/sessions", { headers: basic("ann", "old") })).status).toBe(401);
+    for (let poll = 0; poll < 30; poll += 1)
+      expect((await service.ask("GET", "/sessions", { headers: basic("ann", "old") })).status).toBe(401);
     expect((await service.ask("GET", "/sessions", bob)).status).toBe(200);
   });
 
@@ -105,7 +118,9 @@ describe("with a password file", () => {
     const off = onAudit((event) => events.push(event));
     await service.ask("GET", "/sessions/7", { headers: basic("ann", "hunter2"), remote: "10.0.0.9" });
     off();
-    expect(events).toEqual([{ action: "refuse", user: null, remote: "10.0.0.9", proxyUser: null, session: 7, statement: null, problem: "UNAUTHENTICATED" }]);
+    expect(events).toEqual([
+      { action: "refuse", user: null, remote: "10.0.0.9", proxyUser: null, session: 7, statement: null, problem: "UNAUTHENTICATED" },
+    ]);
     expect(JSON.stringify(service.lines)).not.toContain("hunter2");
   });
 
@@ -167,11 +182,14 @@ describe("without authentication", () => {
 });
 
 describe("a web page", () => {
-  test.each(["http://evil.example", "http://localhost:3000", "null", "http://127.0.0.1:8998", "file://"])("of origin %s cannot call", async (origin) => {
-    await using service = await Service.start({ htpasswdFile });
-    expect((await service.ask("POST", "/sessions", { headers: { ...ann.headers, origin }, body: {} })).status).toBe(403);
-    expect(service.launcher.drivers).toEqual([]);
-  });
+  test.each(["http://evil.example", "http://localhost:3000", "null", "http://127.0.0.1:8998", "file://"])(
+    "of origin %s cannot call",
+    async (origin) => {
+      await using service = await Service.start({ htpasswdFile });
+      expect((await service.ask("POST", "/sessions", { headers: { ...ann.headers, origin }, body: {} })).status).toBe(403);
+      expect(service.launcher.drivers).toEqual([]);
+    },
+  );
 
   test.each(["http://localhost:8998", "https://LOCALHOST:8998", "https://lab.example"])("of origin %s can", async (origin) => {
     await using service = await Service.start({ htpasswdFile, http: { origins: ["https://lab.example"] } });

@@ -26,7 +26,12 @@ describe("a body is JSON", () => {
 
   test("without a type, in UTF-16 with its mark, in UTF-8 with one, or `Content-Encoding: UTF-8`", async () => {
     await using service = await Service.start();
-    const payloads = [Buffer.from(COBOL), Buffer.from(`\u{FEFF}${COBOL}`, "utf16le"), Buffer.from(`\u{FEFF}${COBOL}`, "utf16le").swap16(), `\u{FEFF}${COBOL}`];
+    const payloads = [
+      Buffer.from(COBOL),
+      Buffer.from(`\u{FEFF}${COBOL}`, "utf16le"),
+      Buffer.from(`\u{FEFF}${COBOL}`, "utf16le").swap16(),
+      `\u{FEFF}${COBOL}`,
+    ];
     for (const payload of payloads) expect(await service.ask("POST", "/sessions", { payload })).toMatchObject(READ);
     expect(await service.ask("POST", "/sessions", { payload: COBOL, headers: { "content-encoding": "UTF-8" } })).toMatchObject(READ);
   });
@@ -105,7 +110,14 @@ describe("addresses", () => {
   test("the version is one that clients of Livy can compare", async () => {
     await using service = await Service.start();
     const { body } = await service.ask("GET", "/version/");
-    expect(body).toMatchObject({ version: expect.stringMatching(/^\d+\.\d+\.\d+(-\w+)?$/), longwick: "1.2.3", url: "", branch: "", revision: "", user: "" });
+    expect(body).toMatchObject({
+      version: expect.stringMatching(/^\d+\.\d+\.\d+(-\w+)?$/),
+      longwick: "1.2.3",
+      url: "",
+      branch: "",
+      revision: "",
+      user: "",
+    });
   });
 
   test("a base path stands in every address and every link", async () => {
@@ -121,7 +133,12 @@ describe("addresses", () => {
 });
 
 describe("behind a proxy", () => {
-  const forwarded = { "x-forwarded-for": "192.0.2.7, 10.1.1.1", "x-forwarded-proto": "https", "x-forwarded-host": "lab.example", "x-forwarded-prefix": "/livy/" };
+  const forwarded = {
+    "x-forwarded-for": "192.0.2.7, 10.1.1.1",
+    "x-forwarded-proto": "https",
+    "x-forwarded-host": "lab.example",
+    "x-forwarded-prefix": "/livy/",
+  };
   const http = { trustedProxies: ["10.0.0.0/8", "::1"], hostNames: ["lab.example"] };
 
   test("that is trusted, links and the caller's address are the outer ones", async () => {
@@ -131,7 +148,9 @@ describe("behind a proxy", () => {
     const created = await service.ask("POST", "/sessions", { headers: forwarded, remote: "::1", body: {} });
     expect(created.headers["location"]).toBe("/livy/sessions/0");
     expect(service.lines.at(-1)).toMatchObject({ remote: "192.0.2.7" });
-    expect((await service.ask("GET", "/openapi.json", { headers: forwarded, remote: "::1" })).body).toMatchObject({ servers: [{ url: "/livy" }] });
+    expect((await service.ask("GET", "/openapi.json", { headers: forwarded, remote: "::1" })).body).toMatchObject({
+      servers: [{ url: "/livy" }],
+    });
   });
 
   test("that is not trusted, nothing it says is believed", async () => {
@@ -146,7 +165,11 @@ describe("behind a proxy", () => {
   test("a prefix that is no path is not believed either", async () => {
     await using service = await Service.start({ http });
     for (const prefix of ["//evil.example", "/a b", 'x"><', "/a/../.."]) {
-      const { headers } = await service.ask("POST", "/sessions", { headers: { ...forwarded, "x-forwarded-prefix": prefix }, remote: "10.0.0.1", body: {} });
+      const { headers } = await service.ask("POST", "/sessions", {
+        headers: { ...forwarded, "x-forwarded-prefix": prefix },
+        remote: "10.0.0.1",
+        body: {},
+      });
       expect(headers["location"]).toMatch(/^(\/a\/\.\.\/\.\.)?\/sessions\/\d+$/);
     }
   });
@@ -197,7 +220,11 @@ describe("answers", () => {
     await using service = await Service.start({ http: { faces: [(app) => void app.get("/broken", broken)] } });
     const { status, body, headers } = await service.ask("GET", "/broken");
     expect([status, body]).toEqual([500, { msg: `Internal error; the server's log says more about request ${headers["x-request-id"]}.` }]);
-    expect(service.lines.find(({ msg }) => msg === "bug")).toMatchObject({ level: 50, requestId: headers["x-request-id"], err: { message: "secret detail" } });
+    expect(service.lines.find(({ msg }) => msg === "bug")).toMatchObject({
+      level: 50,
+      requestId: headers["x-request-id"],
+      err: { message: "secret detail" },
+    });
   });
 });
 
@@ -209,7 +236,10 @@ describe("the access log", () => {
     await service.ask("GET", `/sessions/${id}?TOKEN=TOKEN`);
     const text = JSON.stringify(service.lines);
     for (const secret of ["VALUE", "CODE", "KEY", "TOKEN"]) expect(text).not.toContain(secret);
-    expect(service.lines.map(({ method, route }) => `${method} ${route}`)).toEqual(["POST /sessions", "POST /sessions/:session/statements"]);
+    expect(service.lines.map(({ method, route }) => `${method} ${route}`)).toEqual([
+      "POST /sessions",
+      "POST /sessions/:session/statements",
+    ]);
     expect(service.lines[1]).toMatchObject({ session: id, status: 201, user: null, remote: "127.0.0.1", ms: expect.any(Number) });
     await service.ask("GET", "/sessions/77");
     expect(service.lines.at(-1)).toMatchObject({ method: "GET", session: 77, status: 404 });
@@ -233,7 +263,10 @@ describe("a server that goes away", () => {
     const refused = await service.ask("POST", "/sessions", { body: {} });
     expect([refused.status, refused.headers["retry-after"]]).toEqual([503, "1"]);
     expect(service.launcher.drivers.length).toBe(1);
-    expect([(await service.ask("GET", "/healthz")).status, (await service.ask("GET", "/readyz")).body]).toEqual([200, { status: "draining" }]);
+    expect([(await service.ask("GET", "/healthz")).status, (await service.ask("GET", "/readyz")).body]).toEqual([
+      200,
+      { status: "draining" },
+    ]);
   });
 
   test("closes kept-alive connections and does not wait for callers who never finish", async () => {

@@ -1,7 +1,12 @@
 import { expect, test } from "vitest";
 import { Service } from "./service.ts";
 
-type Operation = { summary?: string; responses: Record<string, unknown>; parameters?: { name: string; in: string }[]; requestBody?: object };
+type Operation = {
+  summary?: string;
+  responses: Record<string, unknown>;
+  parameters?: { name: string; in: string }[];
+  requestBody?: object;
+};
 type Document = { openapi: string; paths: Record<string, Record<string, Operation>>; servers: { url: string }[] };
 
 test("the OpenAPI document has every route of the interface, with what it takes and answers", async () => {
@@ -13,9 +18,15 @@ test("the OpenAPI document has every route of the interface, with what it takes 
   expect(routes.sort()).toEqual(
     [
       ...["get /version", "get /sessions", "post /sessions", "get /sessions/{session}", "delete /sessions/{session}"],
-      ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}"].map((path) => `get /sessions/{session}/${path}`),
-      ...["connect", "interrupt", "stop", "statements", "statements/{statement}/cancel", "completion"].map((path) => `post /sessions/{session}/${path}`),
-      ...["add-file", "add-pyfile", "add-jar", "upload-file", "upload-pyfile", "upload-jar"].map((path) => `post /sessions/{session}/${path}`),
+      ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}"].map(
+        (path) => `get /sessions/{session}/${path}`,
+      ),
+      ...["connect", "interrupt", "stop", "statements", "statements/{statement}/cancel", "completion"].map(
+        (path) => `post /sessions/{session}/${path}`,
+      ),
+      ...["add-file", "add-pyfile", "add-jar", "upload-file", "upload-pyfile", "upload-jar"].map(
+        (path) => `post /sessions/{session}/${path}`,
+      ),
       ...["submit-job", "run-job", "jobs/{job}/cancel"].map((path) => `post /sessions/{session}/${path}`),
     ].sort(),
   );
@@ -28,9 +39,9 @@ test("the OpenAPI document has every route of the interface, with what it takes 
   expect(paths["/sessions"]?.["post"]?.requestBody).toMatchObject({
     content: { "application/json": { schema: { type: "object", properties: { kind: {}, conf: {}, heartbeatTimeoutInSecond: {} } } } },
   });
-  expect(paths["/sessions/{session}/statements/{statement}"]?.["get"]?.parameters?.map(({ name, in: place }) => `${place} ${name}`).sort()).toEqual([
-    ...["path session", "path statement", "query wait"],
-  ]);
+  expect(
+    paths["/sessions/{session}/statements/{statement}"]?.["get"]?.parameters?.map(({ name, in: place }) => `${place} ${name}`).sort(),
+  ).toEqual([...["path session", "path statement", "query wait"]]);
 });
 
 test("the page to try it lives on what this server serves, and nothing else", async () => {

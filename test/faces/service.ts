@@ -9,8 +9,8 @@ import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { Auth } from "../../src/faces/auth.ts";
 import { createHttp, type Http, type HttpOptions } from "../../src/faces/http.ts";
-import { livyFace } from "../../src/faces/livy/routes.ts";
 import type { LivyOptions } from "../../src/faces/livy/room.ts";
+import { livyFace } from "../../src/faces/livy/routes.ts";
 import { openLink } from "../../src/link/link.ts";
 import { FakeDriver } from "../kit/fake-driver.ts";
 
@@ -105,11 +105,11 @@ export class Service implements AsyncDisposable {
     const log = pino({ level: options.http?.log?.level ?? "info" }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const none: AccessRules = { superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] };
     const access = new Access({ ...none, ...options.access });
-    const sessions = new Sessions(
-      { launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100 },
-      access,
-      { maxSessions: 0, maxSessionsPerUser: 0, retentionMs: 60_000 },
-    );
+    const sessions = new Sessions({ launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100 }, access, {
+      maxSessions: 0,
+      maxSessionsPerUser: 0,
+      retentionMs: 60_000,
+    });
     const auth = await Auth.open({
       htpasswdFile: options.htpasswdFile ?? null,
       tokensFile: options.tokensFile ?? null,
@@ -167,7 +167,8 @@ export class Service implements AsyncDisposable {
       const key = String(request["key"]);
       const known = driver.statements.get(key);
       if (known !== undefined) return { result: { statement: known } };
-      const statement = request["silent"] === true ? -1 - driver.statements.size : [...driver.statements.values()].filter((id) => id >= 0).length;
+      const statement =
+        request["silent"] === true ? -1 - driver.statements.size : [...driver.statements.values()].filter((id) => id >= 0).length;
       driver.statements.set(key, statement);
       const { code, kind, origin, silent } = request;
       driver.emit("queued", { statement, key, code, kind, origin, silent });

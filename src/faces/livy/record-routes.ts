@@ -2,7 +2,7 @@ import { PassThrough } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Session } from "../../core/session.ts";
 import type { RecordFrame } from "../../protocol/frames.ts";
-import { type App, type Room, answers } from "./room.ts";
+import { type App, answers, type Room } from "./room.ts";
 import { StatementParams } from "./schemas.ts";
 
 /** An empty line so often, so that no proxy takes a long silence for an end. */
@@ -31,7 +31,9 @@ export const recordRoutes = (app: App, room: Room): void => {
       const stream = new PassThrough();
       const alive = setInterval(() => stream.write("\n"), KEEP_ALIVE_MS);
       // Whoever leaves ends the stream; there is nobody left to tell.
-      void pipeline(linesOf(session, id, signal), stream).catch(() => undefined).finally(() => clearInterval(alive));
+      void pipeline(linesOf(session, id, signal), stream)
+        .catch(() => undefined)
+        .finally(() => clearInterval(alive));
       return reply.type("application/x-ndjson; charset=utf-8").send(stream);
     },
   );

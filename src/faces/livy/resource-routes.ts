@@ -74,7 +74,8 @@ const run = async (session: Session, code: string, client: string, signal: Abort
   const id = await session.submit({ key: uuidv7(), code, kind: "pyspark", origin, stopOnError: false, silent: true, stdin: false }, signal);
   await session.settled(id, ADD_MS, signal);
   const { state, outputs } = await session.statement(id, signal);
-  if (!isFinalStatement(state)) throw new Problem("DRIVER_UNREACHABLE", "The session is busy: adding it will be done when its statements have ended.");
+  if (!isFinalStatement(state))
+    throw new Problem("DRIVER_UNREACHABLE", "The session is busy: adding it will be done when its statements have ended.");
   const error = outputs.find((output) => output.type === "error");
   if (error !== undefined) throw new Problem("INVALID", `It could not be added: ${error.ename}: ${error.evalue}`);
 };

@@ -1,5 +1,12 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import type { FastifyInstance, FastifyReply, FastifyRequest, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault } from "fastify";
+import type {
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from "fastify";
 import type { TSchema } from "typebox";
 import type { Right } from "../../core/access.ts";
 import { type AuditEvent, publishAudit } from "../../core/events.ts";
@@ -78,7 +85,15 @@ export const sendJson = (reply: FastifyReply, text: string): FastifyReply => rep
 export const clientOf = ({ name, remote }: FastifyRequest["caller"]): string => name ?? remote ?? "";
 
 export const audit = ({ caller }: FastifyRequest, action: AuditEvent["action"], session: Session, statement: number | null = null): void =>
-  publishAudit({ action, user: caller.name, remote: caller.remote, proxyUser: session.proxyUser, session: session.id, statement, problem: null });
+  publishAudit({
+    action,
+    user: caller.name,
+    remote: caller.remote,
+    proxyUser: session.proxyUser,
+    session: session.id,
+    statement,
+    problem: null,
+  });
 
 /** What a route answers, for the OpenAPI document; nothing is serialised by it. */
 export const answers = (good: Readonly<Record<number, TSchema>>): object => ({ ...good, "4xx": Message, "5xx": Message });

@@ -57,10 +57,14 @@ export const Completion = Type.Object({
 });
 
 export const CancelStatement = nullable(
-  Type.Object({ restart: asked(Type.Boolean(), "Restart the interpreter at once instead of interrupting it; variables are lost, Spark stays.") }),
+  Type.Object({
+    restart: asked(Type.Boolean(), "Restart the interpreter at once instead of interrupting it; variables are lost, Spark stays."),
+  }),
 );
 
-export const AddResource = Type.Object({ uri: Type.String({ minLength: 1, description: "What to add; local paths only from allowed directories." }) });
+export const AddResource = Type.Object({
+  uri: Type.String({ minLength: 1, description: "What to add; local paths only from allowed directories." }),
+});
 
 // ── Where ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,7 +86,10 @@ export const StatementsQuery = Type.Object({
 });
 export const StatementQuery = Type.Object({
   wait: Type.Optional(
-    Type.String({ description: "How long the answer may wait for the statement's end: `10s`, `500ms`, `0`; a bare number is milliseconds. At most a minute." }),
+    Type.String({
+      description:
+        "How long the answer may wait for the statement's end: `10s`, `500ms`, `0`; a bare number is milliseconds. At most a minute.",
+    }),
   ),
 });
 export const CreateQuery = Type.Object({ doAs: Type.Optional(Type.String({ description: "Goes before proxyUser." })) });

@@ -37,7 +37,13 @@ export const sessionRoutes = (app: App, room: Room): void => {
   app.post(
     "/sessions",
     {
-      schema: { tags, summary: "Start a session", querystring: CreateQuery, body: CreateSession, response: answers({ 201: SessionObject }) },
+      schema: {
+        tags,
+        summary: "Start a session",
+        querystring: CreateQuery,
+        body: CreateSession,
+        response: answers({ 201: SessionObject }),
+      },
       bodyLimit: 4 * 1024 * 1024,
     },
     async (request, reply) => {
@@ -52,8 +58,10 @@ export const sessionRoutes = (app: App, room: Room): void => {
     },
   );
 
-  app.get("/sessions/:session", { schema: { ...schema, summary: "One session", response: answers({ 200: SessionObject }) } }, (request, reply) =>
-    sendJson(reply, room.textFor(room.find(request, "view"), request)),
+  app.get(
+    "/sessions/:session",
+    { schema: { ...schema, summary: "One session", response: answers({ 200: SessionObject }) } },
+    (request, reply) => sendJson(reply, room.textFor(room.find(request, "view"), request)),
   );
 
   app.delete(
@@ -128,6 +136,7 @@ export const sessionRoutes = (app: App, room: Room): void => {
 
 /** Livy's preface to a refusal of the launcher's. */
 const rejected = (error: unknown): never => {
-  if (error instanceof Problem && error.code === "NAME_TAKEN") throw new Problem(error.code, `Rejected, Reason: ${error.message}`, { cause: error });
+  if (error instanceof Problem && error.code === "NAME_TAKEN")
+    throw new Problem(error.code, `Rejected, Reason: ${error.message}`, { cause: error });
   throw error;
 };

@@ -136,7 +136,8 @@ const readText = (field: string, value: string | null | undefined): string | nul
 const readMemory = (field: string, value: string | number | null | undefined): string | null => {
   if (value == null || value === "") return null;
   const memory = String(value).trim();
-  if (!/^0*[1-9]\d{0,14}([kmgtp]b?|b)?$/i.test(memory)) throw refuse(`Invalid ${field}: ${shown(memory)}. Write it as Spark does: 512m, 2g.`);
+  if (!/^0*[1-9]\d{0,14}([kmgtp]b?|b)?$/i.test(memory))
+    throw refuse(`Invalid ${field}: ${shown(memory)}. Write it as Spark does: 512m, 2g.`);
   return memory;
 };
 
@@ -163,6 +164,9 @@ const isPlain = (value: string): boolean => value.length <= NAME_LIMIT && value.
 
 /** A caller's words, fit to stand in a message or a log line. */
 const shown = (value: string): string => {
-  const clean = value.slice(0, 100).toWellFormed().replaceAll(/\p{Cc}/gu, "\u{FFFD}");
+  const clean = value
+    .slice(0, 100)
+    .toWellFormed()
+    .replaceAll(/\p{Cc}/gu, "\u{FFFD}");
   return value.length > 100 ? `${clean}…` : clean;
 };

@@ -93,7 +93,8 @@ export const statementRoutes = (app: App, room: Room): void => {
       schema: {
         ...schemaOfOne,
         summary: "A statement and its output",
-        description: "The answer to an unfinished one may be held for a moment, longer with `wait`: it comes as soon as the statement ends.",
+        description:
+          "The answer to an unfinished one may be held for a moment, longer with `wait`: it comes as soon as the statement ends.",
         querystring: StatementQuery,
         response: answers({ 200: StatementObject }),
       },
@@ -125,14 +126,22 @@ export const statementRoutes = (app: App, room: Room): void => {
 
   app.post(
     "/sessions/:session/completion",
-    { bodyLimit, schema: { ...schema, summary: "Names that may stand at the cursor", body: Completion, response: answers({ 200: Candidates }) } },
+    {
+      bodyLimit,
+      schema: { ...schema, summary: "Names that may stand at the cursor", body: Completion, response: answers({ 200: Candidates }) },
+    },
     async (request) => {
       const session = room.find(request, "modify");
       const kind = readStatementKind(request.body.kind, session.spec.kind, kinds);
       const code = String(request.body.code).toWellFormed();
       const length = [...code].length;
       const cursor = Math.min(Number(request.body.cursor ?? length), length);
-      const { matches, start } = await session.complete(code, kind, cursor, AbortSignal.any([request.signal, AbortSignal.timeout(COMPLETION_MS)]));
+      const { matches, start } = await session.complete(
+        code,
+        kind,
+        cursor,
+        AbortSignal.any([request.signal, AbortSignal.timeout(COMPLETION_MS)]),
+      );
       return { candidates: namesOf(matches, [...code].slice(start, cursor).join("")) };
     },
   );

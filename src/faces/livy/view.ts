@@ -1,6 +1,6 @@
 import type { Session } from "../../core/session.ts";
-import { isFinalStatement } from "../../core/states.ts";
 import { redactSpec } from "../../core/spec.ts";
+import { isFinalStatement } from "../../core/states.ts";
 import type { MimeBundle, Output, StatementView } from "../../core/view.ts";
 import type { SessionObject, StatementObject, StatementOutput } from "./schemas.ts";
 
@@ -11,7 +11,8 @@ const CANCELLED_BY: Readonly<Record<NonNullable<StatementView["rung"]>, string>>
   queue: "The statement was cancelled before it ran.",
   jobs: "The statement was cancelled: its Spark jobs were stopped.",
   signal: "The statement was cancelled: it was interrupted.",
-  restart: "The statement was cancelled: the interpreter had to be restarted, so variables are lost; Spark's tables and views are still there.",
+  restart:
+    "The statement was cancelled: the interpreter had to be restarted, so variables are lost; Spark's tables and views are still there.",
 };
 
 /** A session as Livy 0.9 shows it; what is ours stands in `longwick`. */

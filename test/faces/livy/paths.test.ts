@@ -97,7 +97,10 @@ test.each(["hdfs:///data/x.jar", "s3a://bucket/x.py", "https://host/x.zip#y", "l
 
 test("a session's lists and the URIs in its configuration are all checked", async () => {
   const { spec } = readSpec(
-    { body: { jars: [`${root}/open/a b.jar`], conf: { "spark.jars": ` ${root}/open/a b.jar, s3a://b/c.jar,`, "spark.x": "/etc,a" } }, doAs: undefined },
+    {
+      body: { jars: [`${root}/open/a b.jar`], conf: { "spark.jars": ` ${root}/open/a b.jar, s3a://b/c.jar,`, "spark.x": "/etc,a" } },
+      doAs: undefined,
+    },
     { kinds: ["pyspark"], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
   );
   const jar = `file://${root}/open/a%20b.jar`;

@@ -15,8 +15,16 @@ test("a statement's records come as they are told, from the first to its end", a
   driver.emit("finished", { statement: 0, outcome: "ok", rung: null });
   const { headers, text } = await answer;
   expect(headers["content-type"]).toBe("application/x-ndjson; charset=utf-8");
-  const records = text.trimEnd().split("\n").map((line) => JSON.parse(line));
-  expect(records).toMatchObject([{ type: "queued" }, { type: "started" }, { type: "stream", text: "a\n" }, { type: "finished", outcome: "ok" }]);
+  const records = text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(records).toMatchObject([
+    { type: "queued" },
+    { type: "started" },
+    { type: "stream", text: "a\n" },
+    { type: "finished", outcome: "ok" },
+  ]);
   expect(records.every((record) => record.statement === 0)).toBe(true);
 });
 
@@ -26,7 +34,12 @@ test("the records of a statement that has ended are all there", async ({ expect 
   await submit(service, "1");
   driver.emit("finished", { statement: 0, outcome: "ok", rung: null });
   const { text } = await service.ask("GET", "/sessions/0/statements/0/records");
-  expect(text.trimEnd().split("\n").map((line) => JSON.parse(line).type)).toEqual(["queued", "finished"]);
+  expect(
+    text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line).type),
+  ).toEqual(["queued", "finished"]);
 });
 
 test("a statement that is lost with its driver ends its records by saying so", async ({ expect }) => {
@@ -36,7 +49,13 @@ test("a statement that is lost with its driver ends its records by saying so", a
   const answer = service.ask("GET", "/sessions/0/statements/0/records");
   await service.ask("POST", "/sessions/0/stop");
   const { text } = await answer;
-  expect(text.trimEnd().split("\n").slice(-2).map((line) => JSON.parse(line))).toMatchObject([
+  expect(
+    text
+      .trimEnd()
+      .split("\n")
+      .slice(-2)
+      .map((line) => JSON.parse(line)),
+  ).toMatchObject([
     { type: "error", ename: "DriverLost" },
     { type: "finished", outcome: "lost" },
   ]);

@@ -39,7 +39,9 @@ describe("creating a session", () => {
 
   test("never shows a secret conf value again", async () => {
     await using service = await Service.start();
-    const { text } = await service.ask("POST", "/sessions", { body: { conf: { "spark.hadoop.fs.s3a.secret.key": "hunter2", "spark.x": "y" } } });
+    const { text } = await service.ask("POST", "/sessions", {
+      body: { conf: { "spark.hadoop.fs.s3a.secret.key": "hunter2", "spark.x": "y" } },
+    });
     expect(text).not.toContain("hunter2");
     expect(service.launcher.specs[0]?.spec.conf).toEqual({ "spark.hadoop.fs.s3a.secret.key": "hunter2", "spark.x": "y" });
     expect(JSON.stringify(service.lines)).not.toContain("hunter2");
@@ -155,7 +157,10 @@ describe("ending a session", () => {
     await service.ask("POST", "/sessions", { body: {} });
     const json = { "content-type": "application/json" };
     expect(await service.ask("DELETE", "/sessions/0", { headers: json })).toMatchObject({ status: 200, body: { msg: "deleted" } });
-    expect(await service.ask("DELETE", "/sessions/1", { headers: json, body: {} })).toMatchObject({ status: 200, body: { msg: "deleted" } });
+    expect(await service.ask("DELETE", "/sessions/1", { headers: json, body: {} })).toMatchObject({
+      status: 200,
+      body: { msg: "deleted" },
+    });
     expect(await service.ask("DELETE", "/sessions/1")).toMatchObject({ status: 404, body: { msg: "Session '1' not found." } });
   });
 

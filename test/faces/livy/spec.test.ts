@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Problem } from "../../../src/core/problems.ts";
-import { readSpec, readStatementKind, readTime, type SpecRules } from "../../../src/faces/livy/spec.ts";
 import type { CreateSession } from "../../../src/faces/livy/schemas.ts";
+import { readSpec, readStatementKind, readTime, type SpecRules } from "../../../src/faces/livy/spec.ts";
 
 const RULES: SpecRules = {
   kinds: ["pyspark", "sql"],
@@ -36,7 +36,12 @@ describe("a session asked for", () => {
       ...{ executorCores: 1, numExecutors: " 3 ", queue: "q", jars: ["a"], pyFiles: ["b"], files: ["c"], archives: ["d#e"] },
     });
     expect(spec).toEqual({
-      ...{ kind: "pyspark", name: "alpha", conf: { "spark.ui.enabled": "false", "spark.cores.max": "2", "spark.note": "é" }, proxyUser: "bob" },
+      ...{
+        kind: "pyspark",
+        name: "alpha",
+        conf: { "spark.ui.enabled": "false", "spark.cores.max": "2", "spark.note": "é" },
+        proxyUser: "bob",
+      },
       ...{ ttl: "2h", ttlMs: 7_200_000, idleTimeout: "30m", idleTimeoutMs: 1_800_000, heartbeatTimeoutMs: 600_000 },
       ...{ driverMemory: "700m", driverCores: 2, executorMemory: "1024", executorCores: 1, numExecutors: 3, queue: "q" },
       ...{ jars: ["a"], pyFiles: ["b"], files: ["c"], archives: ["d#e"] },
@@ -44,7 +49,17 @@ describe("a session asked for", () => {
   });
 
   test("with null for what is not asked for is as without it", () => {
-    const { spec } = read({ kind: null, name: null, conf: null, proxyUser: null, jars: null, driverMemory: null, driverCores: null, ttl: null, queue: null });
+    const { spec } = read({
+      kind: null,
+      name: null,
+      conf: null,
+      proxyUser: null,
+      jars: null,
+      driverMemory: null,
+      driverCores: null,
+      ttl: null,
+      queue: null,
+    });
     expect(spec).toEqual(read({}).spec);
   });
 
@@ -73,9 +88,12 @@ describe("a session asked for", () => {
     expect(refusal(() => read({ ttl }))).toBe(`SPEC_REFUSED: Rejected, Reason: Invalid time string: ${ttl}`);
   });
 
-  test.each(["nonsense", "2 g", "0", "0g", "-1g", "1.5g", "2x"])("with driverMemory %j is refused before a driver dies of it", (driverMemory) => {
-    expect(refusal(() => read({ driverMemory }))).toContain(`SPEC_REFUSED: Rejected, Reason: Invalid driverMemory: ${driverMemory}`);
-  });
+  test.each(["nonsense", "2 g", "0", "0g", "-1g", "1.5g", "2x"])(
+    "with driverMemory %j is refused before a driver dies of it",
+    (driverMemory) => {
+      expect(refusal(() => read({ driverMemory }))).toContain(`SPEC_REFUSED: Rejected, Reason: Invalid driverMemory: ${driverMemory}`);
+    },
+  );
 
   test("with fields nobody knows is accepted, and its log names them", () => {
     const body = { kind: "pyspark", drvierMemory: "2g", "a\nb": 1 };
@@ -100,7 +118,10 @@ describe("a session asked for", () => {
   );
 
   test("with a null or NUL in a configuration value says so", () => {
-    expect(read({ conf: { "spark.a": null } })).toMatchObject({ spec: { conf: {} }, notes: ["Configuration spark.a is null and was left out."] });
+    expect(read({ conf: { "spark.a": null } })).toMatchObject({
+      spec: { conf: {} },
+      notes: ["Configuration spark.a is null and was left out."],
+    });
     expect(refusal(() => read({ conf: { "spark.a": "x\0" } }))).toContain("The value of spark.a holds a NUL character.");
   });
 

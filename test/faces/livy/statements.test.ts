@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, expect, test, vi } from "vitest";
-import { exchange } from "../../kit/http.ts";
 import type { FakeDriver } from "../../kit/fake-driver.ts";
+import { exchange } from "../../kit/http.ts";
 import { Service } from "../service.ts";
 
 const finish = (driver: FakeDriver, statement: number, text: string) => {
@@ -50,7 +50,14 @@ describe("submitting", () => {
     await service.ask("POST", `/sessions/${id}/statements`, { body: { code: 5, kind: "sql", nosuch: 1 } });
     const submits = driver.requests.filter(({ frame }) => frame === "submit");
     expect(submits).toMatchObject([
-      { code: "a\nb\u{FFFD}", kind: "pyspark", origin: { face: "livy", client: "127.0.0.1" }, stopOnError: false, silent: false, stdin: false },
+      {
+        code: "a\nb\u{FFFD}",
+        kind: "pyspark",
+        origin: { face: "livy", client: "127.0.0.1" },
+        stopOnError: false,
+        silent: false,
+        stdin: false,
+      },
       { code: "5", kind: "sql" },
     ]);
   });
@@ -173,8 +180,27 @@ test("a statement whose output was let go is read back from the driver", async (
   await service.until(() => session.peek(2)?.state === "available" && session.peek(0)?.whole === false);
   driver.on("read", (request) => {
     const kept = [
-      { frame: "record", seq: request["fromSeq"], atMs: 1, type: "queued", statement: 0, key: "k", code: "0", kind: "pyspark", origin: null, silent: false },
-      { frame: "record", seq: Number(request["fromSeq"]) + 1, atMs: 2, type: "result", statement: 0, data: { "text/plain": "back" }, metadata: {} },
+      {
+        frame: "record",
+        seq: request["fromSeq"],
+        atMs: 1,
+        type: "queued",
+        statement: 0,
+        key: "k",
+        code: "0",
+        kind: "pyspark",
+        origin: null,
+        silent: false,
+      },
+      {
+        frame: "record",
+        seq: Number(request["fromSeq"]) + 1,
+        atMs: 2,
+        type: "result",
+        statement: 0,
+        data: { "text/plain": "back" },
+        metadata: {},
+      },
       { frame: "record", seq: Number(request["fromSeq"]) + 2, atMs: 3, type: "finished", statement: 0, outcome: "ok", rung: null },
     ];
     return { result: { records: kept, nextSeq: Number(request["toSeq"]) + 1 } };
@@ -229,10 +255,14 @@ describe("files and jobs", () => {
   test("add-file runs in the driver and answers when it is done, or why it is not", async () => {
     await using service = await Service.start();
     const { id, driver } = await service.ready();
-    const adding = service.ask("POST", `/sessions/${id}/add-pyfile`, { body: { uri: "s3a://b/it's \"x\".py" } });
+    const adding = service.ask("POST", `/sessions/${id}/add-pyfile`, { body: { uri: 's3a://b/it\'s "x".py' } });
     await service.until(() => driver.statements.size === 1);
     const [statement = 0] = driver.statements.values();
-    expect(driver.requests.at(-1)).toMatchObject({ code: 'spark.sparkContext.addPyFile("s3a://b/it\'s \\"x\\".py")', silent: true, kind: "pyspark" });
+    expect(driver.requests.at(-1)).toMatchObject({
+      code: 'spark.sparkContext.addPyFile("s3a://b/it\'s \\"x\\".py")',
+      silent: true,
+      kind: "pyspark",
+    });
     driver.emit("error", { statement, ename: "Py4JJavaError", evalue: "no such file", traceback: [] });
     driver.emit("finished", { statement, outcome: "error", rung: null });
     expect(await adding).toMatchObject({ status: 400, body: { msg: "It could not be added: Py4JJavaError: no such file" } });
@@ -246,26 +276,38 @@ describe("files and jobs", () => {
     expect(driver.statements.size).toBe(0);
   });
 
-  test.each(["POST upload-file", "POST upload-jar", "POST upload-pyfile", "POST submit-job", "POST run-job", "GET jobs/1", "POST jobs/1/cancel"])(
-    "%s is refused at once and says what to do",
-    async (route) => {
-      await using service = await Service.start();
-      const { id } = await service.ready();
-      const [method = "", path] = route.split(" ");
-      const answer = await service.ask(method, `/sessions/${id}/${path}`, { payload: "--x\r\nnot json", headers: { "content-type": "multipart/form-data" } });
-      expect(answer.status).toBe(501);
-      expect((answer.body as { msg: string }).msg).toMatch(/here/);
-      expect((await service.ask(method, `/sessions/99/${path}`)).status).toBe(404);
-    },
-  );
+  test.each([
+    "POST upload-file",
+    "POST upload-jar",
+    "POST upload-pyfile",
+    "POST submit-job",
+    "POST run-job",
+    "GET jobs/1",
+    "POST jobs/1/cancel",
+  ])("%s is refused at once and says what to do", async (route) => {
+    await using service = await Service.start();
+    const { id } = await service.ready();
+    const [method = "", path] = route.split(" ");
+    const answer = await service.ask(method, `/sessions/${id}/${path}`, {
+      payload: "--x\r\nnot json",
+      headers: { "content-type": "multipart/form-data" },
+    });
+    expect(answer.status).toBe(501);
+    expect((answer.body as { msg: string }).msg).toMatch(/here/);
+    expect((await service.ask(method, `/sessions/99/${path}`)).status).toBe(404);
+  });
 });
 
 test("65 MiB of code are taken, more than the limit is refused with the limit", { timeout: 30_000 }, async () => {
   await using service = await Service.start();
   const { id, driver } = await service.ready();
   const url = await service.http.listen({ host: "127.0.0.1", port: 0 });
-  const post = (bytes: number) => exchange(url, { method: "POST", path: `/sessions/${id}/statements`, body: `{"code":"${"x".repeat(bytes)}"}` });
+  const post = (bytes: number) =>
+    exchange(url, { method: "POST", path: `/sessions/${id}/statements`, body: `{"code":"${"x".repeat(bytes)}"}` });
   expect((await post(65 * 1024 * 1024)).status).toBe(201);
   expect(String(driver.requests.at(-1)?.["code"]).length).toBe(65 * 1024 * 1024);
-  expect(await post(80 * 1024 * 1024)).toMatchObject({ status: 413, body: { msg: "The body is larger than 83886080 bytes, the limit here." } });
+  expect(await post(80 * 1024 * 1024)).toMatchObject({
+    status: 413,
+    body: { msg: "The body is larger than 83886080 bytes, the limit here." },
+  });
 });

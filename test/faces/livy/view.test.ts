@@ -4,10 +4,27 @@ import { statementObject, statementOutput } from "../../../src/faces/livy/view.t
 
 const statement = (outputs: Output[], changed: Partial<StatementView> = {}): StatementView => ({
   ...{ id: 3, key: "k", code: "x", kind: "pyspark", origin: null, silent: false, state: "available", outcome: "ok", rung: null },
-  ...{ queuedMs: 1, startedMs: 2, finishedMs: 3, progress: 1, jobs: [], outputs, input: null, revision: 1, whole: true, firstSeq: 1, lastSeq: 9 },
+  ...{
+    queuedMs: 1,
+    startedMs: 2,
+    finishedMs: 3,
+    progress: 1,
+    jobs: [],
+    outputs,
+    input: null,
+    revision: 1,
+    whole: true,
+    firstSeq: 1,
+    lastSeq: 9,
+  },
   ...changed,
 });
-const stream = (name: "stdout" | "stderr", text: string, via: "python" | "process" = "python"): Output => ({ type: "stream", name, via, text });
+const stream = (name: "stdout" | "stderr", text: string, via: "python" | "process" = "python"): Output => ({
+  type: "stream",
+  name,
+  via,
+  text,
+});
 const result = (data: Record<string, unknown>): Output => ({ type: "result", data, metadata: {} });
 const display = (data: Record<string, unknown>): Output => ({ type: "display", data, metadata: {}, displayId: null });
 const error = (evalue = "division by zero"): Output => ({
@@ -30,7 +47,11 @@ describe("what a statement showed", () => {
     ["leading blanks kept, trailing ones cut", [stream("stdout", "\n  a   \n\n\n")], "\n  a"],
     ["carriage returns, NUL and colours as they are", [stream("stdout", "a\rb\0\u{1b}[31mred\n")], "a\rb\0\u{1b}[31mred"],
     ["no bytes that came by other ways", [stream("stdout", "progress", "process"), stream("stderr", "log4j", "process")], ""],
-    ["a mark where output was dropped", [stream("stdout", "a"), { type: "dropped", bytes: 7 }], "a\n[7 bytes of output were dropped here: over the limit]"],
+    [
+      "a mark where output was dropped",
+      [stream("stdout", "a"), { type: "dropped", bytes: 7 }],
+      "a\n[7 bytes of output were dropped here: over the limit]",
+    ],
     ["a displayed text", [display({ "text/plain": "x" }), stream("stdout", "y\n")], "x\ny"],
   ])("%s", (_, outputs, text) => {
     expect(data(...outputs)).toEqual({ "text/plain": text });
@@ -39,7 +60,9 @@ describe("what a statement showed", () => {
   test("data and images stand alone: their text is only a stand-in", () => {
     const table = { headers: [], data: [] };
     expect(data(result({ "application/json": { a: [1] }, "text/plain": "{'a': [1]}" }))).toEqual({ "application/json": { a: [1] } });
-    expect(data(result({ "application/vnd.livy.table.v1+json": table, "text/html": "<table>" }))).toEqual({ "application/vnd.livy.table.v1+json": table });
+    expect(data(result({ "application/vnd.livy.table.v1+json": table, "text/html": "<table>" }))).toEqual({
+      "application/vnd.livy.table.v1+json": table,
+    });
     expect(data(display({ "image/png": "iVBO", "text/plain": "<Figure>" }))).toEqual({ "image/png": "iVBO" });
   });
 
@@ -86,12 +109,19 @@ describe("a statement that ended badly", () => {
 
   test("cancelled by restarting the interpreter always says what is gone", () => {
     const cancelled = statement([error("why")], { state: "cancelled", outcome: "cancelled", rung: "restart" });
-    expect(statementOutput(cancelled)).toMatchObject({ ename: "ZeroDivisionError", evalue: expect.stringMatching(/^why\n.*variables are lost/) });
+    expect(statementOutput(cancelled)).toMatchObject({
+      ename: "ZeroDivisionError",
+      evalue: expect.stringMatching(/^why\n.*variables are lost/),
+    });
   });
 
   test("lost with its driver says so, also when the driver could say nothing", () => {
     const lost: Output = { type: "error", ename: "DriverLost", evalue: "out of memory", traceback: [] };
-    expect(statementOutput(statement([lost], { outcome: "lost" }))).toMatchObject({ status: "error", ename: "DriverLost", evalue: "out of memory" });
+    expect(statementOutput(statement([lost], { outcome: "lost" }))).toMatchObject({
+      status: "error",
+      ename: "DriverLost",
+      evalue: "out of memory",
+    });
     expect(statementOutput(statement([], { outcome: "lost" }))).toMatchObject({ status: "error", ename: "StatementLost" });
     expect(statementOutput(statement([], { whole: false }))).toMatchObject({ status: "error", ename: "OutputGone" });
   });
