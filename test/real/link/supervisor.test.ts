@@ -1,10 +1,10 @@
 import type { Duplex } from "node:stream";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Claim, DriverLink, Launcher, LinkEvent, Workload } from "../../src/core/ports.ts";
-import { openLink } from "../../src/link/link.ts";
-import type { RecordFrame } from "../../src/protocol/frames.ts";
-import { LocalSite } from "../kit/local-site.ts";
-import { draftOf, reach } from "../launch/contract.ts";
+import type { Claim, DriverLink, Launcher, LinkEvent, Workload } from "../../../src/core/ports.ts";
+import { openLink } from "../../../src/link/link.ts";
+import type { RecordFrame } from "../../../src/protocol/frames.ts";
+import { LocalSite } from "../../kit/local-site.ts";
+import { draftOf, reach } from "../../launch/contract.ts";
 
 /** The link with the real supervisor over a unix socket. Statements stay queued: the JVM never comes up. */
 const soon = () => AbortSignal.timeout(20_000);

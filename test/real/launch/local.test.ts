@@ -6,10 +6,10 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { onSession, type SessionEvent } from "../../src/core/events.ts";
-import type { Claim, Launcher } from "../../src/core/ports.ts";
-import { LocalSite, settingsWithoutSpark } from "../kit/local-site.ts";
-import { draftOf, END, firstWords, launcherContract, reach } from "./contract.ts";
+import { onSession, type SessionEvent } from "../../../src/core/events.ts";
+import type { Claim, Launcher } from "../../../src/core/ports.ts";
+import { LocalSite, settingsWithoutSpark } from "../../kit/local-site.ts";
+import { draftOf, END, firstWords, launcherContract, reach } from "../../launch/contract.ts";
 
 launcherContract("local", () => LocalSite.make());
 
@@ -117,7 +117,7 @@ describe("local", { timeout: 60_000 }, () => {
   });
 
   test("a server killed with 9 leaves its drivers to the next, which finds them by what was written", async () => {
-    const script = fileURLToPath(new URL("../kit/launching-server.ts", import.meta.url));
+    const script = fileURLToPath(new URL("../../kit/launching-server.ts", import.meta.url));
     const { environment: _ours, ...settings } = site.settings;
     const server = spawn(process.execPath, [script, JSON.stringify(settings)], { stdio: ["ignore", "pipe", "inherit"] });
     const [line] = await once(createInterface(server.stdout), "line", { signal: soon() });

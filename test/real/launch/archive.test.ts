@@ -1,8 +1,8 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { openLocalLauncher } from "../../src/launch/local.ts";
-import { LocalSite } from "../kit/local-site.ts";
+import { openLocalLauncher } from "../../../src/launch/local.ts";
+import { LocalSite } from "../../kit/local-site.ts";
 
 let site: LocalSite;
 beforeEach(async () => {

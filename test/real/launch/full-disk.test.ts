@@ -21,7 +21,7 @@ const unshare = (): readonly string[] | null => {
 const flags = unshare();
 if (flags === null)
   process.stderr.write(
-    "\n*** test/launch/full-disk.test.ts cannot run here: no mount namespaces (unshare -m). A full disk is NOT tested.\n\n",
+    "\n*** test/real/launch/full-disk.test.ts cannot run here: no mount namespaces (unshare -m). A full disk is NOT tested.\n\n",
   );
 
 // Where nobody reads the line above it must not pass.
@@ -32,7 +32,7 @@ test.skipIf(flags === null && !process.env["CI"])(
     if (flags === null) throw new Error("no mount namespaces here: run the tests where `unshare -m` or `unshare -r -m` works");
     const root = await mkdtemp(join(tmpdir(), "longwick-full-"));
     try {
-      const script = fileURLToPath(new URL("../kit/full-disk.ts", import.meta.url));
+      const script = fileURLToPath(new URL("../../kit/full-disk.ts", import.meta.url));
       const runtimeDir = join(root, "run");
       const command = 'mkdir "$2" && mount -t tmpfs -o size=4m none "$2" && exec "$3" "$0" "$1" "$2"';
       const { stdout } = await promisify(execFile)("unshare", [...flags, "sh", "-c", command, script, root, runtimeDir, process.execPath]);
