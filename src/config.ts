@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { parseArgs } from "node:util";
+import { type ParseArgsConfig, parseArgs } from "node:util";
 import { parse as parseToml } from "smol-toml";
 import { Value } from "typebox/value";
 import { nearest } from "./nearest.ts";
@@ -70,6 +70,18 @@ export const loadConfig = (argv: readonly string[], env: Env = process.env, cwd:
   return { config, sources: sources as Record<OptionName, string> };
 };
 
+/** The server that `longwick run` talks to, and the token it shows there, as the environment names them. */
+export const clientVariables = (env: Env = process.env): { readonly url: string | null; readonly token: string | null } => ({
+  url: env["LONGWICK_URL"] || null,
+  token: env["LONGWICK_TOKEN"] || null,
+});
+
+/** The environment of this process without what is ours: no token or path of the server's reaches a driver by it. */
+export const driverEnvironment = (env: Env = process.env): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value === undefined || name.startsWith("LONGWICK_") ? [] : [[name, value]])),
+  );
+
 /**
  * Local drivers share the server's operating-system user, so whoever runs code can read and end what the others run.
  * @throws ConfigError unless at most one user can start drivers or the operator has said that this is meant
@@ -112,22 +124,17 @@ const refuseUnsafe = (config: Config): void => {
 const KNOWN_NAMES = OPTIONS.map(({ name }) => name);
 const byName = new Map<string, Option>(OPTIONS.map((option) => [option.name, option]));
 
+const byFlag = new Map(OPTIONS.map((option) => [flagOf(option.name).slice(2), option]));
+
+/** Every flag of the server, as `node:util` parses them: known here, so that a command with flags of its own can tell them apart. */
+export const SERVER_FLAGS: NonNullable<ParseArgsConfig["options"]> = Object.fromEntries(
+  [...byFlag.keys(), "config"].map((flag) => [flag, { type: byFlag.get(flag)?.kind === "flag" ? "boolean" : "string", multiple: true }]),
+);
+
 const readFlags = (argv: readonly string[], cwd: string, problems: string[]): { flags: Layer; configFile: string | null } => {
   const flags: Layer = new Map();
   let configFile: string | null = null;
-  const byFlag = new Map(OPTIONS.map((option) => [flagOf(option.name).slice(2), option]));
-  const { tokens } = parseArgs({
-    args: [...argv],
-    options: Object.fromEntries(
-      [...byFlag.keys(), "config"].map((flag) => [
-        flag,
-        { type: byFlag.get(flag)?.kind === "flag" ? "boolean" : "string", multiple: true } as const,
-      ]),
-    ),
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
+  const { tokens } = parseArgs({ args: [...argv], options: SERVER_FLAGS, strict: false, allowPositionals: true, tokens: true });
   const given = new Map<Option, string[]>();
   for (const token of tokens) {
     if (token.kind === "positional") problems.push(`Unexpected argument: ${token.value}`);

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, realpath, rename, rm, symlink } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { PassThrough } from "node:stream";
 import type { Python } from "./python.ts";
@@ -75,12 +75,14 @@ export class PrepareError extends Error {
   override readonly name = "PrepareError";
 }
 
+/** Gives the environment its name, unless another process has made the same one meanwhile. */
 const publish = async (made: string, path: string): Promise<void> => {
+  if (existsSync(interpreterIn(path))) return rm(made, { recursive: true, force: true });
+  // What may be there was made from a Python that has gone from the machine since.
   const old = await realpath(path).catch(() => null);
   const link = `${made}.link`;
-  await symlink(made, link);
+  await symlink(basename(made), link);
   await rename(link, path);
-  // One whose Python has gone from the machine since.
   if (old !== null) await rm(old, { recursive: true, force: true });
 };
 
@@ -108,8 +110,8 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
-/** What of pip's lines a person wants to see. */
-const WORTH_SEEING = /^(Downloading|Collecting|Building|Installing|Successfully|ERROR|WARNING: Retrying)/;
+/** What of pip's lines a person wants to see: what takes its time, and what goes wrong. */
+const WORTH_SEEING = /^(Downloading .*\b[MG]B\)|Building|Installing collected|ERROR|WARNING: Retrying)/;
 const SILENCE_MS = 10_000;
 const TAIL_LINES = 20;
 
@@ -132,7 +134,11 @@ const follow = async (command: string, args: readonly string[], progress: Progre
     tail.push(line);
     if (tail.length > TAIL_LINES) tail.shift();
     if (!WORTH_SEEING.test(line.trim())) continue;
-    last = line.trim().slice(0, 100);
+    last = line
+      .trim()
+      .replace(/^(Installing collected packages).*/, "$1")
+      .replace(/-[^ ]*\.(whl|tar\.gz)\b/, "")
+      .slice(0, 100);
     timer.refresh();
     progress(`  ${last}`);
   }

@@ -1,0 +1,183 @@
+import { readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
+import { parseArgs } from "node:util";
+import { ConfigError, clientVariables, loadConfig, SERVER_FLAGS } from "./config.ts";
+import { nearest } from "./nearest.ts";
+import { PrepareError } from "./prepare/environment.ts";
+import type { RunOptions } from "./run.ts";
+
+/** `longwick`: reads the command and calls it. What it needs is loaded by the command that needs it. */
+
+const COMMANDS = ["serve", "run", "doctor"] as const;
+type Command = (typeof COMMANDS)[number];
+
+/** Flags that belong to a command; all others are the server's. */
+const OWN_FLAGS = {
+  help: { type: "boolean", short: "h" },
+  version: { type: "boolean", short: "V" },
+  code: { type: "string", short: "c" },
+  url: { type: "string" },
+  token: { type: "string" },
+  kind: { type: "string" },
+} as const;
+type OwnFlag = keyof typeof OWN_FLAGS;
+const RUN_FLAGS: readonly OwnFlag[] = ["code", "url", "token", "kind"];
+
+/** The command line cannot be understood. */
+class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const version = (): string => {
+  // Our own file: npm does not publish a package without a version.
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  return version;
+};
+
+interface Arguments {
+  readonly command: Command;
+  readonly operands: readonly string[];
+  readonly own: ReadonlyMap<OwnFlag, string>;
+  /** Flags of the server. */
+  readonly rest: readonly string[];
+}
+
+const readArguments = (argv: readonly string[]): Arguments => {
+  const options = { ...SERVER_FLAGS, ...OWN_FLAGS };
+  const { tokens } = parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true });
+  const operands: string[] = [];
+  const own = new Map<OwnFlag, string>();
+  const rest: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") operands.push(token.value);
+    if (token.kind !== "option") continue;
+    if (Object.hasOwn(OWN_FLAGS, token.name)) {
+      const name = token.name as OwnFlag; // one of OWN_FLAGS' names, as just seen
+      if (OWN_FLAGS[name].type === "string" && token.value === undefined) throw new UsageError(`${token.rawName} needs a value.`);
+      own.set(name, token.value ?? "");
+    } else rest.push(token.value === undefined ? token.rawName : `${token.rawName}=${token.value}`);
+  }
+  const first = operands.shift() ?? "serve";
+  const command = COMMANDS.find((name) => name === first);
+  if (first === "help") return { command: "serve", operands, own: new Map([["help", ""]]), rest };
+  if (command === undefined) {
+    const guess = nearest(first, COMMANDS);
+    throw new UsageError(`Unknown command ${first}.${guess === null ? "" : ` Did you mean ${guess}?`} Try --help.`);
+  }
+  return { command, operands, own, rest };
+};
+
+const main = async (argv: readonly string[]): Promise<number> => {
+  const given = readArguments(argv);
+  if (given.own.has("help")) {
+    process.stdout.write((await import("./manual.ts")).helpText());
+    return 0;
+  }
+  if (given.own.has("version")) {
+    process.stdout.write(`${version()}\n`);
+    return 0;
+  }
+  if (given.command === "run") return run(given);
+  const stray = RUN_FLAGS.find((name) => given.own.has(name));
+  if (stray !== undefined) throw new UsageError(`--${stray} belongs to longwick run.`);
+  return given.command === "doctor" ? doctor(given) : serve(given);
+};
+
+/** The signal of a first Ctrl-C or SIGTERM while `work` goes on; the second has its default effect. */
+const interruptible = async <Result>(work: (signal: AbortSignal) => Promise<Result>): Promise<Result> => {
+  const interrupted = new AbortController();
+  const abort = () => interrupted.abort();
+  process.once("SIGINT", abort).once("SIGTERM", abort);
+  try {
+    return await work(interrupted.signal);
+  } finally {
+    process.off("SIGINT", abort).off("SIGTERM", abort);
+  }
+};
+
+const serve = async ({ rest, operands }: Arguments): Promise<number> => {
+  const { config } = loadConfig([...rest, ...operands]);
+  const [{ prepare }, { serve: serveUntilSignal }, { openLog }] = await Promise.all([
+    import("./prepare.ts"),
+    import("./main.ts"),
+    import("./observe/log.ts"),
+  ]);
+  const prepared = await interruptible((signal) => prepare(config, say, signal));
+  await serveUntilSignal(config, prepared, version(), openLog(config.logLevel), say);
+  return 0;
+};
+
+const doctor = async ({ rest, operands }: Arguments): Promise<number> => {
+  const { configFinding, examine } = await import("./doctor.ts");
+  const findings = await (async () => examine(loadConfig([...rest, ...operands])))().catch((error: unknown) => {
+    if (error instanceof ConfigError) return [configFinding(error)];
+    throw error;
+  });
+  for (const { state, what, mend } of findings) {
+    process.stdout.write(`${{ ok: "ok  ", note: "note", bad: "BAD " }[state]}  ${what}\n`);
+    if (mend !== undefined) process.stdout.write(`${mend.replaceAll(/^/gm, "      → ")}\n`);
+  }
+  return findings.some(({ state }) => state === "bad") ? 1 : 0;
+};
+
+const run = async ({ operands, own, rest }: Arguments): Promise<number> => {
+  const variables = clientVariables();
+  const { code, file } = await readCode(own.get("code"), operands);
+  const kind = own.get("kind") ?? (file?.endsWith(".sql") ? "sql" : "pyspark");
+  if (kind !== "pyspark" && kind !== "sql") throw new UsageError(`--kind: must be pyspark or sql, not ${kind}`);
+  const { runStatement, targetOf, withOwnServer } = await import("./run.ts");
+  const options: RunOptions = {
+    ...{ code, kind },
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+  };
+  const url = own.get("url") ?? variables.url;
+  const { config } = loadConfig(rest);
+  if (url !== null) return interruptible((signal) => runStatement(targetOf(url, own.get("token") ?? variables.token), options, signal));
+  const [{ prepare }, { openLog }] = await Promise.all([import("./prepare.ts"), import("./observe/log.ts")]);
+  const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
+  return interruptible(async (signal) => {
+    const prepared = await prepare(config, say, signal);
+    return withOwnServer(config, prepared, version(), log, (target) => runStatement(target, options, signal));
+  });
+};
+
+const readCode = async (
+  code: string | undefined,
+  [file, ...more]: readonly string[],
+): Promise<{ code: string; file: string | undefined }> => {
+  if (more[0] !== undefined) throw new UsageError(`Unexpected argument: ${more[0]}`);
+  if ((code === undefined) === (file === undefined)) throw new UsageError("longwick run takes a FILE, - for standard input, or -c CODE.");
+  if (code !== undefined) return { code, file };
+  if (file === "-") return { code: await text(process.stdin), file };
+  try {
+    return { code: readFileSync(file ?? "", "utf8"), file };
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+};
+
+/** Errors whose message is all a person needs; their names, because their modules are loaded only when needed. */
+const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "AbortError", "Problem"]);
+
+const explain = (error: unknown): { code: number; message: string } => {
+  if (error instanceof UsageError || error instanceof ConfigError) return { code: 2, message: error.message };
+  if (!(error instanceof Error)) return { code: 1, message: String(error) };
+  if (error instanceof PrepareError || PLAIN_ERRORS.has(error.name)) return { code: 1, message: error.message };
+  if ("code" in error && error.code === "EADDRINUSE") {
+    return { code: 1, message: `${error.message}: another program listens there. Choose another port with --port (0: any).` };
+  }
+  return { code: 1, message: error.stack ?? error.message };
+};
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    const { code, message } = explain(error);
+    process.stderr.write(`${message.replaceAll(/^/gm, "longwick: ")}\n`);
+    process.exitCode = code;
+  },
+);

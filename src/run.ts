@@ -1,0 +1,204 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
+import { setTimeout as pause } from "node:timers/promises";
+import type { FastifyBaseLogger } from "fastify";
+import type { Config } from "./config.ts";
+import type { Prepared } from "./prepare.ts";
+import type { RecordFrame } from "./protocol/frames.ts";
+import { openServer } from "./server.ts";
+
+/** Where statements go and who sends them. */
+export interface Target {
+  /** Without a slash at its end, without credentials. */
+  readonly url: string;
+  /** Value of the `Authorization` header; null: none. */
+  readonly authorization: string | null;
+}
+
+export interface RunOptions {
+  readonly code: string;
+  readonly kind: "pyspark" | "sql";
+  /** The statement's own output and error streams. */
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+}
+
+/** A server that cannot be used, or a session that could not be had; the message says which. */
+export class RunError extends Error {
+  override readonly name = "RunError";
+}
+
+/** The target a URL names: `user:password` in it is taken out and sent as Basic. @throws RunError when it is no URL */
+export const targetOf = (text: string, token: string | null): Target => {
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new RunError(`${text} is no http or https URL.`);
+  const basic = url.username === "" ? null : `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  url.username = "";
+  url.password = "";
+  const authorization = token !== null ? `Bearer ${token}` : basic !== null ? `Basic ${Buffer.from(basic).toString("base64")}` : null;
+  return { url: url.href.replace(/\/+$/, ""), authorization };
+};
+
+/** How long a run's driver outlives a run that was killed. */
+const ORPHAN_MS = 60_000;
+
+/** Calls `use` with a server of one's own on loopback under a random token; afterwards nothing of it is left. */
+export const withOwnServer = async <Result>(
+  config: Config,
+  prepared: Prepared,
+  version: string,
+  log: FastifyBaseLogger,
+  use: (target: Target) => Promise<Result>,
+): Promise<Result> => {
+  const directory = await mkdtemp(join(tmpdir(), "longwick-run-"));
+  try {
+    const token = randomBytes(32).toString("base64url");
+    const tokens = join(directory, "tokens");
+    await writeFile(tokens, `${createHash("sha256").update(token).digest("hex")} ${userInfo().username}\n`, { mode: 0o600 });
+    const own = {
+      ...{
+        host: "127.0.0.1",
+        port: 0,
+        basePath: "",
+        tlsCert: null,
+        tlsKey: null,
+        htpasswd: null,
+        tokens,
+        allowedUsers: [],
+        csrfProtection: false,
+      },
+      ...{ runtimeDir: join(directory, "run"), orphanTimeoutMs: ORPHAN_MS, drainMs: 0, maxSessions: 0, maxSessionsPerUser: 0 },
+    };
+    const server = await openServer({ ...config, ...own }, prepared, version, log);
+    try {
+      return await use({ url: server.url, authorization: `Bearer ${token}` });
+    } finally {
+      await server.end();
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+};
+
+/**
+ * Runs one statement in a session of its own, which is deleted afterwards, and writes its output as it comes. When the signal aborts, the
+ * statement is cancelled. Answers the exit code: 0 when the statement ended well, 130 when it was cancelled, else 1.
+ * @throws RunError
+ */
+export const runStatement = async (target: Target, { code, kind, out, err }: RunOptions, signal: AbortSignal): Promise<number> => {
+  const { id: session } = await ask<{ id: number }>(target, "POST", "/sessions", { kind });
+  try {
+    const statement = await submit(target, session, code, signal);
+    const path = `/sessions/${session}/statements/${statement}`;
+    const cancel = () => void ask(target, "POST", `${path}/cancel`).catch(() => undefined);
+    signal.addEventListener("abort", cancel, { once: true });
+    if (signal.aborted) cancel();
+    for await (const record of records(target, `${path}/records`)) {
+      if (record.type === "finished") return record.outcome === "ok" ? 0 : record.outcome === "cancelled" ? 130 : 1;
+      write(record, out, err);
+    }
+    throw new RunError("The statement's records ended before it did.");
+  } finally {
+    await ask(target, "DELETE", `/sessions/${session}`).catch((error: unknown) =>
+      err(`longwick: session ${session} is left: ${String(error)}\n`),
+    );
+  }
+};
+
+/** Waits as long as the session starts. */
+const submit = async (target: Target, session: number, code: string, signal: AbortSignal): Promise<number> => {
+  for (;;) {
+    const answer = await send(target, "POST", `/sessions/${session}/statements`, { code });
+    if (answer.status === 201) return (await parsed<{ id: number }>(answer)).id;
+    const refusal = await messageOf(answer);
+    const { state, log } = await ask<{ state: string; log: readonly string[] }>(target, "GET", `/sessions/${session}`);
+    if (signal.aborted) throw new RunError("Interrupted before the session was ready.");
+    if (state !== "starting" && state !== "not_started") throw new RunError(`${refusal}\n${log.join("\n")}`);
+  }
+};
+
+const RETRY_MS = 500;
+const RETRIES = 60;
+
+/** A statement's records in order, each once, over as many connections as it takes. */
+async function* records(target: Target, path: string): AsyncGenerator<RecordFrame> {
+  let lastSeq = 0;
+  let failures = 0;
+  for (;;) {
+    try {
+      const answer = await send(target, "GET", path);
+      if (answer.status !== 200 || answer.body === null) throw new RunError(await messageOf(answer));
+      for await (const line of createInterface({ input: Readable.fromWeb(answer.body) })) {
+        if (line === "") continue;
+        // The server's own words, by its route's description.
+        const record = JSON.parse(line) as RecordFrame | { type: "reset" };
+        if (record.type === "reset") lastSeq = 0;
+        else if (record.seq > lastSeq) {
+          lastSeq = record.seq;
+          failures = 0;
+          yield record;
+          if (record.type === "finished") return;
+        }
+      }
+    } catch (error) {
+      failures += 1;
+      if (error instanceof RunError || failures > RETRIES) throw error;
+    }
+    await pause(RETRY_MS);
+  }
+}
+
+const write = (record: RecordFrame, out: (text: string) => void, err: (text: string) => void): void => {
+  switch (record.type) {
+    case "stream":
+      return (record.name === "stdout" ? out : err)(record.text);
+    case "result":
+    case "display":
+      return out(`${textOf(record.data)}\n`);
+    case "error":
+      return err(record.traceback.length > 0 ? `${record.traceback.join("\n").trimEnd()}\n` : `${record.ename}: ${record.evalue}\n`);
+    case "dropped":
+      return err(`longwick: ${record.bytes} bytes of output were dropped\n`);
+    case "input":
+      return err("longwick: the code asks for input, which a run cannot give\n");
+    default:
+  }
+};
+
+const textOf = (data: Readonly<Record<string, unknown>>): string => {
+  const text = data["text/plain"];
+  return typeof text === "string" ? text : JSON.stringify(data["application/json"] ?? Object.keys(data));
+};
+
+const send = async (target: Target, method: string, path: string, body?: object): Promise<Response> => {
+  const headers = {
+    "X-Requested-By": "longwick",
+    ...(target.authorization === null ? {} : { Authorization: target.authorization }),
+    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+  };
+  try {
+    return await fetch(target.url + path, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    throw new Error(`${target.url} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`, { cause: error });
+  }
+};
+
+const ask = async <Body>(target: Target, method: string, path: string, body?: object): Promise<Body> => {
+  const answer = await send(target, method, path, body);
+  if (!answer.ok) throw new RunError(await messageOf(answer));
+  return parsed<Body>(answer);
+};
+
+// The server's answers are in Livy's shape; who is not a Livy fails here or at the first field.
+const parsed = async <Body>(answer: Response): Promise<Body> => (await answer.json()) as Body;
+
+const messageOf = async (answer: Response): Promise<string> => {
+  const text = await answer.text();
+  const message = /^\s*\{/.test(text) ? (JSON.parse(text) as { msg?: unknown }).msg : undefined;
+  return `${answer.url} answered ${answer.status}: ${String(message ?? text.slice(0, 300))}`;
+};
