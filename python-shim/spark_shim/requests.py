@@ -1,63 +1,26 @@
-"""What a server may ask for: the fields of each request, checked before anything is done."""
+"""What a server may ask for: each request is checked, before anything is done, against what the protocol says of its fields."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from .pipe import Message
+from .protocol import REQUEST_FIELDS
 
-KINDS = frozenset({"pyspark", "sql", "spark", "sparkr"})
-END_STATES = frozenset({"dead", "killed", "success"})
+_INTEGER_LIMIT = 2**53
+_KINDS = ("pyspark", "sql", "spark", "sparkr")
 
-Check = Callable[[Any], bool]
-
-
-def _integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**53) < value < 2**53
-
-
-def _natural(value: Any) -> bool:
-    return _integer(value) and value >= 0
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _any(value: Any) -> bool:
-    return True
-
-
-REQUESTS: Dict[str, Dict[str, Check]] = {
-    "attach": {"epoch": lambda value: value is None or isinstance(value, str), "afterSeq": _integer},
-    "read": {"fromSeq": _integer, "toSeq": _integer, "limitBytes": _integer},
-    "submit": {
-        "key": lambda value: isinstance(value, str) and 0 < len(value) <= 255,
-        "code": _text,
-        "kind": lambda value: value in KINDS,
-        "origin": _any,
-        "stopOnError": _flag,
-        "silent": _flag,
-        "stdin": _flag,
-    },
-    "cancel": {"statement": _integer, "restart": _flag},
-    "interrupt": {},
-    "complete": {"code": _text, "kind": lambda value: value in KINDS, "cursor": _natural},
-    "inspect": {
-        "code": _text,
-        "kind": lambda value: value in KINDS,
-        "cursor": _natural,
-        "detail": lambda value: _integer(value) and value in (0, 1),
-    },
-    "answer": {"statement": _integer, "value": _text},
-    "touch": {"client": _text},
-    "restart": {},
-    "close": {"state": lambda value: value in END_STATES, "reason": _text},
-    "log": {"fromLine": _integer, "lines": _natural},
+#: What the types alone do not say.
+_RULES: Dict[Tuple[str, str], Callable[[Any], bool]] = {
+    ("submit", "key"): lambda value: 0 < len(value) <= 255,
+    ("submit", "kind"): lambda value: value in _KINDS,
+    ("complete", "kind"): lambda value: value in _KINDS,
+    ("complete", "cursor"): lambda value: value >= 0,
+    ("inspect", "kind"): lambda value: value in _KINDS,
+    ("inspect", "cursor"): lambda value: value >= 0,
+    ("inspect", "detail"): lambda value: value in (0, 1),
+    ("close", "state"): lambda value: value in ("dead", "killed", "success"),
+    ("log", "lines"): lambda value: value >= 0,
 }
 
 
@@ -71,16 +34,23 @@ class RequestFailed(Exception):
 
 def problem_of(frame: Message) -> Optional[str]:
     """What is wrong with a request; None when nothing is."""
-    checks = REQUESTS.get(str(frame.get("frame")))
-    if checks is None:
-        return "unknown request %.100r" % (frame.get("frame"),)
-    for name, check in checks.items():
-        if name not in frame:
-            return "%s: %s is missing" % (frame["frame"], name)
-        try:
-            good = check(frame[name])
-        except TypeError:  # an unhashable value where one of a few words belongs
-            good = False
-        if not good:
-            return "%s: %s is not valid" % (frame["frame"], name)
+    name = frame.get("frame")
+    fields = REQUEST_FIELDS.get(name) if isinstance(name, str) else None
+    if fields is None:
+        return "unknown request %.100r" % (name,)
+    for field, kinds in fields.items():
+        if field not in frame:
+            return "%s: %s is missing" % (name, field)
+        value = frame[field]
+        rule = _RULES.get((str(name), field))
+        if not _fits(value, kinds) or (rule is not None and not rule(value)):
+            return "%s: %s is not valid" % (name, field)
     return None
+
+
+def _fits(value: Any, kinds: Tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in kinds or object in kinds
+    if isinstance(value, int) and int in kinds:
+        return -_INTEGER_LIMIT < value < _INTEGER_LIMIT
+    return isinstance(value, kinds)

@@ -222,7 +222,9 @@ def java_command(
     if not extra and not any(option.startswith(("-XX:SharedArchiveFile", "-Xshare")) for option in options):
         flags += archive
     flags += ["-Xlog:disable", "-Xlog:all=warning:stderr", *MODULE_FLAGS, *options]
-    entries = [extra, *jars_of(home), conf_directory(home, env)]
+    entries = [extra, *jars_of(home)]
+    if os.path.isdir(conf_directory(home, env)):
+        entries.append(conf_directory(home, env))
     entries += [env.get(name, "") for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_DIST_CLASSPATH")]
     class_path = ":".join(entry for entry in entries if entry)
     return [
