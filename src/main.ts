@@ -17,7 +17,9 @@ export const serve = async (config: Config, prepared: Prepared, version: string,
   const living = server.living();
   await server.close();
   if (living > 0) {
-    say(`${living} session${living === 1 ? " goes" : "s go"} on without the server. Start it again to have them back; each ends itself after its idle timeout.`);
+    say(
+      `${living} session${living === 1 ? " goes" : "s go"} on without the server. Start it again to have them back; each ends itself after its idle timeout.`,
+    );
   }
 };
 

@@ -44,17 +44,27 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
     });
     refuseSharedUser(config, auth.users);
 
-    const launcher = await openLauncher({ launcher: config.launcher, local: { ...config, ...prepared, ...localSpark(config), environment: process.env } });
+    const launcher = await openLauncher({
+      launcher: config.launcher,
+      local: { ...config, ...prepared, ...localSpark(config), environment: process.env },
+    });
     opened.push(() => launcher.close());
 
-    const sessions = new Sessions({ launcher, openLink, clock: { now: Date.now }, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs }, access, config);
+    const sessions = new Sessions(
+      { launcher, openLink, clock: { now: Date.now }, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs },
+      access,
+      config,
+    );
     opened.push(() => sessions.close());
     let adopted = false;
 
     const http = await createHttp({
       basePath: config.basePath,
       trustedProxies: config.trustedProxies,
-      tls: config.tlsCert === null || config.tlsKey === null ? null : { cert: await readFile(config.tlsCert), key: await readFile(config.tlsKey) },
+      tls:
+        config.tlsCert === null || config.tlsKey === null
+          ? null
+          : { cert: await readFile(config.tlsCert), key: await readFile(config.tlsKey) },
       auth,
       hostNames: config.allowedHosts,
       origins: config.allowedOrigins,

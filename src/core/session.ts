@@ -369,10 +369,12 @@ export class Session {
     const until = Math.min(from + lines, this.logTotal);
     const known = this.#knownLog();
     const notes = this.claim.notes.length;
-    if (from >= known.from || this.#link?.up !== true) return known.lines.slice(Math.max(0, from - known.from), Math.max(0, until - known.from));
+    if (from >= known.from || this.#link?.up !== true)
+      return known.lines.slice(Math.max(0, from - known.from), Math.max(0, until - known.from));
     const head = this.claim.notes.slice(from, until);
     const missing = Math.min(until, known.from) - Math.max(from, notes);
-    const fetched = missing > 0 ? await this.#request("log", { fromLine: Math.max(from, notes) - notes, lines: missing }, signal) : { lines: [] };
+    const fetched =
+      missing > 0 ? await this.#request("log", { fromLine: Math.max(from, notes) - notes, lines: missing }, signal) : { lines: [] };
     return [...head, ...fetched.lines, ...known.lines.slice(0, Math.max(0, until - known.from))];
   }
 

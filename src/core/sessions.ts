@@ -141,7 +141,10 @@ export class Sessions {
     }
     const own = owners.filter((other) => other === owner).length;
     if (maxSessionsPerUser > 0 && own >= maxSessionsPerUser) {
-      throw new Problem("TOO_MANY_SESSIONS", `Rejected, too many sessions of ${owner ?? "this server"}: the limit per user is ${maxSessionsPerUser}.`);
+      throw new Problem(
+        "TOO_MANY_SESSIONS",
+        `Rejected, too many sessions of ${owner ?? "this server"}: the limit per user is ${maxSessionsPerUser}.`,
+      );
     }
   }
 

@@ -185,7 +185,18 @@ export class View {
     const { statement: id, key, code, kind, origin, silent, atMs, seq } = record;
     const entry: Entry = {
       ...{ id, key, code, kind, origin, silent, state: "waiting", queuedMs: atMs, startedMs: 0, finishedMs: 0, outcome: null, rung: null },
-      ...{ progress: 0, jobs: [], outputs: [], input: null, revision: 0, whole: true, firstSeq: seq, lastSeq: seq, bytes: code.length, clearNext: false },
+      ...{
+        progress: 0,
+        jobs: [],
+        outputs: [],
+        input: null,
+        revision: 0,
+        whole: true,
+        firstSeq: seq,
+        lastSeq: seq,
+        bytes: code.length,
+        clearNext: false,
+      },
     };
     this.#statements.set(id, entry);
     this.#newest = entry;

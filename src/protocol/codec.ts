@@ -165,9 +165,31 @@ class CutFrame {
   }
 }
 
+/** First in, first out. An array's `shift` would move all that waits behind. */
+class Fifo<Item> {
+  #items: Item[] = [];
+  #taken = 0;
+
+  add(item: Item): void {
+    this.#items.push(item);
+  }
+
+  get first(): Item | undefined {
+    return this.#items[this.#taken];
+  }
+
+  /** Drops the first; its place is given back once half of the places are empty. */
+  drop(): void {
+    this.#taken += 1;
+    if (2 * this.#taken < this.#items.length) return;
+    this.#items = this.#items.slice(this.#taken);
+    this.#taken = 0;
+  }
+}
+
 /** Lines to be written, in the order they should go. Pure: what it holds is not yet written. */
 export class SendQueue {
-  readonly #lanes: { readonly [Key in Lane]: (string | CutFrame)[] } = { control: [], bulk: [] };
+  readonly #lanes = { control: new Fifo<string | CutFrame>(), bulk: new Fifo<string | CutFrame>() } satisfies Record<Lane, unknown>;
   #nextCut = 1;
 
   /** @throws RangeError when the frame is longer than any peer would take. */
@@ -175,9 +197,9 @@ export class SendQueue {
     // A character takes three bytes at most: most frames need no count.
     const bytes = text.length * 3 <= PIECE_BYTES ? text.length : Buffer.byteLength(text);
     if (bytes > FRAME_LIMIT_BYTES) throw new RangeError(`a frame of ${bytes} bytes is over the limit`);
-    if (bytes <= PIECE_BYTES) this.#lanes[lane].push(text);
+    if (bytes <= PIECE_BYTES) this.#lanes[lane].add(text);
     else {
-      this.#lanes[lane].push(new CutFrame(this.#nextCut, text));
+      this.#lanes[lane].add(new CutFrame(this.#nextCut, text));
       this.#nextCut += 1;
     }
   }
@@ -186,11 +208,11 @@ export class SendQueue {
   batch(): string {
     let lines = "";
     while (lines.length < BATCH_CHARS) {
-      const lane = this.#lanes.control.length > 0 ? this.#lanes.control : this.#lanes.bulk;
-      const first = lane[0];
+      const lane = this.#lanes.control.first === undefined ? this.#lanes.bulk : this.#lanes.control;
+      const { first } = lane;
       if (first === undefined) break;
       lines += `${typeof first === "string" ? first : first.next()}\n`;
-      if (typeof first === "string" || first.done) lane.shift();
+      if (typeof first === "string" || first.done) lane.drop();
     }
     return lines;
   }

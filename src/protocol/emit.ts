@@ -34,12 +34,25 @@ interface Schema {
 }
 // TypeBox schemas are JSON Schema objects; this file reads them as such.
 const plain = (schema: TSchema): Schema => JSON.parse(JSON.stringify(schema)) as Schema;
-const entries = (schemas: Record<string, TSchema>): [string, Schema][] => Object.entries(schemas).map(([name, schema]) => [name, plain(schema)]);
+const entries = (schemas: Record<string, TSchema>): [string, Schema][] =>
+  Object.entries(schemas).map(([name, schema]) => [name, plain(schema)]);
 
 const SECTIONS: readonly { title: string; says: string; frames: [string, Schema][] }[] = [
-  { title: "Handshake", says: "`challenge` → `prove` → `hello` or `refused`.", frames: entries({ challenge: Challenge, prove: Prove, hello: Hello, refused: Refused }) },
-  { title: "Requests", says: "From the server; each is answered by one `reply` or `failure` with its `request` number.", frames: entries(Requests) },
-  { title: "Answers", says: "From the driver. The `result` of a `reply` is, by request:", frames: entries({ reply: Reply, failure: Failure, part: Part }) },
+  {
+    title: "Handshake",
+    says: "`challenge` → `prove` → `hello` or `refused`.",
+    frames: entries({ challenge: Challenge, prove: Prove, hello: Hello, refused: Refused }),
+  },
+  {
+    title: "Requests",
+    says: "From the server; each is answered by one `reply` or `failure` with its `request` number.",
+    frames: entries(Requests),
+  },
+  {
+    title: "Answers",
+    says: "From the driver. The `result` of a `reply` is, by request:",
+    frames: entries({ reply: Reply, failure: Failure, part: Part }),
+  },
   { title: "Records", says: "From the driver, numbered by `seq` over its whole life.", frames: entries(Records) },
 ];
 
@@ -59,9 +72,11 @@ const pythonTypes = () => {
   };
   const typeOf = (schema: Schema, name: string): string => {
     if (schema.const !== undefined) return `Literal[${JSON.stringify(schema.const)}]`;
-    if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map((option, index) => typeOf(option, index === 0 ? name : name + index)))].join(" | ");
+    if (schema.anyOf !== undefined)
+      return [...new Set(schema.anyOf.map((option, index) => typeOf(option, index === 0 ? name : name + index)))].join(" | ");
     if (schema.type === "array") return `List[${typeOf(schema.items ?? {}, `${name.replace(/s$/, "")}`)}]`;
-    if (schema.type === "object") return schema.properties === undefined || schema.patternProperties ? "Dict[str, Any]" : define(name, schema);
+    if (schema.type === "object")
+      return schema.properties === undefined || schema.patternProperties ? "Dict[str, Any]" : define(name, schema);
     return PYTHON_TYPES[schema.type ?? ""] ?? "Any";
   };
   return { classes, define };
@@ -128,7 +143,9 @@ const typeText = (schema: Schema): string => {
   if (schema.anyOf !== undefined) return schema.anyOf.map(typeText).join(" or ");
   if (schema.type === "array") return `array of ${typeText(schema.items ?? {})}`;
   if (schema.type === "object" && schema.properties !== undefined) {
-    return `{${Object.entries(schema.properties).map(([name, inner]) => `${name}: ${typeText(inner)}`).join(", ")}}`;
+    return `{${Object.entries(schema.properties)
+      .map(([name, inner]) => `${name}: ${typeText(inner)}`)
+      .join(", ")}}`;
   }
   return schema.type ?? "any";
 };
@@ -155,7 +172,8 @@ const page = (): string => {
   ];
   for (const { title, says, frames } of SECTIONS) {
     lines.push("", `## ${title}`, "", says);
-    if (title === "Answers") for (const [name, schema] of entries(Replies)) lines.push("", `### result of \`${name}\``, ...fieldsTable(schema));
+    if (title === "Answers")
+      for (const [name, schema] of entries(Replies)) lines.push("", `### result of \`${name}\``, ...fieldsTable(schema));
     for (const [name, schema] of frames) lines.push("", `### \`${name}\``, "", schema.description ?? "", ...fieldsTable(schema));
   }
   return `${lines.join("\n")}\n`;

@@ -31,7 +31,9 @@ export type Kind = Static<typeof Kind>;
 /** MIME type → value: a string (base64 for binary types) or, for JSON types, any JSON value. */
 const MimeBundle = Type.Record(Text, Type.Unknown());
 const Metadata = Type.Record(Text, Type.Unknown());
-const Origin = Type.Unknown({ description: "Opaque to the driver, kept with the statement: whatever the face needs to route late output." });
+const Origin = Type.Unknown({
+  description: "Opaque to the driver, kept with the statement: whatever the face needs to route late output.",
+});
 
 const frame = <Name extends string, Properties extends TProperties>(name: Name, description: string, properties: Properties) =>
   Type.Object({ frame: Type.Literal(name), ...properties }, { description });
@@ -286,7 +288,9 @@ export const Replies = {
 export const Reply = frame("reply", "The good answer to a request.", { request: Int, result: Type.Unknown() });
 export const Failure = frame("failure", "The bad answer to a request.", {
   request: Int,
-  code: Type.String({ description: "`invalid`, `gone` (records no longer kept), `full` (a queue's bound), `ending`, `unavailable`, `internal`." }),
+  code: Type.String({
+    description: "`invalid`, `gone` (records no longer kept), `full` (a queue's bound), `ending`, `unavailable`, `internal`.",
+  }),
   message: Text,
 });
 

@@ -1,7 +1,21 @@
 import { describe, test } from "vitest";
-import { isEnded, isFinalStatement, SESSION_NEXT, type SessionFacts, STATEMENT_NEXT, sessionState, type SessionState } from "../../src/core/states.ts";
+import {
+  isEnded,
+  isFinalStatement,
+  SESSION_NEXT,
+  type SessionFacts,
+  type SessionState,
+  STATEMENT_NEXT,
+  sessionState,
+} from "../../src/core/states.ts";
 
-const running: SessionFacts = { workload: { phase: "running" }, stopping: false, linkRefused: null, interpreter: "ready", openStatements: 0 };
+const running: SessionFacts = {
+  workload: { phase: "running" },
+  stopping: false,
+  linkRefused: null,
+  interpreter: "ready",
+  openStatements: 0,
+};
 
 describe("the session's state", () => {
   test.for<[Partial<SessionFacts>, SessionState]>([
@@ -28,5 +42,8 @@ describe("the session's state", () => {
 });
 
 test("a statement's states lead to a final one", ({ expect }) => {
-  expect(Object.keys(STATEMENT_NEXT).filter((state) => isFinalStatement(state as keyof typeof STATEMENT_NEXT))).toEqual(["available", "cancelled"]);
+  expect(Object.keys(STATEMENT_NEXT).filter((state) => isFinalStatement(state as keyof typeof STATEMENT_NEXT))).toEqual([
+    "available",
+    "cancelled",
+  ]);
 });

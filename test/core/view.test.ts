@@ -19,7 +19,12 @@ const queued = (statement: number, code = "1"): Told => ({
   ...{ type: "queued", statement, key: `k${statement}`, code, kind: "pyspark", origin: null, silent: statement < 0 },
 });
 const out = (statement: number, text: string): Told => ({ type: "stream", statement, name: "stdout", via: "python", text });
-const finished = (statement: number, outcome: "ok" | "error" | "cancelled" = "ok"): Told => ({ type: "finished", statement, outcome, rung: null });
+const finished = (statement: number, outcome: "ok" | "error" | "cancelled" = "ok"): Told => ({
+  type: "finished",
+  statement,
+  outcome,
+  rung: null,
+});
 
 describe("the view", () => {
   test("tells a statement's life from its records", ({ expect }) => {
@@ -48,7 +53,11 @@ describe("the view", () => {
 
   test("never lets progress fall", ({ expect }) => {
     const view = new View();
-    story(view)(queued(0), { type: "progress", statement: 0, fraction: 0.5, jobs: [] }, { type: "progress", statement: 0, fraction: 0.2, jobs: [] });
+    story(view)(
+      queued(0),
+      { type: "progress", statement: 0, fraction: 0.5, jobs: [] },
+      { type: "progress", statement: 0, fraction: 0.2, jobs: [] },
+    );
     expect(view.statement(0)?.progress).toBe(0.5);
   });
 
