@@ -1,7 +1,6 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import type { Duplex } from "node:stream";
-import { gzip } from "node:zlib";
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -12,10 +11,12 @@ import Fastify, {
 import type { Caller } from "../core/access.ts";
 import { publishAudit } from "../core/events.ts";
 import { Problem } from "../core/problems.ts";
+import { logAccess, METHODS_THAT_CHANGE, numbersOf } from "./access-log.ts";
 import type { Auth } from "./auth.ts";
 import { parseBody } from "./body.ts";
 import { openApi } from "./openapi.ts";
 import { checkOrigin } from "./origin.ts";
+import { packLarge } from "./packing.ts";
 import { Proxies } from "./proxies.ts";
 import { AUDITED_REFUSALS, asProblem } from "./refusal.ts";
 import { RouteTable } from "./route-table.ts";
@@ -82,8 +83,6 @@ export interface Http {
 const KEEP_ALIVE_MS = 90_000;
 /** How long a request may take to arrive: the largest body over a slow line. */
 const REQUEST_MS = 10 * 60_000;
-const METHODS_THAT_CHANGE: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH", "DELETE"]);
-const LOOPBACK = /^(127\.|::1$)/;
 
 const SECURITY_HEADERS = {
   "x-content-type-options": "nosniff",
@@ -179,29 +178,13 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
 
   // ── Out ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  app.addHook("onSend", (request, reply, payload, done) => {
+  app.addHook("onSend", (_request, reply, payload, done) => {
     if (closing.signal.aborted) reply.header("connection", "close");
-    const packable = typeof payload === "string" && payload.length >= options.gzipFromBytes;
-    if (!packable || !wantsGzip(request)) return done(null, payload);
-    // Level 1: most of the gain for a fifth of the time.
-    gzip(payload, { level: 1 }, (error, packed) => {
-      if (error === null) reply.header("content-encoding", "gzip").header("vary", "accept-encoding");
-      done(null, error === null ? packed : payload);
-    });
+    done(null, payload);
   });
-
+  app.addHook("onSend", packLarge(options.gzipFromBytes));
   app.addHook("onResponse", (request, reply, done) => {
-    const { statusCode } = reply;
-    // What succeeds and changes nothing is polled all day long.
-    const polled = statusCode < 400 && !METHODS_THAT_CHANGE.has(request.method);
-    if (polled && log.level !== "debug" && log.level !== "trace") return done();
-    const line = {
-      ...{ requestId: request.id, method: request.method, route: request.routeOptions.url ?? null, ...numbersOf(request.params) },
-      ...{ status: statusCode, ms: Math.round(reply.elapsedTime * 10) / 10, bytes: Number(reply.getHeader("content-length") ?? 0) },
-      ...{ user: request.caller.name, remote: request.caller.remote },
-    };
-    if (polled) log.debug(line, "request");
-    else log.info(line, "request");
+    logAccess(log, request, reply);
     done();
   });
 
@@ -272,18 +255,6 @@ const countedId = (): (() => string) => {
     return `${prefix}-${count.toString(36)}`;
   };
 };
-
-/** The ids an address holds, for logs and audit: a name may be anything, a number tells nothing. */
-const numbersOf = (params: unknown): { session?: number; statement?: number } => {
-  const { session, statement } = typeof params === "object" && params !== null ? (params as Readonly<Record<string, unknown>>) : {};
-  const [first, second] = [Number(session ?? Number.NaN), Number(statement ?? Number.NaN)];
-  return { ...(Number.isSafeInteger(first) ? { session: first } : {}), ...(Number.isSafeInteger(second) ? { statement: second } : {}) };
-};
-
-/** Compressing costs more than the loopback device does. */
-const wantsGzip = ({ headers, raw, caller }: FastifyRequest): boolean =>
-  /\bgzip\b/.test(String(headers["accept-encoding"] ?? "")) &&
-  !(LOOPBACK.test(caller.remote ?? "") && LOOPBACK.test(raw.socket.remoteAddress ?? ""));
 
 /** What is no HTTP gets its answer in Livy's shape too. */
 const refuseBytes = (error: Error & { code?: string }, socket: Duplex): void => {

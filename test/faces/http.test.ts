@@ -200,6 +200,13 @@ describe("answers", () => {
     expect((await service.ask("GET", "/sessions", { remote: "192.0.2.1" })).headers["content-encoding"]).toBeUndefined();
   });
 
+  test("leave connections open for longer than any client's pause between polls", async () => {
+    await using service = await Service.start();
+    const url = await service.http.listen({ host: "127.0.0.1", port: 0 });
+    const { headers } = await exchange(url, { method: "GET", path: "/version", headers: { Connection: "keep-alive" } });
+    expect(Number(/timeout=(\d+)/.exec(String(headers["keep-alive"]))?.[1])).toBeGreaterThanOrEqual(75);
+  });
+
   test("to what is no HTTP come in Livy's shape too", async () => {
     await using service = await Service.start();
     const { port } = new URL(await service.http.listen({ host: "127.0.0.1", port: 0 }));
