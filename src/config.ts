@@ -76,11 +76,8 @@ export const clientVariables = (env: Env = process.env): { readonly url: string 
   token: env["LONGWICK_TOKEN"] || null,
 });
 
-/** The environment of this process without what is ours: no token or path of the server's reaches a driver by it. */
-export const driverEnvironment = (env: Env = process.env): Readonly<Record<string, string>> =>
-  Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value === undefined || name.startsWith("LONGWICK_") ? [] : [[name, value]])),
-  );
+/** What the server was started with; the launcher passes on to drivers what is not meant for the server. */
+export const inheritedEnvironment = (): Env => process.env;
 
 /**
  * Local drivers share the server's operating-system user, so whoever runs code can read and end what the others run.

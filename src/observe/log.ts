@@ -1,7 +1,6 @@
 import { stdout } from "node:process";
 import type { FastifyBaseLogger } from "fastify";
 import { type DestinationStream, type LoggerOptions, pino } from "pino";
-import type { Config } from "../options.ts";
 
 /** Where log lines go; a terminal gets them in a form for eyes. */
 export interface LogStream {
@@ -10,7 +9,7 @@ export interface LogStream {
 }
 
 /** The log: one JSON object a line, fields rather than sentences; on a terminal the time, the level, the message and the fields. */
-export const openLog = (level: Config["logLevel"], stream: LogStream = stdout): FastifyBaseLogger => {
+export const openLog = (level: string, stream: LogStream = stdout): FastifyBaseLogger => {
   const options: LoggerOptions = {
     level,
     base: null,

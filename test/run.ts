@@ -1,0 +1,72 @@
+/**
+ * `npm test`: everything that needs neither cluster nor browser. vitest's projects unit and real, and the shim's pytest on the newest and on
+ * the oldest Python and Spark. The last line says how many tests passed and failed, over all runners.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { driverPython, oldestPython } from "./kit/python.ts";
+
+interface Count {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const SHIM = fileURLToPath(new URL("../python-shim", import.meta.url));
+/** No runner may take longer; one that does has failed. */
+const RUNNER_MS = 60 * 60_000;
+const NOTHING: Count = { passed: 0, failed: 0, skipped: 0 };
+
+const reports = mkdtempSync(join(tmpdir(), "longwick-test-"));
+
+/** Runs one runner to its end and counts what its report says; a runner that fails without a failed test counts as one. */
+const count = (name: string, cwd: string, command: string, args: readonly string[], read: () => Count): Count => {
+  process.stdout.write(`\n── ${name}\n`);
+  const { status, error } = spawnSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"], timeout: RUNNER_MS });
+  if (error !== undefined) process.stderr.write(`${name}: ${error.message}\n`);
+  let counted = NOTHING;
+  try {
+    counted = read();
+  } catch (cause) {
+    process.stderr.write(`${name} left no report: ${String(cause)}\n`);
+  }
+  const silent = counted.passed + counted.failed === 0 || (status !== 0 && counted.failed === 0);
+  return silent ? { ...counted, failed: counted.failed + 1 } : counted;
+};
+
+const vitest = (project: string): Count => {
+  const report = join(reports, `${project}.json`);
+  const args = ["run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+  return count(`vitest, ${project}`, ROOT, "node_modules/.bin/vitest", args, () => {
+    // vitest's own report, in Jest's form.
+    const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = JSON.parse(readFileSync(report, "utf8")) as Record<
+      string,
+      number
+    >;
+    return { passed: numPassedTests ?? 0, failed: numFailedTests ?? 0, skipped: (numPendingTests ?? 0) + (numTodoTests ?? 0) };
+  });
+};
+
+const pytest = (name: string, python: string): Count => {
+  const report = join(reports, `${name}.xml`);
+  return count(`pytest, ${name} Python and Spark`, SHIM, python, ["-m", "pytest", `--junitxml=${report}`], () => {
+    const suite = /<testsuite\b[^>]*>/.exec(readFileSync(report, "utf8"))?.[0] ?? "";
+    const number = (attribute: string): number => Number(new RegExp(`\\b${attribute}="(\\d+)"`).exec(suite)?.[1] ?? 0);
+    const failed = number("failures") + number("errors");
+    return { passed: number("tests") - failed - number("skipped"), failed, skipped: number("skipped") };
+  });
+};
+
+try {
+  const [newest, oldest] = [await driverPython(), await oldestPython()];
+  const counts = [vitest("unit"), pytest("newest", newest), pytest("oldest", oldest), vitest("real")];
+  const sum = (key: keyof Count): number => counts.reduce((total, one) => total + one[key], 0);
+  process.exitCode = sum("failed") > 0 ? 1 : 0;
+  process.stdout.write(`\n${sum("passed")} passed, ${sum("failed")} failed${sum("skipped") > 0 ? `, ${sum("skipped")} skipped` : ""}\n`);
+} finally {
+  rmSync(reports, { recursive: true, force: true });
+}
