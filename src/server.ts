@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { FastifyBaseLogger } from "fastify";
-import { type Config, refuseSharedUser } from "./config.ts";
+import { type Config, inheritedEnvironment, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
 import { Sessions } from "./core/sessions.ts";
 import { Auth } from "./faces/auth.ts";
@@ -46,7 +46,7 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
 
     const launcher = await openLauncher({
       launcher: config.launcher,
-      local: { ...config, ...prepared, ...localSpark(config), environment: process.env },
+      local: { ...config, ...prepared, ...localSpark(config), environment: inheritedEnvironment() },
     });
     opened.push(() => launcher.close());
 
