@@ -2,6 +2,7 @@ import { mkdir, open } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import { Type } from "typebox";
+import { publishSession } from "../core/events.ts";
 import type { Claim, Workload } from "../core/ports.ts";
 import type { WorkloadPhase } from "../core/states.ts";
 import { describe, readWhole } from "./files.ts";
@@ -147,21 +148,30 @@ export class LocalWorkload implements Workload {
     this.#mayRunUnknown = false;
     const unknown = await findByArgument(claim.uid, paths.driver);
     if (unknown === null) return null;
-    await writeSupervisorFile(paths.supervisor, { process: unknown, boot: unknown.boot, restartsMs: known?.restartsMs ?? [] });
+    // On a full disk it runs all the same, and is found this way again.
+    await writeSupervisorFile(paths.supervisor, { process: unknown, boot: unknown.boot, restartsMs: known?.restartsMs ?? [] }).catch(
+      () => undefined,
+    );
     return adoptSupervisor(unknown);
   }
 
   /** No supervisor runs: either that was the end, or one is started. */
   async #endOrStart(): Promise<Supervisor | null> {
-    const { claim, paths } = this.#parts;
-    const known = await readSupervisorFile(paths.supervisor);
-    if (known !== null) await sweep(claim.uid);
+    const known = await readSupervisorFile(this.#parts.paths.supervisor);
+    if (known !== null) await this.#sweep();
     const end = await this.#end(known);
     if (end !== null) {
       this.#phases.set(end);
       return null;
     }
     return this.#start(known);
+  }
+
+  async #sweep(): Promise<void> {
+    const { id, uid } = this.#parts.claim;
+    const left = await sweep(uid);
+    if (left.length > 0)
+      publishSession({ session: id, event: "fault", detail: `these processes of it could not be killed: ${left.join(", ")}` });
   }
 
   /** How it ended, if it did. */
@@ -181,7 +191,7 @@ export class LocalWorkload implements Workload {
 
   async #start(known: SupervisorFile | null): Promise<Supervisor> {
     const { paths, python, environment } = this.#parts;
-    const restartsMs = known?.process ? [...recent(known.restartsMs), Date.now()] : [];
+    const restartsMs = known === null ? [] : [...recent(known.restartsMs), Date.now()];
     if (restartsMs.length > 0)
       this.#phases.set({ phase: "pending", reason: "The driver's supervisor crashed and is being started again." });
     await this.#parts.prepare();

@@ -102,8 +102,8 @@ export class RuntimeDirectory {
     const lock = await lockDirectory(root);
     try {
       for (const name of ["sessions", "names", "trash"]) await mkdir(join(root, name), { recursive: true, mode: PRIVATE });
-      await rm(join(root, "trash"), { recursive: true, force: true });
-      await mkdir(join(root, "trash"), { mode: PRIVATE });
+      // Nothing here needs room on the disk when it was there before: a server must come back on a full one.
+      for (const name of await readdir(join(root, "trash"))) await rm(join(root, "trash", name), { recursive: true, force: true });
       const masterKey = await readOrMakeKey(join(root, "master.key"));
       return new RuntimeDirectory(root, masterKey, await readNextId(root), lock);
     } catch (error) {

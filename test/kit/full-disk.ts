@@ -49,16 +49,22 @@ const problemOf = (work: Promise<unknown>): Promise<object> =>
 
 const claimed = await problemOf(launcher.claim(draftOf({ name: "late" }), soon()));
 const launched = await reach(launcher.launch(waiting), "ended");
-const alive = (await firstWords(workload)).frame;
-await workload.stop(10_000);
-const stopped = workload.phase;
-const concluded = await problemOf(launcher.conclude(running, END));
+await launcher.close();
+
+const second = await openLocalLauncher(settings);
+const [found = running] = await second.claims(soon());
+const adopted = second.launch(found);
+await reach(adopted, "running");
+const alive = (await firstWords(adopted)).frame;
+await adopted.stop(10_000);
+const stopped = adopted.phase;
+const concluded = await problemOf(second.conclude(found, END));
 const litter = (await readdir(join(runtimeDir, "sessions", "0"))).filter((name) => name.endsWith(".tmp"));
 
 await rm(filler);
-const late = await launcher.claim(draftOf({ name: "late" }), soon());
-await launcher.conclude(running, END);
-await launcher.close();
+const late = await second.claim(draftOf({ name: "late" }), soon());
+await second.conclude(running, END);
+await second.close();
 const next = await openLocalLauncher(settings);
 const claims: readonly Claim[] = await next.claims(soon());
 await next.close();

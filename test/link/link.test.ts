@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
 import type { DriverLink, LinkEvent, LinkOptions } from "../../src/core/ports.ts";
 import { type LinkTuning, openLink } from "../../src/link/link.ts";
-import type { RecordFrame } from "../../src/protocol/frames.ts";
+import { FRAME_LIMIT_BYTES, type RecordFrame } from "../../src/protocol/frames.ts";
 import { FakeDriver } from "../kit/fake-driver.ts";
 import { seeded } from "../kit/random.ts";
 
@@ -279,7 +279,9 @@ describe("requests", () => {
   test("what no driver would take is refused before it is sent", async () => {
     const driver = new FakeDriver();
     const { link } = await upLink(driver);
-    await expect(link.request("submit", submission("k", '"'.repeat(90_000_000)), signal())).rejects.toMatchObject({ code: "TOO_LARGE" });
+    await expect(link.request("submit", submission("k", "x".repeat(FRAME_LIMIT_BYTES)), signal())).rejects.toMatchObject({
+      code: "TOO_LARGE",
+    });
     expect(await link.request("submit", submission("small"), signal())).toEqual({ statement: 0 });
   });
 
