@@ -25,9 +25,6 @@ export interface LoadedConfig {
   readonly sources: Readonly<Record<OptionName, string>>;
 }
 
-/** The server's own environment, which drivers on this machine inherit. */
-export const ownEnvironment = (): Env => process.env;
-
 /** The file that is read from the working directory when nobody names another. */
 export const CONFIG_FILE = "longwick.toml";
 /** Variables of the client commands and of our own drivers, which are no options of the server. */

@@ -13,6 +13,8 @@ import type { Prepared } from "./prepare.ts";
 
 /** Answers of this size on are compressed for other machines that ask. */
 const GZIP_FROM_BYTES = 16 * 1024;
+/** A request that carries no code needs no more. */
+const SMALL_BODY_BYTES = 1024 * 1024;
 
 export interface Server {
   /** Where it listens, base path included. */
@@ -70,7 +72,7 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
       origins: config.allowedOrigins,
       csrfHeader: config.csrfProtection,
       gzipFromBytes: GZIP_FROM_BYTES,
-      bodyLimitBytes: config.bodyLimitBytes,
+      bodyLimitBytes: SMALL_BODY_BYTES,
       home: "/docs/",
       version,
       ready: () => adopted,
