@@ -29,14 +29,16 @@ class Cancellation:
         signal: Callable[[], None],
         restart: Callable[[], None],
         rung_taken: Callable[[str], None],
+        patience_over: Callable[[], None],
         force_ms: int,
     ) -> None:
-        """`cancel_jobs` is answered by `jobs_cancelled`; `rung_taken` hears of each rung once."""
+        """`cancel_jobs` is answered by `jobs_cancelled`; `rung_taken` hears of each rung once, `patience_over` of a deaf statement once."""
         self._loop = loop
         self._cancel_jobs = cancel_jobs
         self._signal = signal
         self._restart = restart
         self._rung_taken = rung_taken
+        self._patience_over: Optional[Callable[[], None]] = patience_over
         self._began = time.monotonic()
         self._timer: Optional[Timer] = None
         self._force = loop.after(force_ms / 1000, self.force) if force_ms > 0 else None
@@ -75,7 +77,11 @@ class Cancellation:
         else:
             self._cancel_jobs()
         self._signal()
-        self._next(REPEAT_SECONDS if time.monotonic() - self._began < PATIENCE_SECONDS else SELDOM_SECONDS)
+        patient = time.monotonic() - self._began < PATIENCE_SECONDS
+        if not patient and self._patience_over:
+            self._patience_over()
+            self._patience_over = None
+        self._next(REPEAT_SECONDS if patient else SELDOM_SECONDS)
 
     def _next(self, seconds: float) -> None:
         if self._timer:

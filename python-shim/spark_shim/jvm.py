@@ -49,13 +49,14 @@ class SparkSetup:
         )
         if config.proxy_user:
             env["SPARK_USER"] = config.proxy_user
-        if config.spark_home or not _has_package(self.home):
+        if not _is_package(self.home):
             bundled = [os.path.join(self.home, "python"), *_py4j_of(self.home)]
             env["PYTHONPATH"] = ":".join(filter(None, [*bundled, env.get("PYTHONPATH")]))
         self.env = env
 
 
-def _has_package(home: str) -> bool:
+def _is_package(home: str) -> bool:
+    """Whether this is the home inside of a pyspark package, which its Python finds by itself."""
     return os.path.isfile(os.path.join(home, "__init__.py"))
 
 

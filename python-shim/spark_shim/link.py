@@ -168,11 +168,12 @@ class Link:
         return cut(line, self._cut_count)
 
     def _next_bytes(self) -> bytes:
-        """What goes out next: all control, else one piece, else some records."""
-        if self._control:
-            data = b"".join(self._control)
-            self._control.clear()
-            return data
+        """What goes out next: all control, then one piece or some records."""
+        control = b"".join(self._control)
+        self._control.clear()
+        return control + self._next_bulk()
+
+    def _next_bulk(self) -> bytes:
         if self._pieces:
             return self._pieces.popleft()
         if not self._behind or self._cursor is None:

@@ -140,9 +140,11 @@ class Children:
             return []
         mark = ("%s=%s" % (SESSION_VARIABLE, self._session)).encode()
         parents = _parents()
+        # Whoever started the supervisor may carry the mark too.
+        spared = {self._supervisor, *_ancestors(self._supervisor, parents)}
         found = []
         for pid in parents:
-            if pid == self._supervisor:
+            if pid in spared:
                 continue
             try:
                 with open("/proc/%d/environ" % pid, "rb") as file:

@@ -12,10 +12,11 @@ from .config import DriverConfig
 from .engine import Engine, EngineUser
 from .link import Driver, Link, Listener
 from .log_book import LogBook
-from .loop import Loop, Timer
+from .loop import Loop
 from .outputs import Outputs
 from .pipe import Message
 from .processes import Children
+from .questions import Questions
 from .record_log import RecordLog, parse_record
 from .records import EMITTED, record_fields
 from .requests import RequestFailed
@@ -23,8 +24,6 @@ from .statements import Statement, Statements
 from .termination import write_termination
 from .timeouts import Timeouts
 
-#: A completion that takes longer is of no use to anybody.
-ANSWER_SECONDS = 15.0
 #: The longest answer to `read`.
 READ_LIMIT_BYTES = 8 << 20
 LINKS_DRAIN_SECONDS = 1.0
@@ -50,15 +49,16 @@ class Supervisor(Driver, EngineUser):
             self.say,
             self._statements.forget,
         )
-        self._outputs = Outputs(self._loop, self._statements, self._append, config.statement_limit_bytes)
+        # One statement's output never pushes the rest out of the journal, nor itself from under a link that follows it.
+        statement_limit_bytes = min(config.statement_limit_bytes, config.journal_limit_bytes // 4)
+        self._outputs = Outputs(self._loop, self._statements, self._append, statement_limit_bytes)
         self._queue: Deque[Statement] = deque()
         self._queue_bytes = 0
         self._running: Optional[Statement] = None
         self._finishing = False
         self._input_wanted = False
         self._cancellation: Optional[Cancellation] = None
-        self._asked: Dict[int, Tuple[Callable[[Message], None], Callable[[str], None], Timer]] = {}
-        self._ask_count = 0
+        self._questions = Questions(self._loop)
         self._ending = False
         self._facts: Optional[Message] = None
         self._phase = "starting"
@@ -206,6 +206,18 @@ class Supervisor(Driver, EngineUser):
     def _on_inspect(self, link: Link, frame: Message) -> None:
         self._pass_on(link, frame, ("code", "kind", "cursor", "detail"))
 
+    def _pass_on(self, link: Link, frame: Message, names: Tuple[str, ...]) -> None:
+        interpreter, request = self._engine.interpreter, frame["request"]
+        if not self._engine.ready or not interpreter:
+            raise RequestFailed("unavailable", "The interpreter is not ready.")
+        self._timeouts.active()
+        self._questions.ask(
+            interpreter.send,
+            {"do": frame["frame"], **{name: frame[name] for name in names}},
+            lambda result: link.reply(request, result),
+            lambda why: link.fail(request, "unavailable", why),
+        )
+
     def _on_answer(self, link: Link, frame: Message) -> Message:
         taken = self._input_wanted and self._running is not None and self._running.id == frame["statement"]
         if taken and self._engine.interpreter:
@@ -293,10 +305,10 @@ class Supervisor(Driver, EngineUser):
             if count:
                 self._cancellation.again()
             return
-        id, child = statement.id, interpreter
+        id = statement.id
 
         def cancel_jobs() -> None:
-            self._ask({"do": "cancelJobs", "statement": id}, counted, lambda why: None)
+            self._questions.ask(interpreter.send, {"do": "cancelJobs", "statement": id}, counted, lambda why: None)
 
         def counted(result: Message) -> None:
             jobs = result.get("jobs")
@@ -306,11 +318,12 @@ class Supervisor(Driver, EngineUser):
         self._cancellation = Cancellation(
             self._loop,
             cancel_jobs,
-            child.signal,
+            interpreter.signal,
             lambda: self._engine.restart(
                 "The interpreter was restarted to end a statement: variables are lost, temp views are kept.", fresh=False
             ),
             lambda rung: self._append("cancelling", {"statement": id, "rung": rung}),
+            lambda: self.say("Statement %d does not react to its cancellation; cancelled once more, it ends with the interpreter." % id),
             self._config.cancel_force_ms,
         )
 
@@ -344,7 +357,7 @@ class Supervisor(Driver, EngineUser):
         elif kind == "done" and statement and statement is self._running and not self._finishing:
             self._done(statement, message)
         elif kind == "reply":
-            self._answered(message)
+            self._questions.answered(message)
         elif kind == "executors" and isinstance(message.get("count"), int):
             self._append("executors", {"count": message["count"]})
         elif kind == "log" and isinstance(message.get("lines"), list):
@@ -386,8 +399,7 @@ class Supervisor(Driver, EngineUser):
             self._finish(statement, outcome, rung)
 
     def _interpreter_gone(self, reason: str) -> None:
-        for number in list(self._asked):
-            self._answered({"request": number, "failure": "The interpreter is gone."})
+        self._questions.give_up("The interpreter is gone.")
         statement = self._running
         if statement is None:
             return
@@ -395,38 +407,6 @@ class Supervisor(Driver, EngineUser):
             self._finish_with(statement, "KeyboardInterrupt", reason, "cancelled", "restart")
         else:
             self._finish_with(statement, "InterpreterLost", reason, "lost")
-
-    # ── Questions to the interpreter ──
-
-    def _pass_on(self, link: Link, frame: Message, names: Tuple[str, ...]) -> None:
-        if not self._engine.ready:
-            raise RequestFailed("unavailable", "The interpreter is not ready.")
-        self._timeouts.active()
-        request = frame["request"]
-        question = {"do": frame["frame"], **{name: frame[name] for name in names}}
-        self._ask(question, lambda result: link.reply(request, result), lambda why: link.fail(request, "unavailable", why))
-
-    def _ask(self, question: Message, good: Callable[[Message], None], bad: Callable[[str], None]) -> None:
-        if not self._engine.interpreter:
-            bad("There is no interpreter.")
-            return
-        self._ask_count += 1
-        number = self._ask_count
-        expired = {"request": number, "failure": "The interpreter did not answer."}
-        self._asked[number] = (good, bad, self._loop.after(ANSWER_SECONDS, lambda: self._answered(expired)))
-        self._engine.interpreter.send({**question, "request": number})
-
-    def _answered(self, message: Message) -> None:
-        number, result = message.get("request"), message.get("result")
-        asked = self._asked.pop(number, None) if isinstance(number, int) else None
-        if asked is None:
-            return
-        good, bad, timer = asked
-        timer.cancel()
-        if isinstance(result, dict):
-            good(result)
-        else:
-            bad(str(message.get("failure")))
 
     # ── The end ──
 

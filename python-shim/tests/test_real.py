@@ -87,8 +87,8 @@ def test_interrupt_reaches_python_spark_and_the_jvm(client: Client, code: str) -
     client.ask("interrupt")
     end = client.finished(id)
     assert (end["outcome"], client.error(id)["ename"]) == ("cancelled", "KeyboardInterrupt"), client.of(id)
+    assert time.monotonic() - asked < 5
     assert prints(client, "print(kept, spark.table('kept').count())") == "1 5\n"
-    assert time.monotonic() - asked < 4
 
 
 def test_a_stuck_c_call_is_ended_by_the_last_rung_and_temp_views_are_kept(client: Client) -> None:
@@ -214,7 +214,8 @@ def test_settings_files_and_users_reach_spark(tmp_path: Path) -> None:
         assert client.ready()["facts"]["sparkUser"] == "eve"
         assert prints(client, "print(spark._jvm.Runtime.getRuntime().maxMemory() >> 20)").strip() in ("751", "777", "752")
         assert prints(client, "print(spark._jvm.System.getProperty('mine'), sc.getConf().get('spark.my.secret'))") == "a b hunter2\n"
-        code = "from pyspark import SparkFiles\ndef look(_):\n  import helper\n  return helper.value, open(SparkFiles.get('data.txt')).read()\n"
+        code = "from pyspark import SparkFiles\n"
+        code += "def look(_):\n  import helper\n  return helper.value, open(SparkFiles.get('data.txt')).read()\n"
         assert prints(client, code + "print(sc.parallelize([0], 1).map(look).collect())") == "[(42, 'data')]\n"
         assert prints(client, "import helper; print(helper.value)") == "42\n"
         code = "import os\nfrom pyspark import SparkFiles\nprint(os.path.exists(SparkFiles.get('packed') + '/inside.txt'))"

@@ -378,23 +378,21 @@ def test_output_beyond_a_statements_bound_is_dropped_in_the_middle_and_marked() 
 
 
 def test_a_hundred_megabytes_leave_a_driver_that_answers_and_a_bounded_journal() -> None:
-    with Driver(journalLimitBytes=8 << 20, statementLimitBytes=32 << 20, memoryLimitBytes=1 << 20) as driver:
+    with Driver(journalLimitBytes=8 << 20, memoryLimitBytes=1 << 20) as driver:
         driver.start()
         client = driver.connect()
         client.ready()
-        code = "import os\nfor i in range(100):\n  print('x' * 500_000)\n  os.write(2, b'y' * 499_999 + b'\\n')"
-        id = client.submit(code)
+        flood = "import os\nfor i in range(%d):\n  print('x' * 500_000)\n  os.write(2, b'y' * 499_999 + b'\\n')"
+        id = client.submit(flood % 100)
         slowest, other = 0.0, driver.connect(attach=False)
         while not client.of(id, "finished"):
             asked = time.monotonic()
             other.ask("touch", client="me")
             slowest = max(slowest, time.monotonic() - asked)
-            try:
-                client.pump()
-            except EOFError:
-                # It was too slow for so small a journal: a server attaches anew.
-                client = driver.connect()
+            client.pump()
         assert slowest < 2
+        for _ in range(6):
+            assert client.run(flood % 10)[1] == "ok"
         size = sum(
             os.path.getsize(os.path.join(path, name)) for path, _, names in os.walk(driver.path("journal", "records")) for name in names
         )
@@ -403,7 +401,7 @@ def test_a_hundred_megabytes_leave_a_driver_that_answers_and_a_bounded_journal()
             peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
         assert peak < 80_000
         late = driver.connect()
-        late.finished(id)
+        late.finished(id + 6)
         snapshot = Client(driver).attach()["snapshot"]
         assert snapshot["statements"][0]["statement"] == id and snapshot["statements"][0]["state"] == "available"
 
