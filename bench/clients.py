@@ -15,8 +15,10 @@ import sys
 import tempfile
 import time
 import urllib.parse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
@@ -89,8 +91,9 @@ class Kernel:
         self.client.get_shell_msg(timeout=120)
 
     def close(self) -> None:
+        self.client.shutdown()
         self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
+        self.manager.finish_shutdown()
 
 
 def sparkmagic_kernel(url: str) -> Kernel:
@@ -121,16 +124,12 @@ def in_turn(results: dict[str, dict[str, list[float]]], measure: str, rounds: in
     print(measure, {name: round(sorted(values)[len(values) // 2], 2) for name, values in times.items()}, flush=True)
 
 
-def repeat(part: Timed, count: int) -> Timed:
+def repeat(part: Callable[[str], None], code: str, count: int = 1) -> Timed:
     def run() -> None:
         for _ in range(count):
-            part()
+            part(code)
 
     return run
-
-
-def rest(server: Rest, code: str, pause: float = 0.01, query: str = "") -> Timed:
-    return lambda: server.run(code, pause, query)
 
 
 def main(out: str, rounds: int, servers: dict[str, Rest], urls: dict[str, str]) -> None:
@@ -140,9 +139,9 @@ def main(out: str, rounds: int, servers: dict[str, Rest], urls: dict[str, str]) 
     kernel = Kernel()
 
     def measure(name: str, times: int, code: str, count: int = 1, pause: float = 0.01, query: str = "") -> None:
-        parts: dict[str, Timed] = {"ipykernel": repeat(lambda: kernel.run(code), count)}
+        parts: dict[str, Timed] = {"ipykernel": repeat(kernel.run, code, count)}
         for key, server in servers.items():
-            parts[key] = repeat(rest(server, code, pause, query), count)
+            parts[key] = repeat(partial(server.run, pause=pause, query=query), code, count)
         in_turn(results, name, times, parts)
 
     measure("1+1, client polls every 10 ms", rounds * 10, "1+1")
@@ -152,8 +151,7 @@ def main(out: str, rounds: int, servers: dict[str, Rest], urls: dict[str, str]) 
     measure("10 MB printed", max(3, rounds // 3), "print('x' * 10_000_000)")
     for key, url in urls.items():
         magic = sparkmagic_kernel(url)
-        in_turn(results, f"Sparkmagic cell 1+1 ({key})", rounds, {"ipykernel": lambda: kernel.run("1+1"), key: lambda: magic.run("1+1")})
-        magic.run("%%cleanup -f") if len(servers) == 1 else None
+        in_turn(results, f"Sparkmagic cell 1+1 ({key})", rounds, {"ipykernel": repeat(kernel.run, "1+1"), key: repeat(magic.run, "1+1")})
         magic.close()
     kernel.close()
     for server in servers.values():

@@ -79,7 +79,7 @@ describe("a notebook of Sparkmagic's PySpark kernel with only the URL set", () =
 
   test("shows an error with its traceback and goes on", () => {
     const shown = stream("error", "stderr");
-    expect(shown).toMatch(/^bad ✓\nTraceback \(most recent call last\):\n/);
+    expect(shown).toMatch(/^An error was encountered:\nbad ✓\nTraceback \(most recent call last\):\n/);
     expect(shown).toContain("in inner");
     expect(shown).toContain("ValueError: bad ✓");
     expect(printed("after-error")).toBe("still héllo");

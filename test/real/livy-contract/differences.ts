@@ -52,6 +52,8 @@ export const compare = (place: { section: string; case: string }, livy: Normal, 
   const add = (what: string, left: unknown, right: unknown) =>
     found.push({ section: place.section, case: place.case, what, livy: left, ours: right });
   if (livy.status !== ours.status) add(`status ${livy.status} → ${ours.status}`, livy.status, ours.status);
+  // What one refuses and the other does has nothing more to compare.
+  if (livy.status < 400 !== ours.status < 400) return found;
   for (const name of new Set([...Object.keys(livy.headers), ...Object.keys(ours.headers)])) {
     if (livy.headers[name] !== ours.headers[name]) add(`header ${name}`, livy.headers[name], ours.headers[name]);
   }

@@ -97,10 +97,11 @@ const sessions = (fields: Fields, list: readonly unknown[], naming: Naming): Fie
   };
 };
 
+/** What each statement of a list put out is compared where it was asked for by itself. */
 const statements = (fields: Fields, list: readonly unknown[], naming: Naming): Fields => ({
   total_statements: Number(fields["total_statements"]) + naming.extraStatements,
   statements: list.map((item) => {
-    if (isFields(item)) return statement(item, naming, false);
+    if (isFields(item)) return { ...statement(item, naming, false), ...(isFields(item["output"]) ? { output: "[output]" } : {}) };
     const cut = /^\.\.\. (\d+) items$/.exec(String(item));
     return cut === null ? item : `... ${Number(cut[1]) + naming.extraStatements} items`;
   }),

@@ -82,7 +82,7 @@ class Player {
     if (creates && recorded.status === 201) await this.#drop();
     this.#bind(request.path);
     const path = this.#ourPath(request.path);
-    await this.#waitBefore(line.case, request, path);
+    await this.#waitBefore(line.case, request, recorded, path);
     const answer = await exchange(this.#livy.url, {
       method: request.method,
       path,
@@ -115,17 +115,22 @@ class Player {
     session.placeholders.add(statement.id);
   }
 
-  /** The recorder read results at their end, and slept before it did what needs something to run. */
-  async #waitBefore(name: string, request: RecordedRequest, path: string): Promise<void> {
+  /** The recorder read results at their end, and slept before it did what needs something to run, or nothing. */
+  async #waitBefore(name: string, request: RecordedRequest, recorded: RecordedResponse, path: string): Promise<void> {
     const wanted = BEFORE[name];
-    if (wanted !== undefined && this.#newest !== null) await this.#busy(this.#newest.id, wanted);
-    const statement = request.method === "GET" ? /^\/sessions\/\d+\/statements\/\d+$/.exec(path) : null;
-    if (statement === null) return;
-    await until(`${name}: its end`, 30_000, async () => {
-      const { status, body } = await this.#livy.ask("GET", path);
-      // What stays open although the recording has it ended shows as a difference, not as a hang.
-      return status !== 200 || FINAL_STATEMENT.has(stateOf(body)) ? true : undefined;
-    }).catch(() => undefined);
+    const session = this.#newest;
+    if (wanted !== undefined && session !== null) await this.#busy(session.id, wanted);
+    const ended = request.method === "GET" && /^\/sessions\/\d+\/statements\/\d+$/.test(path);
+    const idle = session !== null && !session.dropped && JSON.stringify(recorded.body).includes('"state":"idle"');
+    // What stays open although the recording has it ended shows as a difference, not as a hang.
+    const look = async (of: string, final: (status: number, state: string) => boolean) => {
+      await until(`${name}: its end`, 30_000, async () => {
+        const { status, body } = await this.#livy.ask("GET", of);
+        return final(status, stateOf(body)) ? true : undefined;
+      }).catch(() => undefined);
+    };
+    if (ended) await look(path, (status, state) => status !== 200 || FINAL_STATEMENT.has(state));
+    if (idle) await look(`/sessions/${session.id}`, (status, state) => status !== 200 || state === "idle" || ENDED_SESSION.has(state));
   }
 
   async #busy(session: number, wanted: "running" | "progress"): Promise<void> {
@@ -143,7 +148,7 @@ class Player {
   async #created(section: string, recorded: RecordedResponse, answer: Answer): Promise<void> {
     const ours = answer.status === 201 ? idOf(answer.body) : null;
     const theirs = recorded.status === 201 ? idOf(recorded.body) : null;
-    if (ours !== null && theirs !== null) this.#sessions.set(theirs, this.#meet(ours));
+    if (theirs !== null) this.#sessions.set(theirs, this.#meet(ours ?? NOBODY));
     // The recorder drops what it got by surprise; we too what only we made.
     if (ours !== null && (theirs === null || section === "create_errors")) await this.#livy.delete(ours);
   }
@@ -206,6 +211,14 @@ class Player {
     };
   }
 
+  /** The recorder ran 105 statements, 0 to 104, without a line for each. */
+  async #fill(session: Counterpart): Promise<void> {
+    for (let number = 0; number < 105; number += 1) {
+      const { id } = await this.#livy.run(session.id, String(number));
+      session.statements.set(number, id);
+    }
+  }
+
   // ── Observations ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #observe(line: Line, observed: Readonly<Record<string, unknown>>): Promise<void> {
@@ -213,8 +226,9 @@ class Player {
     if (fresh !== null) {
       await this.#drop();
       const fields: object = JSON.parse(String(fresh[1]).replaceAll("'", '"'));
-      this.#meet((await this.#livy.ready(fields)).id);
+      const session = this.#meet((await this.#livy.ready(fields)).id);
       this.#unbound = true;
+      if (line.section === "retention") await this.#fill(session);
       return;
     }
     // Another run of the same request, kept for its speed; and what became of a session whose interpreter died.
@@ -233,8 +247,9 @@ class Player {
     const target = lastOf(observed);
     if (!("watch" in observed)) {
       return until(`session ${session.id}: ${String(target)}`, 90_000, async () => {
-        const { state } = await this.#livy.session(session.id);
-        return state === target || ENDED_SESSION.has(state) ? state : undefined;
+        const { status, body } = await this.#livy.ask("GET", `/sessions/${session.id}/state`);
+        if (status !== 200) return `HTTP ${status}`;
+        return stateOf(body) === target || ENDED_SESSION.has(stateOf(body)) ? stateOf(body) : undefined;
       });
     }
     const newest = Math.max(...session.statements.values());
@@ -252,6 +267,9 @@ class Player {
     });
   }
 }
+
+/** Stands for a session that the recording has and we refused: nobody's id, so that what follows says "not found". */
+const NOBODY = 2_000_000_000;
 
 const sessionIn = (path: string): number | null => {
   const match = /^\/sessions\/(\d+)(?:[/?]|$)/.exec(path);

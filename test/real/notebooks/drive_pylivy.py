@@ -1,6 +1,6 @@
 """Drive a server with pylivy as its documentation shows, and print what came back as one JSON object.
 
-    drive_pylivy.py URL
+drive_pylivy.py URL
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 CELL_SECONDS = 120
@@ -51,11 +52,30 @@ async def until_it_runs(url: str, code: str, wanted: str) -> None:
     end = time.monotonic() + CELL_SECONDS
     while time.monotonic() < end:
         for statement in await asyncio.to_thread(statements, url):
-            if statement["code"].strip() == code.strip() and statement["state"] == "running":
-                if wanted == "running" or statement["progress"] > 0:
-                    return
+            runs = statement["code"].strip() == code.strip() and statement["state"] == "running"
+            if runs and (wanted == "running" or statement["progress"] > 0):
+                return
         await asyncio.sleep(0.05)
     raise TimeoutError(f"never {wanted}: {code!r}")
+
+
+def listen_in_slices(client: Any) -> None:
+    """
+    Ask the shell channel again and again instead of once for the whole time. nbclient's widgets write to the channel while it waits for
+    the reply there, and the one wait then never sees it: with any server, a cell that shows a data frame would hang.
+    """
+    once = client.kc.shell_channel.get_msg
+
+    async def sliced(timeout: float | None = None) -> Any:
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return await once(timeout=0.2)
+            except Empty:
+                if end is not None and time.monotonic() > end:
+                    raise
+
+    client.kc.shell_channel.get_msg = sliced
 
 
 async def run(notebook: Path, out: Path, url: str) -> None:
@@ -66,6 +86,7 @@ async def run(notebook: Path, out: Path, url: str) -> None:
     client = NotebookClient(book, timeout=CELL_SECONDS, kernel_name="pysparkkernel", allow_errors=True)
     async with client.async_setup_kernel():
         assert client.km is not None
+        listen_in_slices(client)
         for index, cell in enumerate(book.cells):
             if cell.cell_type != "code":
                 continue
