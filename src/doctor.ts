@@ -29,8 +29,8 @@ export const examine = async ({ config, sources }: LoadedConfig): Promise<readon
 
 const platform = (): readonly Finding[] => {
   const what = `Node ${process.versions.node} on ${process.platform} ${process.arch}`;
-  if (process.platform !== "win32") return [{ state: "ok", what }];
-  return [{ state: "bad", what, mend: "Drivers are POSIX processes: run the server in WSL." }];
+  if (process.platform === "linux") return [{ state: "ok", what }];
+  return [{ state: "bad", what, mend: "Drivers are told apart by /proc: run the server on Linux, in WSL or in a container." }];
 };
 
 const settings = (sources: LoadedConfig["sources"]): readonly Finding[] => {
