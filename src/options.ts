@@ -124,7 +124,10 @@ const Operation = Type.Object({
       under: "longwick",
     },
   ),
-  stopGraceMs: duration(5 * SECOND, "How long a driver that is told to end may take before it is killed."),
+  stopGraceMs: duration(
+    10 * SECOND,
+    "How long a driver that is told to end may take before it is killed; it gives Spark half of that to end.",
+  ),
   drainMs: duration(10 * SECOND, "How long a server that is told to end waits for requests under way. Sessions go on without it."),
   logLevel: Type.Union(
     [

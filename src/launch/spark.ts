@@ -24,15 +24,6 @@ export interface SparkLaunch {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What Livy 0.9 refuses out of the box: where the driver runs and what Spark it runs is the operator's. */
-export const LIVY_REFUSED_CONF = [
-  "spark.master",
-  "spark.submit.deployMode",
-  "spark.yarn.jar",
-  "spark.yarn.jars",
-  "spark.yarn.archive",
-] as const;
-
 /** A statement's output is no place for console bars, and a driver that can take code does not wait for executors (design.md §4). */
 const OUR_CONF = {
   "spark.ui.showConsoleProgress": "false",

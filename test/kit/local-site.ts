@@ -5,7 +5,6 @@ import { fileURLToPath } from "node:url";
 import type { Claim, Launcher } from "../../src/core/ports.ts";
 import { type LocalSettings, openLocalLauncher } from "../../src/launch/local.ts";
 import { processesOf, sweep } from "../../src/launch/processes.ts";
-import { LIVY_REFUSED_CONF } from "../../src/launch/spark.ts";
 import type { LaunchSite } from "../launch/contract.ts";
 
 const SHIM = fileURLToPath(new URL("../../python-shim", import.meta.url));
@@ -29,7 +28,7 @@ export const settingsWithoutSpark = async (root: string, runtimeDir = join(root,
     environment: process.env,
     sparkConf: {},
     timeZone: null,
-    refusedConf: LIVY_REFUSED_CONF,
+    refusedConf: ["spark.master", "spark.submit.deployMode"],
     orphanTimeoutMs: 60_000,
     cancelForceMs: 0,
     sqlRowLimit: 1_000,

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { SessionSpec } from "../../src/core/spec.ts";
-import { checkSpec, driverEnvironment, LIVY_REFUSED_CONF, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
+import { checkSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
 import { specOf } from "./contract.ts";
 
-const SETTINGS: SparkSettings = { sparkConf: {}, timeZone: null, refusedConf: LIVY_REFUSED_CONF, environment: {} };
+const SETTINGS: SparkSettings = { sparkConf: {}, timeZone: null, refusedConf: environment: {} };
 const conf = (spec: Partial<SessionSpec>, settings: Partial<SparkSettings> = {}) =>
   sparkLaunch(7, specOf(spec), { ...SETTINGS, ...settings }).conf;
 
