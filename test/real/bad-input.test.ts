@@ -36,13 +36,12 @@ describe("bad input", () => {
     ["a name with a control character", '{"name":"a\\u001bb"}', /name/],
     ["a name with a line feed", '{"name":"a\\nb"}', /name/],
     ["a name with a lone surrogate", '{"name":"a\\ud800"}', /name/],
-    ["a name with a slash", '{"name":"a/../b"}', /name/],
     ["an endless name", `{"name":"${"n".repeat(100_000)}"}`, /name/],
     ["a name that is taken", '{"name":"taken"}', /Duplicate session name: taken/],
     ["conf as a list", '{"conf":[]}', /conf/],
     ["a conf value that is an object", '{"conf":{"spark.x":{}}}', /conf/],
     ["a conf key with NUL", '{"conf":{"spark.\\u0000":"1"}}', /conf/],
-    ["a conf value with NUL", '{"conf":{"spark.x":"\\u0000"}}', /conf/],
+    ["a conf value with NUL", '{"conf":{"spark.x":"\\u0000"}}', /spark\.x/],
     ["a conf key with a line feed", '{"conf":{"spark.a\\nb":"1"}}', /conf/],
     ["jars as a text", '{"jars":"a.jar"}', /jars/],
     ["cores as a word", '{"driverCores":"two"}', /driverCores/],
@@ -50,6 +49,7 @@ describe("bad input", () => {
     ["huge cores", '{"executorCores":99999999999}', /executorCores/],
     ["half an executor", '{"numExecutors":1.5}', /numExecutors/],
     ["a timeout as a word", '{"heartbeatTimeoutInSecond":"soon"}', /heartbeatTimeoutInSecond/],
+    ["memory that is none", '{"driverMemory":"nonsense"}', /driverMemory.*nonsense/],
     ["a ttl that is no time", '{"ttl":"soon"}', /time/i],
     ["a local file outside the allowed folders", '{"files":["file:///etc/passwd"]}', /\/etc\/passwd/],
     ["a local file behind dots", '{"files":["file:///tmp/../etc/passwd"]}', /\/etc\/passwd/],
@@ -103,7 +103,7 @@ describe("bad input", () => {
   test("65 MiB of code are too large, and nothing is queued; 20 MB run", { timeout: 180_000 }, async () => {
     const before = (await livy.statements(session)).total_statements;
     const huge = await livy.ask("POST", `/sessions/${session}/statements`, { code: `#${"x".repeat(65 * 1024 * 1024)}` });
-    expectRefusal(huge, 413, /64 MiB|67108864/);
+    expectRefusal(huge, 413, /larger than 64 MiB/);
     expect((await livy.statements(session)).total_statements).toBe(before);
     expect(textOf(await livy.run(session, `text = "${"x".repeat(20_000_000)}"\nprint(len(text))`, undefined, 120_000))).toBe("20000000");
   });
@@ -130,12 +130,12 @@ describe("bad input", () => {
   });
 
   test("a statement to a dead session is a 400 that says the state, at once", { timeout: 120_000 }, async () => {
-    const { id } = await livy.create({ kind: "pyspark", driverMemory: "nonsense" });
+    const { id } = await livy.create({ kind: "pyspark", driverMemory: "100m" });
     await livy.inState(id, ["dead"]);
     const began = performance.now();
     expectRefusal(await livy.ask("POST", `/sessions/${id}/statements`, { code: "1" }), 400, /Session is in state dead/);
     expect(performance.now() - began).toBeLessThan(1_000);
-    expect((await livy.session(id)).log.join("\n")).toMatch(/nonsense/);
+    expect((await livy.session(id)).log.join("\n")).toMatch(/must be at least|INVALID_DRIVER_MEMORY/);
     await livy.delete(id);
   });
 

@@ -26,6 +26,8 @@ const HOLD_LIMIT_MS = 60_000;
 /** A wait this short may delay the server's end. */
 const SHORT_WAIT_MS = 1_000;
 const COMPLETION_MS = 10_000;
+/** The longest code; the body's limit is higher by what JSON adds to it. */
+const CODE_LIMIT_MIB = 64;
 
 /** Every route that is about a session's statements. */
 export const statementRoutes = (app: App, room: Room): void => {
@@ -75,7 +77,7 @@ export const statementRoutes = (app: App, room: Room): void => {
       const { body, caller } = request;
       const statement = {
         key: keyOf(request),
-        code: String(body.code).replaceAll("\r\n", "\n").toWellFormed(),
+        code: codeOf(body),
         kind: readStatementKind(body.kind, session.spec.kind, kinds),
         origin: { face: "livy", client: clientOf(caller) },
         ...{ stopOnError: false, silent: false, stdin: false },
@@ -171,6 +173,13 @@ const readWait = (wait: string): number => {
 };
 
 /** @throws Problem INVALID */
+/** Livy takes numbers for code, and turns line ends of Windows into line feeds. */
+const codeOf = ({ code }: { code: unknown }): string => {
+  const text = String(code).replaceAll("\r\n", "\n").toWellFormed();
+  if (Buffer.byteLength(text) <= CODE_LIMIT_MIB * 1024 * 1024) return text;
+  throw new Problem("TOO_LARGE", `The code is larger than ${CODE_LIMIT_MIB} MiB, the limit.`);
+};
+
 const keyOf = ({ headers }: FastifyRequest): string => {
   const key = headers["idempotency-key"];
   if (key === undefined) return uuidv7();
