@@ -3,7 +3,12 @@ import type { SessionSpec } from "../../src/core/spec.ts";
 import { checkSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
 import { specOf } from "./contract.ts";
 
-const SETTINGS: SparkSettings = { sparkConf: {}, timeZone: null, refusedConf: environment: {} };
+const SETTINGS: SparkSettings = {
+  sparkConf: {},
+  timeZone: null,
+  refusedConf: ["spark.master", "spark.submit.deployMode"],
+  environment: {},
+};
 const conf = (spec: Partial<SessionSpec>, settings: Partial<SparkSettings> = {}) =>
   sparkLaunch(7, specOf(spec), { ...SETTINGS, ...settings }).conf;
 
