@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.util
 import json
 import os
@@ -17,9 +16,10 @@ import tempfile
 import threading
 import time
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type
+from typing import Any, Callable, Dict, List, Optional, Type
 
 from spark_shim.pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, LineBuffer, Message, barrier_token, encode
+from spark_shim.spark_home import environment_of_spark, find_java, find_spark_home, java_command, write_properties
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEADLINE_SECONDS = 60.0
@@ -143,8 +143,7 @@ class InterpreterProcess:
             if message["is"] == "emit" and message["statement"] == number:
                 emits.append(message)
             elif message["is"] == "done" and message["statement"] == number:
-                token = barrier_token(message["barrier"])
-                self.until(lambda: all(token in raw for raw in self.raw.values()), "the marks of statement %d" % number)
+                self._wait_for_marks(barrier_token(message["barrier"]))
                 return Outcome(message["outcome"], emits, message)
             elif message["is"] == "log":
                 self.logs += message["lines"]
@@ -153,6 +152,9 @@ class InterpreterProcess:
         self, code: str, kind: str = "pyspark", silent: bool = False, stdin: bool = False, seconds: float = DEADLINE_SECONDS
     ) -> Outcome:
         return self.finish(self.start(code, kind, silent, stdin), seconds)
+
+    def _wait_for_marks(self, token: bytes) -> None:
+        self.until(lambda: all(token in raw for raw in self.raw.values()), "the marks %r" % token)
 
     def request(self, message: Message) -> Message:
         """Sends a request; its reply, other messages dropped."""
@@ -181,8 +183,15 @@ class InterpreterProcess:
             self.messages.put(other)
         jobs = int(message["result"]["jobs"])
         if not jobs:
-            os.kill(self.process.pid, signal.SIGINT)
+            self.signal()
         return jobs
+
+    def signal(self) -> None:
+        os.kill(self.process.pid, signal.SIGINT)
+
+    def hang_up(self) -> None:
+        """The supervisor is gone."""
+        self._end.shutdown(socket.SHUT_RDWR)
 
     # ── What it says ──
 
@@ -248,59 +257,34 @@ class InterpreterProcess:
 
 
 class SparkJvm:
-    """Spark's JVM, started directly, as the supervisor does (its own way of doing so has tests of its own)."""
+    """Spark's JVM, started with the supervisor's own command line."""
 
     def __init__(self, **conf: str) -> None:
-        import pyspark
-
-        home = os.path.dirname(pyspark.__file__)
+        env = {**os.environ, "SPARK_CONNECT_MODE": "0", "PYSPARK_PYTHON": sys.executable}
+        home = find_spark_home(None, sys.executable, env)
         self.directory = tempfile.mkdtemp()
-        file = os.path.join(self.directory, "gateway")
-        opens = ["lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "util", "util.concurrent", "util.concurrent.atomic"]
-        flags = ["--add-opens=java.base/java.%s=ALL-UNNAMED" % name for name in opens]
-        flags += [
-            "--add-opens=java.base/%s=ALL-UNNAMED" % name
-            for name in ("jdk.internal.ref", "sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar")
-        ]
-        settings = {
-            "spark.master": "local[2]",
-            "spark.ui.enabled": "false",
-            "spark.ui.showConsoleProgress": "false",
-            "spark.sql.shuffle.partitions": "2",
-            "spark.sql.warehouse.dir": self.directory,
-            **conf,
-        }
-        command = ["java", "-cp", ":".join(sorted(glob.glob(home + "/jars/*.jar"))), "-Xmx1g", "-XX:+UseSerialGC", *flags]
-        command += [
-            "-Djdk.reflect.useDirectMethodHandle=false",
-            "-Dio.netty.tryReflectionSetAccessible=true",
-            "org.apache.spark.deploy.SparkSubmit",
-        ]
-        command += [part for key, value in settings.items() for part in ("--conf", "%s=%s" % (key, value))] + ["pyspark-shell"]
-        self.log = open(os.path.join(self.directory, "log"), "wb")
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            env={
-                **os.environ,
-                "_PYSPARK_DRIVER_CONN_INFO_PATH": file,
-                "SPARK_HOME": home,
-                "SPARK_CONNECT_MODE": "0",
-                "PYSPARK_PYTHON": sys.executable,
-            },
-            cwd=self.directory,
-            start_new_session=True,
-        )
+        gateway, properties = (os.path.join(self.directory, name) for name in ("gateway", "properties"))
+        settings = {"spark.master": "local[2]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", **conf}
+        settings.update({"spark.sql.shuffle.partitions": "2", "spark.sql.warehouse.dir": self.directory})
+        write_properties(properties, settings)
+        with open(os.path.join(self.directory, "log"), "wb") as log:
+            self.process = subprocess.Popen(
+                java_command(find_java(None, env), home, settings, env, [], properties, []),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**environment_of_spark(home, env), "SPARK_HOME": home, "_PYSPARK_DRIVER_CONN_INFO_PATH": gateway},
+                cwd=self.directory,
+                start_new_session=True,
+            )
         #: What the JVM wrote to its standard output.
         self.stdout = b""
         threading.Thread(target=self._read, daemon=True).start()
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not os.path.exists(file):
+        while not os.path.exists(gateway):
             assert self.process.poll() is None and time.monotonic() < deadline, "the JVM does not start"
             time.sleep(0.01)
-        with open(file, "rb") as info:
+        with open(gateway, "rb") as info:
             self.port, length = struct.unpack(">ii", info.read(8))
             self.secret = info.read(length).decode()
 
@@ -318,8 +302,4 @@ class SparkJvm:
         except ProcessLookupError:
             pass
         self.process.wait(10)
-        self.log.close()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-Pair = Tuple[InterpreterProcess, SparkJvm]

@@ -16,7 +16,8 @@ TEXT_LIMIT = 256 * 1024
 #: Files whose frames say nothing of the user's code: ours, and how IPython gets to the code and shows its value.
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _IPYTHON = tuple(
-    os.path.join("IPython", "core", name + ".py") for name in ("displayhook", "formatters", "interactiveshell", "async_helpers")
+    os.path.join("IPython", "core", name + ".py")
+    for name in ("displayhook", "formatters", "interactiveshell", "async_helpers", "compilerop", "inputtransformer2")
 )
 
 
@@ -28,16 +29,19 @@ class PlainError(Exception):
         self.ename = ename
 
 
+def is_a(error: BaseException, kind: type) -> bool:
+    """isinstance() that the object itself has no say in: it may lie about its class, or raise when asked."""
+    return issubclass(type(error), kind)
+
+
 def describe(error: BaseException) -> Dict[str, Any]:
     """The fields of an error record. Never raises, whatever the exception's own methods do."""
-    if isinstance(error, PlainError):
-        return {"ename": error.ename, "evalue": str(error), "traceback": _lines(["%s: %s\n" % (error.ename, error)])}
-    ename = type(error).__name__
+    ename = _name_of(error)
     evalue = _text_of(error)
     try:
-        lines = _traceback(error)
+        lines = _lines(["%s: %s\n" % (ename, evalue)]) if is_a(error, PlainError) else _traceback(error)
     except Exception as failure:
-        lines = ["%s: %s\n" % (ename, evalue), "(its traceback cannot be shown: %s)\n" % type(failure).__name__]
+        lines = _lines(["%s: %s\n" % (ename, evalue), "(its traceback cannot be shown: %s)\n" % _name_of(failure)])
     return {"ename": ename, "evalue": evalue, "traceback": lines}
 
 
@@ -47,6 +51,13 @@ def cut_middle(text: str, limit: int = TEXT_LIMIT) -> str:
         return text
     half = limit // 2
     return "%s\n[... %d characters are not shown ...]\n%s" % (text[:half], len(text) - 2 * half, text[-half:])
+
+
+def _name_of(error: BaseException) -> str:
+    if is_a(error, PlainError):
+        return str(vars(error)["ename"])
+    # Not `type(error).__name__`: a metaclass may have its own.
+    return str(type.__dict__["__name__"].__get__(type(error)))
 
 
 def _text_of(error: BaseException) -> str:
@@ -60,7 +71,7 @@ def _traceback(error: BaseException) -> List[str]:
     story = traceback.TracebackException(type(error), error, error.__traceback__, limit=-FRAME_LIMIT)
     for part in _parts(story):
         _trim(part.stack)
-    if isinstance(error, SyntaxError) and not story.stack and not (story.__cause__ or story.__context__):
+    if is_a(error, SyntaxError) and not story.stack and not (story.__cause__ or story.__context__):
         # The code itself could not be compiled: nothing was called, so there is no call to tell of.
         pieces = list(story.format_exception_only())
     else:

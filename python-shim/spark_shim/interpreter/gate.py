@@ -18,6 +18,7 @@ class Gate:
         self._running: Optional[int] = None
         self._wanted: Optional[int] = None
         self._signalled = False
+        self._seen = False
         self._shields = 0
         self._handler = self._handle
 
@@ -29,7 +30,14 @@ class Gate:
     def want(self, statement: int) -> None:
         """Any thread: this statement is to be cancelled."""
         self._wanted = statement
+        self._seen = False
         if self._signalled:
+            signal.pthread_kill(self._main, signal.SIGINT)
+
+    def nudge(self, statement: int) -> None:
+        """Any thread, some time after the signal was due: once more, if Python has not seen it. One that comes while the main thread
+        hands over Python's lock on its way into a blocking call is noticed only after that call."""
+        if self._running == self._wanted == statement and not self._seen:
             signal.pthread_kill(self._main, signal.SIGINT)
 
     def wanted(self, statement: int) -> bool:
@@ -56,7 +64,7 @@ class Gate:
                 self._strike()
 
     def _handle(self, _number: int, _frame: Optional[FrameType]) -> None:
-        self._signalled = True
+        self._signalled = self._seen = True
         self._strike()
 
     def _strike(self) -> None:

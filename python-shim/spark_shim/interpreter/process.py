@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import json
 import os
 import queue
 import sys
 import threading
+import time
 import types
 import warnings
 from typing import Any, Callable, Dict, List, Optional, TextIO, Type, Union
 
 from ..pipe import SETTINGS_VARIABLE, Message, Pipe
 from .complete import Completer
-from .errors import PlainError, describe
+from .errors import PlainError, describe, is_a
 from .gate import Gate
 from .magics import Magics
 from .spark import Spark, Watcher
@@ -26,6 +28,8 @@ from .streams import Outputs
 #: After `exit` the process's exit handlers and threads have so long.
 EXIT_SECONDS = 5.0
 SQL_ROW_LIMIT = 1000
+#: A signal that Python has not seen after so long is sent once more.
+NUDGE_SECONDS = 0.1
 
 
 class Interpreter:
@@ -163,11 +167,11 @@ class Interpreter:
                 self._gateway.put(message)
             elif do == "cancelJobs":
                 self._gate.want(int(message["statement"]))
-                cancels.put(self._replying(message, self._cancel_jobs))
+                cancels.put(functools.partial(self._cancel, message))
             elif do == "complete":
-                completions.put(self._replying(message, self._complete))
+                completions.put(functools.partial(self._reply, message, self._complete))
             elif do == "inspect":
-                completions.put(self._replying(message, self._inspect))
+                completions.put(functools.partial(self._reply, message, self._inspect))
             elif do == "answer":
                 self._stdin.answer(int(message["statement"]), str(message["value"]))
             elif do == "exit":
@@ -176,22 +180,30 @@ class Interpreter:
         # The supervisor is gone, and with it whoever could see what we do.
         os._exit(1)
 
-    def _replying(self, message: Message, answer: Callable[[Message], Dict[str, Any]]) -> Callable[[], None]:
-        def reply() -> None:
-            said: Message = {"is": "reply", "request": message["request"]}
-            try:
-                said["result"] = answer(message)
-            except Exception as error:
-                said["failure"] = "%s: %s" % (type(error).__name__, error)
-            self._outputs.send(said)
+    def _reply(self, message: Message, answer: Callable[[Message], Dict[str, Any]]) -> None:
+        said: Message = {"is": "reply", "request": message["request"]}
+        try:
+            said["result"] = answer(message)
+        except Exception as error:
+            said["failure"] = "%s: %s" % (type(error).__name__, error)
+        self._outputs.send(said)
 
-        return reply
-
-    def _cancel_jobs(self, message: Message) -> Dict[str, Any]:
+    def _cancel(self, message: Message) -> None:
+        """The supervisor signals after the reply, at once when no job was cancelled."""
         statement = self._statement
-        if statement is None or statement.id != message["statement"]:
-            return {"jobs": 0}
-        return {"jobs": self._spark.cancel_jobs(statement)}
+        if statement is not None and statement.id != message["statement"]:
+            statement = None
+        jobs = 0
+
+        def cancel_jobs(_: Message) -> Dict[str, Any]:
+            nonlocal jobs
+            jobs = self._spark.cancel_jobs(statement) if statement is not None else 0
+            return {"jobs": jobs}
+
+        self._reply(message, cancel_jobs)
+        if statement is not None and not jobs:
+            time.sleep(NUDGE_SECONDS)
+            self._gate.nudge(statement.id)
 
     def _complete(self, message: Message) -> Dict[str, Any]:
         return self._completer.complete(str(message["code"]), str(message["kind"]), int(message["cursor"]))
@@ -246,7 +258,7 @@ class _Worker:
 
 def _error_record(error: BaseException, outcome: str) -> Dict[str, Any]:
     record = describe(error)
-    if outcome == "cancelled" and not isinstance(error, KeyboardInterrupt) and "cancelled" in record["evalue"]:
+    if outcome == "cancelled" and not is_a(error, KeyboardInterrupt) and "cancelled" in record["evalue"]:
         # A cancelled job comes back as Spark's failure; to whoever cancelled it, it is the interrupt they asked for.
         frames: List[str] = [line for line in record["traceback"] if line.startswith(("Traceback", "  File", "    "))]
         return {"ename": "KeyboardInterrupt", "evalue": "", "traceback": [*frames, "KeyboardInterrupt\n"]}
@@ -256,8 +268,9 @@ def _error_record(error: BaseException, outcome: str) -> Dict[str, Any]:
 def _leave_forked_child(error: Optional[BaseException]) -> None:
     """A child that the user's code forked came back from the statement: it must not go on as a second interpreter."""
     code = 0
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    if error is not None and is_a(error, SystemExit):
+        wish = getattr(error, "code", None)
+        code = wish if isinstance(wish, int) else 0 if wish is None else 1
     elif error is not None:
         sys.stderr.write("".join(describe(error)["traceback"]))
         code = 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import importlib.util
 import os
+import subprocess
 import sys
 from types import ModuleType
 from typing import Any, ContextManager, Dict, List, Optional
@@ -57,11 +60,9 @@ class IPythonExecutor:
 
 
 def _matplotlib_backend() -> str:
-    try:
-        import matplotlib_inline  # noqa: F401  # light: it does not import matplotlib
-    except ImportError:
-        return figures_backend.NAME
-    return "module://matplotlib_inline.backend_inline"
+    # Found, not imported: that would import matplotlib.
+    found = importlib.util.find_spec("matplotlib_inline")
+    return figures_backend.NAME if found is None else "module://matplotlib_inline.backend_inline"
 
 
 class _DisplayHook(DisplayHook):  # type: ignore[misc]  # IPython has no types
@@ -151,6 +152,27 @@ class _Shell(InteractiveShell):  # type: ignore[misc]  # IPython has no types
 
         magic.__doc__ = getattr(self.magics, "as_table" if name == "table" else name).__doc__
         return magic
+
+    def system_piped(self, cmd: str) -> None:
+        """`!cmd`: what it writes is the statement's output. IPython's own way is a terminal, with carriage returns and colours."""
+        command = self.var_expand(cmd, depth=1)
+        process = subprocess.Popen(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout is not None
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            while True:
+                data = os.read(process.stdout.fileno(), 1 << 16)
+                sys.stdout.write(decoder.decode(data, final=not data))
+                if not data:
+                    break
+            self.user_ns["_exit_code"] = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            process.stdout.close()
+
+    system = system_piped
 
     def _show_pager_text(self, _shell: Any, data: Any, *_: Any, **__: Any) -> None:
         if isinstance(data, dict):

@@ -1,0 +1,383 @@
+"""What statements write: order, attribution, bounds, and what user code may do to the streams and to the process."""
+
+from __future__ import annotations
+
+import time
+from textwrap import dedent
+from typing import Any, Iterator
+
+import pytest
+from interpreter_kit import HAS_IPYTHON, InterpreterProcess
+
+FLAVOURS = ["ipython", "plain"] if HAS_IPYTHON else ["plain"]
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def interpreter(request: Any) -> Iterator[InterpreterProcess]:
+    with InterpreterProcess(ipython=request.param == "ipython") as process:
+        yield process
+
+
+def alive(interpreter: InterpreterProcess) -> bool:
+    outcome = interpreter.run("print('alive')\n1+1")
+    return outcome.text() == "alive\n" and outcome.result == {"text/plain": "2"}
+
+
+def test_stdout_and_stderr_keep_their_order(interpreter: InterpreterProcess) -> None:
+    outcome = interpreter.run("import sys\nprint('a')\nprint('b', file=sys.stderr)\nsys.stdout.write('c')\nprint('d', file=sys.stderr)")
+    joined = [(emit["name"], emit["text"]) for emit in outcome.of("stream")]
+    assert "".join(text for _, text in joined) == "a\nb\ncd\n"
+    assert all(emit["via"] == "python" for emit in outcome.of("stream"))
+    assert outcome.text("stderr") == "b\nd\n"
+
+
+def test_the_first_line_comes_while_the_statement_runs(interpreter: InterpreterProcess) -> None:
+    began = time.monotonic()
+    number = interpreter.start("import time\nprint('first')\ntime.sleep(1)\nprint('second')")
+    interpreter.wait_for_emit(number, "stream", lambda emit: "first" in emit["text"])
+    assert time.monotonic() - began < 0.7
+    interpreter.finish(number)
+
+
+def test_text_without_a_newline_comes_while_the_statement_runs(interpreter: InterpreterProcess) -> None:
+    began = time.monotonic()
+    number = interpreter.start("import time\nprint('...', end='')\ntime.sleep(1)")
+    interpreter.wait_for_emit(number, "stream")
+    assert time.monotonic() - began < 0.7
+    interpreter.finish(number)
+
+
+def test_many_small_prints_become_few_records(interpreter: InterpreterProcess) -> None:
+    outcome = interpreter.run("for i in range(100_000): print(i)")
+    assert outcome.text() == "".join("%d\n" % i for i in range(100_000))
+    assert len(outcome.of("stream")) < 100
+
+
+def test_a_hundred_megabytes_pass_in_pieces_and_leave_no_memory_behind(interpreter: InterpreterProcess) -> None:
+    before = resident_kib(interpreter)
+    outcome = interpreter.run("for i in range(100): print('ä' * 499_999 + 'x')")
+    assert sum(len(emit["text"].encode()) for emit in outcome.of("stream")) == 100 * 1_000_000
+    assert max(len(emit["text"].encode()) for emit in outcome.of("stream")) <= 256 * 1024
+    assert resident_kib(interpreter) - before < 60_000
+
+
+def resident_kib(interpreter: InterpreterProcess) -> int:
+    with open("/proc/%d/status" % interpreter.process.pid) as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
+def test_odd_text_arrives(interpreter: InterpreterProcess) -> None:
+    assert interpreter.run("print('a\\x00b\\x1b[31mred\\r😀')").text() == "a\x00b\x1b[31mred\r😀\n"
+    assert interpreter.run("print('a\\ud800b')").text() == "a\ufffdb\n"
+
+
+def test_streams_behave_as_streams(interpreter: InterpreterProcess) -> None:
+    assert interpreter.run("import sys\nsys.stdout.write(b'x')").error["ename"] == "TypeError"
+    assert interpreter.run("sys.stdout.write('abc')").result == {"text/plain": "3"}
+    asked = "(sys.stdout.fileno(), sys.stderr.fileno(), sys.stdout.isatty(), sys.stdout.encoding, sys.stdout.writable(), sys.stdout.closed)"
+    assert interpreter.run(asked).result == {"text/plain": "(1, 2, False, 'utf-8', True, False)"}
+    assert interpreter.run("sys.stdout.buffer.write('ä'.encode()[:1]); sys.stdout.buffer.write('ä\\n'.encode()[1:]); None").text() == "ä\n"
+    assert interpreter.run("import logging\nlogging.warning('told')").text("stderr") == "WARNING:root:told\n"
+
+
+def test_bytes_on_the_file_descriptors_come_before_the_mark(interpreter: InterpreterProcess) -> None:
+    outcome = interpreter.run(
+        "import os, subprocess\nos.write(1, b'raw one\\n')\nsubprocess.run(['echo', 'from a child'])\nos.write(2, b'raw two\\n')"
+    )
+    assert outcome.of("stream") == []
+    mark = "\x1eM%d\x1f" % outcome.done["barrier"]
+    assert interpreter.fd_text(1).partition(mark)[0].endswith("raw one\nfrom a child\n")
+    assert interpreter.fd_text(2).partition(mark)[0].endswith("raw two\n")
+
+
+def test_what_c_code_buffered_comes_before_the_mark(interpreter: InterpreterProcess) -> None:
+    outcome = interpreter.run("import ctypes\nctypes.CDLL(None).printf(b'from C')")
+    assert interpreter.fd_text(1).partition("\x1eM%d\x1f" % outcome.done["barrier"])[0].endswith("from C")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys; sys.stdout.close(); sys.stderr.close()",
+        "import sys; sys.stdout = None",
+        "import io, sys; sys.stdout = io.StringIO(); sys.stdout.close()",
+        "import sys; sys.stdin.close()",
+        "import os; os.close(1); os.close(2)",
+        "import os; os.close(0)",
+        "import sys; sys.stdout = sys.__stdout__",
+    ],
+)
+def test_broken_streams_are_mended_for_the_next_statement(interpreter: InterpreterProcess, code: str) -> None:
+    interpreter.run(code)
+    assert alive(interpreter)
+
+
+def test_a_file_that_took_descriptor_1_gets_no_mark(interpreter: InterpreterProcess) -> None:
+    interpreter.run("import os\nsaved = os.dup(1)\nos.close(1)\nfile = open('taken', 'w')\nfile.fileno()")
+    assert alive(interpreter)
+    assert interpreter.run("file.write('mine'); file.flush(); content = open('taken').read(); os.dup2(saved, 1); content").result == {
+        "text/plain": "'mine'"
+    }
+
+
+def test_a_stream_of_the_users_own_stays(interpreter: InterpreterProcess) -> None:
+    interpreter.run("import io, sys\nmine = sys.stdout = io.StringIO()")
+    assert interpreter.run("print('caught')").text() == ""
+    assert interpreter.run("sys.stdout = sys.__stdout__\nmine.getvalue()").result == {"text/plain": "'caught\\n'"}
+    assert alive(interpreter)
+
+
+def test_a_threads_late_output_belongs_to_the_statement_that_started_it(interpreter: InterpreterProcess) -> None:
+    code = """
+        import threading
+        go = threading.Event()
+        def late():
+            go.wait(30)
+            print('late')
+        thread = threading.Thread(target=late)
+        thread.start()
+        print('now')
+    """
+    first = interpreter.start(dedent(code))
+    assert interpreter.finish(first).text() == "now\n"
+    second = interpreter.start("go.set(); thread.join(); print('later')")
+    late = interpreter.wait_for_emit(first, "stream")
+    assert late["text"] == "late\n"
+    assert interpreter.finish(second).text() == "later\n"
+
+
+def test_interleaved_threads_lose_no_line(interpreter: InterpreterProcess) -> None:
+    code = (
+        "import threading\ndef work(n):\n    for i in range(2000): print('%d-%d' % (n, i))\n"
+        "threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]\n"
+        "for t in threads: t.start()\nfor t in threads: t.join()"
+    )
+    text = interpreter.run(code).text()
+    assert sorted(text.replace("\n", " ").split()) == sorted("%d-%d" % (n, i) for n in range(8) for i in range(2000))
+
+
+# ── Processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_forked_child_is_no_second_interpreter(interpreter: InterpreterProcess) -> None:
+    code = """
+        import os
+        print('before')
+        pid = os.fork()
+        print('parent' if pid else 'child')
+        if pid: os.waitpid(pid, 0)
+        pid and 'waited'
+    """
+    outcome = interpreter.run(dedent(code))
+    assert outcome.text() == "before\nparent\n"
+    assert outcome.result == {"text/plain": "'waited'"}
+    assert "child\n" in interpreter.fd_text(1) and "before" not in interpreter.fd_text(1)
+    assert alive(interpreter)
+
+
+def test_a_forked_childs_error_is_its_own(interpreter: InterpreterProcess) -> None:
+    outcome = interpreter.run("import os\npid = os.fork()\nif not pid: raise ValueError('in the child')\nos.waitpid(pid, 0)[1] >> 8")
+    assert (outcome.outcome, outcome.result) == ("ok", {"text/plain": "1"})
+    assert "ValueError: in the child" in interpreter.fd_text(2)
+    assert alive(interpreter)
+
+
+def test_multiprocessing_works(interpreter: InterpreterProcess) -> None:
+    code = """
+        import multiprocessing
+        def square(n):
+            return n * n
+        with multiprocessing.get_context('fork').Pool(2) as pool:
+            got = pool.map(square, range(5))
+        got
+    """
+    assert interpreter.run(dedent(code)).result == {"text/plain": "[0, 1, 4, 9, 16]"}
+    assert alive(interpreter)
+
+
+def test_exit_runs_exit_handlers() -> None:
+    with InterpreterProcess() as process:
+        process.run("import atexit, os\natexit.register(lambda: os.write(1, b'good bye'))")
+        process.send({"do": "exit"})
+        assert process.process.wait(10) == 0
+        process.until(lambda: "good bye" in process.fd_text(1), "the exit handler's words")
+
+
+def test_the_interpreter_ends_when_the_supervisor_is_gone() -> None:
+    with InterpreterProcess() as process:
+        process.start("import time\ntime.sleep(3600)")
+        process.hang_up()
+        assert process.process.wait(10) == 1
+
+
+# ── Input ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_input_asks_and_takes_the_answer(interpreter: InterpreterProcess) -> None:
+    number = interpreter.start("print('first')\nname = input('Who? ')\nprint('Hello', name)", stdin=True)
+    asked = interpreter.wait_for_emit(number, "input")
+    assert (asked["prompt"], asked["password"]) == ("Who? ", False)
+    interpreter.send({"do": "answer", "statement": number, "value": "wörld"})
+    assert interpreter.finish(number).text() == "Hello wörld\n"
+
+
+def test_getpass_says_that_it_wants_a_password(interpreter: InterpreterProcess) -> None:
+    number = interpreter.start("import getpass\ngetpass.getpass()", stdin=True)
+    assert interpreter.wait_for_emit(number, "input")["password"] is True
+    interpreter.send({"do": "answer", "statement": number, "value": "s"})
+    assert interpreter.finish(number).result == {"text/plain": "'s'"}
+
+
+def test_an_answer_nobody_asked_for_is_dropped(interpreter: InterpreterProcess) -> None:
+    interpreter.send({"do": "answer", "statement": 99, "value": "stale"})
+    number = interpreter.start("input()", stdin=True)
+    interpreter.wait_for_emit(number, "input")
+    interpreter.send({"do": "answer", "statement": number, "value": "fresh"})
+    assert interpreter.finish(number).result == {"text/plain": "'fresh'"}
+
+
+def test_without_stdin_input_raises_at_once(interpreter: InterpreterProcess) -> None:
+    outcome = interpreter.run("input('Who? ')")
+    assert outcome.error["ename"] == "EOFError"
+    assert outcome.error["evalue"].startswith("EOF when reading a line")
+    assert interpreter.run("import sys; sys.stdin.readline()").result == {"text/plain": "''"}
+    assert outcome.of("input") == []
+
+
+# ── Interrupts ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time\nkept = 1\nprint('go')\ntime.sleep(3600)",
+        "kept = 1\nprint('go')\nwhile True: pass",
+        "kept = 1\nprint('go')\nwhile True: print('flood ' * 20)",
+        "kept = 1\nimport threading\nprint('go')\nthreading.Event().wait()",
+        "kept = 1\nimport subprocess\nprint('go')\nsubprocess.run(['sleep', '3600'])",
+        "kept = 1\nimport asyncio\nprint('go')\nawait asyncio.sleep(3600)",
+        "kept = 1\nimport time\nprint('go')\ntry:\n    time.sleep(3600)\nexcept Exception:\n    pass",
+    ],
+)
+def test_an_interrupt_ends_the_statement_and_keeps_the_variables(interpreter: InterpreterProcess, code: str) -> None:
+    number = interpreter.start(code)
+    interpreter.wait_for_emit(number, "stream")
+    began = time.monotonic()
+    interpreter.cancel(number)
+    outcome = interpreter.finish(number)
+    assert time.monotonic() - began < 2
+    assert (outcome.outcome, outcome.error["ename"]) == ("cancelled", "KeyboardInterrupt")
+    assert interpreter.run("kept").result == {"text/plain": "1"}
+    assert alive(interpreter)
+
+
+def test_an_interrupt_ends_a_blocked_input(interpreter: InterpreterProcess) -> None:
+    number = interpreter.start("input('Who? ')", stdin=True)
+    interpreter.wait_for_emit(number, "input")
+    interpreter.cancel(number)
+    assert interpreter.finish(number).outcome == "cancelled"
+    assert alive(interpreter)
+
+
+def test_no_interrupt_tears_a_line_of_the_pipe(interpreter: InterpreterProcess) -> None:
+    for _ in range(15):
+        number = interpreter.start("while True: print('x' * 70_000)")
+        interpreter.wait_for_emit(number, "stream")
+        interpreter.cancel(number)
+        assert interpreter.finish(number).outcome == "cancelled"
+    assert alive(interpreter)
+
+
+def test_a_signal_for_a_statement_that_is_over_does_not_hit_the_next(interpreter: InterpreterProcess) -> None:
+    number = interpreter.start("1")
+    interpreter.finish(number)
+    interpreter.cancel(number)
+    following = interpreter.start("import time\nfor _ in range(20): time.sleep(0.01)\n'whole'")
+    interpreter.cancel(number)
+    interpreter.signal()
+    assert interpreter.finish(following).result == {"text/plain": "'whole'"}
+
+
+def test_a_cancel_that_comes_before_its_statement_begins_is_not_lost(interpreter: InterpreterProcess) -> None:
+    first = interpreter.start("import time\ntime.sleep(0.5)")
+    second = interpreter.start("while True: pass")
+    interpreter.cancel(second)
+    assert interpreter.finish(first).outcome == "ok"
+    assert interpreter.finish(second).outcome == "cancelled"
+
+
+def test_code_that_swallows_an_interrupt_goes_on_until_the_next_one(interpreter: InterpreterProcess) -> None:
+    code = """
+        import time
+        print('go')
+        try:
+            time.sleep(3600)
+        except KeyboardInterrupt:
+            print('swallowed')
+        while True: pass
+    """
+    number = interpreter.start(dedent(code))
+    interpreter.wait_for_emit(number, "stream")
+    interpreter.cancel(number)
+    interpreter.wait_for_emit(number, "stream", lambda emit: "swallowed" in emit["text"])
+    interpreter.cancel(number)
+    assert interpreter.finish(number).outcome == "cancelled"
+
+
+def test_a_users_own_signal_handler_lasts_no_longer_than_its_statement(interpreter: InterpreterProcess) -> None:
+    interpreter.run("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)")
+    number = interpreter.start("print('go')\nwhile True: pass")
+    interpreter.wait_for_emit(number, "stream")
+    interpreter.cancel(number)
+    assert interpreter.finish(number).outcome == "cancelled"
+
+
+# ── Completion and inspection ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def complete(interpreter: InterpreterProcess, code: str, kind: str = "pyspark") -> Any:
+    return interpreter.request({"do": "complete", "code": code, "kind": kind, "cursor": len(code)})["result"]
+
+
+def test_completion_works_while_a_statement_runs(interpreter: InterpreterProcess) -> None:
+    interpreter.run("größe_one, größe_two, number = 1, 2, 3")
+    running = interpreter.start("import time\ntime.sleep(3600)")
+    reply = complete(interpreter, "x = größe_")
+    assert (reply["matches"], reply["start"], reply["end"]) == (["größe_one", "größe_two"], 4, 10)
+    assert "bit_length" in str(complete(interpreter, "number.bit")["matches"])
+    assert interpreter.request({"do": "inspect", "code": "len(", "kind": "pyspark", "cursor": 4, "detail": 0})["result"]["found"]
+    interpreter.cancel(running)
+    interpreter.finish(running)
+
+
+def test_completion_of_attributes_of_attributes_and_of_nothing(interpreter: InterpreterProcess) -> None:
+    interpreter.run("import os")
+    assert any(name.endswith("join") for name in complete(interpreter, "os.path.jo")["matches"])
+    assert complete(interpreter, "nosuch.x")["matches"] == []
+    assert complete(interpreter, "1 +", "spark")["matches"] == []
+
+
+def test_completion_calls_nothing(interpreter: InterpreterProcess) -> None:
+    interpreter.run("called = []\nclass C:\n    def make(self): called.append(1); return self\nc = C()")
+    complete(interpreter, "c.make().ma")
+    assert interpreter.run("called").result == {"text/plain": "[]"}
+
+
+def test_completion_survives_a_hostile_object(interpreter: InterpreterProcess) -> None:
+    interpreter.run(
+        "class H:\n    def __dir__(self): raise ValueError('no')\n    def __getattr__(self, name): raise RuntimeError(name)\nh = H()"
+    )
+    assert isinstance(complete(interpreter, "h.x")["matches"], list)
+
+
+def test_inspection_tells_signature_docstring_and_source(interpreter: InterpreterProcess) -> None:
+    interpreter.run("def told(a, b=2):\n    '''What it does.'''\n    return a + b")
+    code = "x = told(1, "
+    for cursor in (6, len(code)):
+        reply = interpreter.request({"do": "inspect", "code": code, "kind": "pyspark", "cursor": cursor, "detail": 0})["result"]
+        assert reply["found"]
+        assert "told(a, b=2)" in reply["data"]["text/plain"] and "What it does." in reply["data"]["text/plain"]
+    source = interpreter.request({"do": "inspect", "code": code, "kind": "pyspark", "cursor": 6, "detail": 1})["result"]
+    assert "return a + b" in source["data"]["text/plain"]
+    nothing = interpreter.request({"do": "inspect", "code": "nosuch", "kind": "pyspark", "cursor": 3, "detail": 0})["result"]
+    assert nothing == {"found": False, "data": {}, "metadata": {}}
