@@ -37,12 +37,12 @@ const homesIn = (directory: string): readonly string[] => {
 /** What the command, or the binary in this home, says of itself; null when it is no Java that runs. */
 export const inspectJava = async (commandOrHome: string): Promise<Java | null> => {
   for (const command of [commandOrHome, join(commandOrHome, "bin/java")]) {
-    const { code, stderr, stdout } = await run(command, ["-XshowSettings:properties", "-version"]);
+    const { ok, stderr, stdout } = await run(command, ["-XshowSettings:properties", "-version"]);
     const settings = stderr + stdout;
     const home = /^\s*java\.home = (.+)$/m.exec(settings)?.[1];
     const version = /^\s*java\.version = (.+)$/m.exec(settings)?.[1];
     const feature = Number(/^\s*java\.specification\.version = (?:1\.)?(\d+)/m.exec(settings)?.[1]);
-    if (code === 0 && home !== undefined && version !== undefined && feature > 0) {
+    if (ok && home !== undefined && version !== undefined && feature > 0) {
       return { path: join(home, "bin/java"), version, feature };
     }
   }

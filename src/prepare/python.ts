@@ -35,8 +35,8 @@ print(json.dumps({"path": sys.executable, "version": "%d.%d.%d" % sys.version_in
 
 /** What the command says of itself; null when it is no Python 3 that runs. */
 export const inspectPython = async (command: string): Promise<Python | null> => {
-  const { code, stdout } = await run(command, ["-c", DESCRIBE]);
-  if (code !== 0) return null;
+  const { ok, stdout } = await run(command, ["-c", DESCRIBE]);
+  if (!ok) return null;
   try {
     // Printed by DESCRIBE; what else a start-up file of the user's prints comes before it.
     const described = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Omit<Python, "minor">;

@@ -70,7 +70,8 @@ describe("what npm pack makes", () => {
     writeFileSync(old, 'Object.defineProperty(process.versions, "node", { value: "20.11.1" });');
     const { status, stderr } = run(process.execPath, ["--require", old, LONGWICK, "--version"]);
     expect([status, stderr]).toEqual([1, expect.stringMatching(/this is Node 20\.11\.1, but Node 22\.19 or newer is needed[\s\S]*npx/)]);
-    expect(readFileSync(join(ROOT, "bin/longwick.js"), "utf8")).not.toMatch(/=>|`|\b(const|let|async|import|class)\b(?![^\n]*\/\/)/);
+    const code = readFileSync(join(ROOT, "bin/longwick.js"), "utf8").replaceAll(/"(\\.|[^"\\])*"|\/\/.*|^#!.*/gm, "");
+    expect(code).not.toMatch(/=>|`|,\s*\)|\?\.|\b(const|let|async|import|class)\b/);
   });
 
   test("finds what is wrong with a machine and says how to mend it", () => {
