@@ -42,9 +42,9 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
       htpasswdFile: config.htpasswd,
       tokensFile: config.tokens,
       access,
+      checkUsers: (users) => refuseSharedUser(config, users),
       onFault: (message) => log.warn({ fault: message }, "auth"),
     });
-    refuseSharedUser(config, auth.users);
 
     const launcher = await openLauncher({
       launcher: config.launcher,

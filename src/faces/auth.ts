@@ -10,6 +10,8 @@ export interface AuthOptions {
   /** Lines `SHA-256-of-the-token user`, the hash in hex; null: no tokens. */
   readonly tokensFile: string | null;
   readonly access: Access;
+  /** Throws, with words for people, when these users may not all use this server. Asked at the start and whenever a file has changed. */
+  readonly checkUsers: (users: readonly string[]) => void;
   /** Hears of files that cannot be read and of lines that are left out; never of secrets. */
   readonly onFault: (message: string) => void;
 }
@@ -30,13 +32,15 @@ const CHECKS = 32;
  * change; what was verified before a change is forgotten with it.
  */
 export class Auth {
-  readonly #access: Access;
+  readonly #options: AuthOptions;
   readonly #passwords: WatchedFile<Htpasswd> | null;
   readonly #tokens: WatchedFile<Tokens> | null;
   /** Verdicts by a keyed hash of the header, so that no credential is kept in memory and no lookup's time tells of one. */
   readonly #verdicts = new Map<string, string | null>();
   /** Of this process alone; as no hash ever leaves it, key and header in one SHA-256 do, at a fifth of an HMAC's cost. */
   readonly #verdictKey = randomBytes(64).toString("base64");
+  /** Why nobody is let in; null: they are. */
+  #shut: string | null = null;
   readonly #checking = new Map<string, Promise<string | null>>();
   readonly #attempts = new Map<string, { count: number; untilMs: number }>();
 
@@ -48,11 +52,13 @@ export class Auth {
       htpasswdFile === null ? null : WatchedFile.open(htpasswdFile, (text) => parseHtpasswd(text, fault(htpasswdFile)), onFault),
       tokensFile === null ? null : WatchedFile.open(tokensFile, (text) => parseTokens(text, fault(tokensFile)), onFault),
     ]);
-    return new Auth(options.access, passwords, tokens);
+    const auth = new Auth(options, passwords, tokens);
+    options.checkUsers(auth.#users);
+    return auth;
   }
 
-  private constructor(access: Access, passwords: WatchedFile<Htpasswd> | null, tokens: WatchedFile<Tokens> | null) {
-    this.#access = access;
+  private constructor(options: AuthOptions, passwords: WatchedFile<Htpasswd> | null, tokens: WatchedFile<Tokens> | null) {
+    this.#options = options;
     this.#passwords = passwords;
     this.#tokens = tokens;
   }
@@ -63,7 +69,7 @@ export class Auth {
   }
 
   /** Everybody whom the files name. */
-  get users(): readonly string[] {
+  get #users(): readonly string[] {
     return [...new Set([...(this.#passwords?.content.keys() ?? []), ...(this.#tokens?.content.values() ?? [])])];
   }
 
@@ -93,7 +99,7 @@ export class Auth {
 
   async #verify(key: string, authorization: string, remote: string): Promise<Caller> {
     const changes = await Promise.all([this.#passwords?.refresh(), this.#tokens?.refresh()]);
-    if (changes.includes(true)) this.#verdicts.clear();
+    if (changes.includes(true)) this.#changed();
     const known = this.#verdicts.get(key);
     if (known !== undefined) return this.#callerOf(known, remote);
     let checking = this.#checking.get(key);
@@ -110,10 +116,23 @@ export class Auth {
     return this.#callerOf(verdict, remote);
   }
 
+  /** Forgets what was verified before. Users who may not be there together shut the door until the file is mended. */
+  #changed(): void {
+    this.#verdicts.clear();
+    this.#shut = null;
+    try {
+      this.#options.checkUsers(this.#users);
+    } catch (error) {
+      this.#shut = error instanceof Error ? error.message : String(error);
+      this.#options.onFault(this.#shut);
+    }
+  }
+
   #callerOf(name: string | null, remote: string): Caller {
+    if (this.#shut !== null) throw new Problem("FORBIDDEN", this.#shut);
     if (name === null) throw new Problem("UNAUTHENTICATED", "Unknown user or wrong password or token.");
     const caller = { name, remote };
-    this.#access.checkAllowed(caller);
+    this.#options.access.checkAllowed(caller);
     return caller;
   }
 

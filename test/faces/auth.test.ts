@@ -139,6 +139,25 @@ describe("with a password file", () => {
     expect(service.lines.some(({ msg }) => String(msg).includes("cannot be read"))).toBe(true);
   });
 
+  test("users who may not be there together shut the door until the file is mended", async () => {
+    const both = `ann:${sha("ANN")}\nbob:${sha("BOB")}`;
+    const path = file("together", `ann:${sha("ANN")}`);
+    const checkUsers = (users: readonly string[]) => {
+      if (users.length > 1) throw new Error(`${users.join(" and ")} cannot share`);
+    };
+    await using service = await Service.start({ htpasswdFile: path, checkUsers });
+    const answers = async (status: number) => {
+      await expect.poll(async () => (await service.ask("GET", "/sessions", ann)).status, { timeout: 5_000 }).toBe(status);
+    };
+    await answers(200);
+    await writeFile(path, both);
+    await answers(403);
+    expect((await service.ask("GET", "/sessions", ann)).body).toEqual({ msg: "ann and bob cannot share" });
+    await writeFile(path, `ann:${sha("ANN")}`);
+    await answers(200);
+    await expect(Service.start({ htpasswdFile: file("from-the-start", both), checkUsers })).rejects.toThrow("cannot share");
+  });
+
   test("a server does not start with a password file that is not there", async () => {
     await expect(Service.start({ htpasswdFile: join(dir, "no-such-file") })).rejects.toThrow("ENOENT");
   });

@@ -79,6 +79,7 @@ export interface ServiceOptions {
   readonly access?: Partial<AccessRules>;
   readonly htpasswdFile?: string;
   readonly tokensFile?: string;
+  readonly checkUsers?: (users: readonly string[]) => void;
   readonly http?: Partial<HttpOptions>;
   readonly livy?: Partial<LivyOptions>;
 }
@@ -114,6 +115,7 @@ export class Service implements AsyncDisposable {
       htpasswdFile: options.htpasswdFile ?? null,
       tokensFile: options.tokensFile ?? null,
       access,
+      checkUsers: options.checkUsers ?? (() => undefined),
       onFault: (message) => log.warn(message),
     });
     const livy: LivyOptions = {

@@ -172,14 +172,17 @@ const readWait = (wait: string): number => {
   }
 };
 
-/** @throws Problem INVALID */
-/** Livy takes numbers for code, and turns line ends of Windows into line feeds. */
+/**
+ * Livy takes numbers for code, and turns line ends of Windows into line feeds.
+ * @throws Problem TOO_LARGE
+ */
 const codeOf = ({ code }: { code: unknown }): string => {
   const text = String(code).replaceAll("\r\n", "\n").toWellFormed();
   if (Buffer.byteLength(text) <= CODE_LIMIT_MIB * 1024 * 1024) return text;
   throw new Problem("TOO_LARGE", `The code is larger than ${CODE_LIMIT_MIB} MiB, the limit.`);
 };
 
+/** @throws Problem INVALID */
 const keyOf = ({ headers }: FastifyRequest): string => {
   const key = headers["idempotency-key"];
   if (key === undefined) return uuidv7();
