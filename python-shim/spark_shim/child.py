@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import traceback
 from collections import deque
 from typing import Callable, Deque, Dict, List, Optional, Sequence
 
@@ -16,6 +17,8 @@ from .processes import Children
 
 #: How long the end of a statement waits for the marks on the file descriptors.
 BARRIER_SECONDS = 1.0
+#: An interpreter whose pipe has ended gets so long to exit by itself.
+EXIT_SECONDS = 0.5
 
 _READ_BYTES = 256 * 1024
 Failed = Callable[[str], None]
@@ -92,6 +95,9 @@ class Interpreter:
         self._on_message = on_message
         self._on_exit = on_exit
         self._lines = LineBuffer()
+        #: Why the supervisor had to kill it, when it had to.
+        self.fault: Optional[str] = None
+        self._deaf = False
         self._unsent: Deque[memoryview] = deque()
         self.barrier = Barrier(loop)
         self.stdout = OutputPipe(loop, lambda text: on_text("stdout", text), lambda number: self.barrier.mark(self.stdout, number))
@@ -120,7 +126,7 @@ class Interpreter:
 
     def send(self, message: Message) -> None:
         """Never blocks; what an interpreter that is gone does not read is forgotten."""
-        if self._end.fileno() < 0:
+        if self._deaf or self._end.fileno() < 0:
             return
         self._unsent.append(memoryview(encode(message)))
         if len(self._unsent) == 1:
@@ -151,8 +157,14 @@ class Interpreter:
 
     def _readable(self) -> None:
         if not self._read():
-            # It closed its end, or user code did: an interpreter that cannot be spoken to is of no use.
+            # It is about to exit, or user code closed the pipe or wrote to it: an interpreter that cannot be spoken to is of no use.
+            self._deaf = True
             self._loop.watch(self._end.fileno(), None)
+            self._loop.after(EXIT_SECONDS, self._kill_deaf)
+
+    def _kill_deaf(self) -> None:
+        if self._end.fileno() >= 0:
+            self.fault = "lost its connection to the supervisor"
             self.kill()
 
     def _read(self) -> bool:
@@ -162,25 +174,32 @@ class Interpreter:
             return True
         except OSError:
             return False
+        return bool(data) and self._take(data)
+
+    def _take(self, data: bytes) -> bool:
+        """Whether what came is understood. A bug of ours in handling one message does not cost the next."""
         try:
-            for line in self._lines.feed(data):
-                message = json.loads(line)
+            for message in map(json.loads, self._lines.feed(data)):
                 if isinstance(message, dict):
-                    self._on_message(message)
+                    self._deliver(message)
         except (LineTooLong, ValueError, RecursionError):
             return False
-        return bool(data)
+        return True
+
+    def _deliver(self, message: Message) -> None:
+        try:
+            self._on_message(message)
+        except Exception:
+            self._loop.report(traceback.format_exc())
 
     def _exited(self, status: int) -> None:
         self._children.kill_group(self.pid)
         while self._end.fileno() >= 0:
             try:
                 data = self._end.recv(_READ_BYTES)
-                if not data:
-                    break
-                for line in self._lines.feed(data):
-                    self._on_message(json.loads(line))
-            except (OSError, LineTooLong, ValueError, RecursionError, AttributeError):
+            except OSError:
+                break
+            if not (data and self._take(data)):
                 break
         self.barrier.cancel()
         self._loop.watch(self._end.fileno(), None)

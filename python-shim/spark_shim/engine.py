@@ -194,8 +194,9 @@ class Engine:
             self._jvm.kill()
 
     def _interpreter_exited(self, status: int) -> None:
+        fault = self._interpreter.fault if self._interpreter else None
         was_ready, self.ready, self._interpreter = self.ready, False, None
-        reason, self._death = self._death or "The interpreter %s." % describe_exit(status), None
+        reason, self._death = self._death or "The interpreter %s." % (fault or describe_exit(status)), None
         if self._stopping:
             return
         # What it left running outside its group goes too; Spark's own processes stay.

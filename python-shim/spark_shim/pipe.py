@@ -120,8 +120,10 @@ class Pipe:
         return cls(socket.socket(fileno=number))
 
     def send(self, message: Message) -> None:
-        """Raises OSError when the supervisor is gone."""
+        """Raises OSError when the supervisor is gone. Data too large for a line is replaced by a text that says so."""
         line = encode(message)
+        if len(line) > LINE_LIMIT_BYTES:
+            line = encode({**message, "data": {"text/plain": "<an output of %d bytes is too large to be sent>" % len(line)}})
         with self._lock:
             self._end.sendall(line)
 

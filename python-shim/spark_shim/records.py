@@ -27,8 +27,25 @@ def _fraction(value: Any) -> float:
     return min(1.0, max(0.0, float(value))) if isinstance(value, (int, float)) else 0.0
 
 
+def integer(value: Any) -> int:
+    """A whole number; 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
 def _jobs(value: Any) -> List[Any]:
-    return value if isinstance(value, list) else []
+    return [
+        {"job": integer(job.get("job")), "status": _text(job.get("status")), "stages": _stages(job.get("stages"))}
+        for job in _objects(value)
+    ]
+
+
+def _stages(value: Any) -> List[Any]:
+    counts = ("stage", "tasks", "active", "completed", "failed")
+    return [{"name": _text(stage.get("name")), **{name: integer(stage.get(name)) for name in counts}} for stage in _objects(value)]
+
+
+def _objects(value: Any) -> List[Dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 #: The fields of each emitted record but `stream`, and how each is made good.

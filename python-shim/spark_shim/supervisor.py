@@ -18,7 +18,7 @@ from .pipe import Message
 from .processes import Children
 from .questions import Questions
 from .record_log import RecordLog, parse_record
-from .records import EMITTED, record_fields
+from .records import EMITTED, integer, record_fields
 from .requests import RequestFailed
 from .statements import Statement, Statements
 from .termination import write_termination
@@ -358,8 +358,8 @@ class Supervisor(Driver, EngineUser):
             self._done(statement, message)
         elif kind == "reply":
             self._questions.answered(message)
-        elif kind == "executors" and isinstance(message.get("count"), int):
-            self._append("executors", {"count": message["count"]})
+        elif kind == "executors":
+            self._append("executors", {"count": integer(message.get("count"))})
         elif kind == "log" and isinstance(message.get("lines"), list):
             for line in message["lines"]:
                 self.say(str(line))

@@ -250,7 +250,7 @@ def test_a_restart_is_in_place_quick_and_forgets_everything(driver: Driver, clie
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (out of memory, or killed by hand)"),
         ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
         ("pipe._end.shutdown(2); import time; time.sleep(3600)", "The interpreter"),
-        ("import os; os.write(pipe._end.fileno(), b'no json\\n'); import time; time.sleep(3600)", "SIGKILL"),
+        ("import os; os.write(pipe._end.fileno(), b'no json\\n'); import time; time.sleep(3600)", "lost its connection"),
     ],
 )
 def test_a_crash_costs_the_statement_and_nothing_else(client: Client, code: str, words: str) -> None:
@@ -443,12 +443,17 @@ def test_what_user_code_writes_to_the_pipe_is_not_taken_on_trust(client: Client)
         "for message in ({'is': 'emit', 'type': 'result', 'statement': 0, 'data': 3}, {'is': 'emit', 'type': 'finished', 'statement': 0},"
         " {'is': 'emit', 'type': 'stream', 'statement': 77, 'text': 'x'}, {'is': 'done', 'statement': 5}, {'is': 'reply', 'request': 'x'},"
         " {'is': ['odd']}, {'is': 'emit', 'type': 'error', 'statement': 0, 'ename': None, 'evalue': 3, 'traceback': [1]},"
-        " {'is': 'emit', 'type': 'progress', 'statement': 0, 'fraction': 'x', 'jobs': 3}, {'is': 'executors', 'count': 'many'}):\n"
+        " {'is': 'emit', 'type': 'progress', 'statement': 0, 'fraction': 'x', 'jobs': [3, {'job': True, 'stages': [{}]}]}, 3, [],"
+        " {'is': 'executors', 'count': True}, {'is': 'ready', 'facts': {'python': 3}}):\n"
         "  pipe.send(message)"
     )
     assert outcome == "ok" and client.of(id, "result")[0]["data"] == {}
     error = client.error(id)
     assert (error["ename"], error["evalue"], error["traceback"]) == ("", "3", ["1"])
+    stage = {"name": "", "stage": 0, "tasks": 0, "active": 0, "completed": 0, "failed": 0}
+    progress = client.of(id, "progress")[0]
+    assert (progress["fraction"], progress["jobs"]) == (0.0, [{"job": 0, "status": "", "stages": [stage]}])
+    assert client.until(lambda record: record["type"] == "executors")["count"] == 0
     assert client.run("pass")[1] == "ok"
 
 
