@@ -15,6 +15,8 @@ from .processes import Children, describe_exit
 from .records import spark_facts
 from .spark_home import SparkNotFound
 
+#: A new interpreter that cannot attach in this time means that the JVM is sick.
+ATTACH_SECONDS = 60.0
 #: So many interpreters in a row may end before they are ready.
 START_LIMIT = 3
 
@@ -170,7 +172,14 @@ class Engine:
         attach = self._gateway_used
         told: Dict[str, Any] = {"do": "gateway", "port": port, "secret": secret, "attach": attach, "fresh": attach and self._fresh}
         self._interpreter.send(told)
+        if attach:
+            interpreter = self._interpreter
+            self._loop.after(ATTACH_SECONDS, lambda: self._attach_is_late(interpreter))
         self._gateway_used, self._fresh = True, False
+
+    def _attach_is_late(self, interpreter: Interpreter) -> None:
+        if interpreter is self._interpreter and not self.ready:
+            self._failed("Spark's JVM did not answer a new interpreter for %g s: both are started anew." % ATTACH_SECONDS)
 
     def _message(self, message: Message) -> None:
         kind = message.get("is")

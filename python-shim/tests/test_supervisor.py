@@ -290,6 +290,20 @@ def test_when_the_jvm_dies_both_are_started_anew_and_the_statement_says_why(driv
     assert outcome == "ok" and client.text(later) == "False\n"
 
 
+def test_a_jvm_that_no_longer_answers_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_ATTACH_SECONDS", "0.3")
+    with Driver() as driver:
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        sick = driver.pid_of("SparkSubmit")
+        open(driver.path("jvm-is-sick"), "w").close()
+        client.run("import os; os._exit(1)")
+        id, outcome = client.run("print(gateway['attach'])")
+        assert outcome == "ok" and client.text(id) == "False\n" and driver.pid_of("SparkSubmit") != sick
+        wait_for(lambda: any("did not answer a new interpreter" in line for line in client.ask("log", fromLine=0, lines=100)["lines"]))
+
+
 def test_a_jvm_that_does_not_start_ends_the_session_with_its_last_words() -> None:
     with Driver() as driver:
         open(driver.path("java-fails"), "w").close()
