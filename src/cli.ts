@@ -84,15 +84,17 @@ const main = async (argv: readonly string[]): Promise<number> => {
   return given.command === "doctor" ? doctor(given) : serve(given);
 };
 
-/** The signal of a first Ctrl-C or SIGTERM while `work` goes on; the second has its default effect. */
+/** Aborted by a first Ctrl-C or SIGTERM while `work` goes on (the second has its default effect), or when nobody reads the output any more. */
 const interruptible = async <Result>(work: (signal: AbortSignal) => Promise<Result>): Promise<Result> => {
   const interrupted = new AbortController();
   const abort = () => interrupted.abort();
   process.once("SIGINT", abort).once("SIGTERM", abort);
+  process.stdout.once("error", abort);
   try {
     return await work(interrupted.signal);
   } finally {
     process.off("SIGINT", abort).off("SIGTERM", abort);
+    process.stdout.off("error", abort);
   }
 };
 
@@ -170,6 +172,9 @@ const explain = (error: unknown): { code: number; message: string } => {
   }
   return { code: 1, message: error.stack ?? error.message };
 };
+
+// A reader who leaves (`| head`, a closed terminal) is no reason to fall over; least of all for a server.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
 
 main(process.argv.slice(2)).then(
   (code) => {

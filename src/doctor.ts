@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import type { ConfigError, LoadedConfig } from "./config.ts";
 import { findEnvironment, PrepareError } from "./prepare/environment.ts";
 import { run } from "./prepare/run.ts";
-import { environmentsIn, type Plan, plan } from "./prepare.ts";
+import { environmentsIn, javaEnvironment, type Plan, plan } from "./prepare.ts";
 
 /** One thing that was looked at. `mend` says what to do about it. */
 export interface Finding {
@@ -47,10 +47,10 @@ const spark = async (config: LoadedConfig["config"]): Promise<readonly Finding[]
     if (!(error instanceof PrepareError)) throw error;
     return [{ state: "bad", what: "Spark cannot be started", mend: error.message }];
   }
-  const { python, java, javaEnvironment, environment, reason, sparkHome } = planned;
+  const { python, java, environment, reason, sparkHome } = planned;
   const findings: Finding[] = [
     { state: "ok", what: `Python ${python.version} (${python.path})` },
-    java === null ? javaFinding(config.home, javaEnvironment) : { state: "ok", what: `Java ${java.version} (${java.path})` },
+    java === null ? javaFinding(config.home, planned) : { state: "ok", what: `Java ${java.version} (${java.path})` },
     { state: "ok", what: `Spark: ${reason}` },
   ];
   const interpreter = environment === null ? python.path : findEnvironment(environmentsIn(config.home), environment);
@@ -63,8 +63,8 @@ const spark = async (config: LoadedConfig["config"]): Promise<readonly Finding[]
   ];
 };
 
-const javaFinding = (home: string, spec: Plan["javaEnvironment"]): Finding => {
-  if (spec !== null && findEnvironment(environmentsIn(home), spec) !== null) return { state: "ok", what: "Java from PyPI, prepared" };
+const javaFinding = (home: string, planned: Plan): Finding => {
+  if (findEnvironment(environmentsIn(home), javaEnvironment(planned)) !== null) return { state: "ok", what: "Java from PyPI, prepared" };
   return {
     state: "note",
     what: "no suitable Java was found",

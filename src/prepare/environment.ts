@@ -17,15 +17,15 @@ export interface EnvironmentSpec {
   readonly python: Python;
   /** Arguments of `pip install`. */
   readonly install: readonly string[];
-  /** Whatever else the environment depends on (a requirements file's content). */
-  readonly salt?: string;
+  /** What makes it another environment than one of the same name; the arguments when absent (better a requirements file's content than its path). */
+  readonly content?: string;
 }
 
 const interpreterIn = (directory: string): string => join(directory, "bin/python");
 
-const directoryName = ({ name, python, install, salt = "" }: EnvironmentSpec): string => {
+const directoryName = ({ name, python, install, content }: EnvironmentSpec): string => {
   const hash = createHash("sha256")
-    .update(JSON.stringify([python.path, python.version, install, salt]))
+    .update(JSON.stringify([python.path, python.version, content ?? install]))
     .digest("hex");
   return `${name}-py3.${python.minor}-${hash.slice(0, 12)}`;
 };
@@ -50,10 +50,7 @@ export const makeEnvironment = async (
   const found = findEnvironment(directory, spec);
   if (found !== null) return found;
   const { python, install } = spec;
-  if (!python.venv)
-    throw new PrepareError(
-      `${python.path} cannot make virtual environments. Install its venv module (Debian, Ubuntu: apt-get install python3-venv).`,
-    );
+  if (!python.venv) throw new PrepareError(`${python.path} cannot make virtual environments. ${INSTALL_VENV}`);
   await mkdir(directory, { recursive: true });
   await removeAbandoned(directory);
   const name = directoryName(spec);
@@ -69,6 +66,8 @@ export const makeEnvironment = async (
   }
   return interpreterIn(join(directory, name));
 };
+
+const INSTALL_VENV = "Install its venv module (Debian, Ubuntu: apt-get install python3-venv).";
 
 /** Preparing failed; the message says why and what may help. */
 export class PrepareError extends Error {

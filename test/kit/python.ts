@@ -11,7 +11,7 @@ import { environmentsIn } from "../../src/prepare.ts";
 const environment = async (name: string, minors: readonly number[]): Promise<string> => {
   const python = await pick(minors);
   const file = fileURLToPath(new URL(`requirements-${name}.txt`, import.meta.url));
-  const spec = { name: `test-${name}`, python, install: ["--no-deps", "-r", file], salt: readFileSync(file, "utf8") };
+  const spec = { name: `test-${name}`, python, install: ["--no-deps", "-r", file], content: readFileSync(file, "utf8") };
   const say = (line: string) => process.stderr.write(`[${name} environment] ${line.trim()}\n`);
   return makeEnvironment(environmentsIn(loadConfig([]).config.home), spec, say, AbortSignal.timeout(MAKE_MS));
 };

