@@ -36,15 +36,16 @@ export const readIntended = (): readonly Intended[] =>
       return { section: code(section), case: code(name), what: code(what), reason };
     });
 
-/** `*` stands for anything in section and case; a difference below a listed path is listed too. */
+/** `*` stands for anything; a difference below a listed path is listed too. */
 export const covers = (intended: Intended, difference: Difference): boolean =>
   matches(intended.section, difference.section) &&
   matches(intended.case, difference.case) &&
-  (intended.what === difference.what || difference.what.startsWith(`${intended.what}.`) || difference.what.startsWith(`${intended.what}[`));
+  matches(intended.what, difference.what, "([.[ ].*)?");
+
+const matches = (pattern: string, value: string, rest = ""): boolean =>
+  new RegExp(`^${pattern.split("*").map(literal).join(".*")}${rest}$`, "s").test(value);
 
 const literal = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&");
-
-const matches = (pattern: string, value: string): boolean => new RegExp(`^${pattern.split("*").map(literal).join(".*")}$`, "s").test(value);
 
 /** Everything in which two answers differ, each at the deepest place where it shows. */
 export const compare = (place: { section: string; case: string }, livy: Normal, ours: Normal): readonly Difference[] => {
@@ -87,8 +88,13 @@ const walk = (path: string, livy: unknown, ours: unknown, add: (what: string, li
     !Array.isArray(ours)
   ) {
     const [left, right] = [new Map(Object.entries(livy)), new Map(Object.entries(ours))];
+    // A result and an error have nothing more to compare.
+    if (path.endsWith(".output") && left.get("status") !== right.get("status")) {
+      add(`${path}.status ${left.get("status")} → ${right.get("status")}`, livy, ours);
+      return;
+    }
     for (const key of new Set([...left.keys(), ...right.keys()])) walk(`${path}.${key}`, left.get(key), right.get(key), add);
     return;
   }
-  add(path, livy, ours);
+  add(/\bstate$/.test(path) ? `${path} ${String(livy)} → ${String(ours)}` : path, livy, ours);
 };

@@ -15,6 +15,8 @@ const BEFORE: Readonly<Record<string, "running" | "progress">> = {
   interrupt: "running",
 };
 
+const UNSETTLED: ReadonlySet<string> = new Set(["not_started", "starting", "recovering", "busy", "shutting_down"]);
+
 export interface Outcome {
   readonly differences: readonly Difference[];
   /** Exchanges that were compared. */
@@ -82,7 +84,7 @@ class Player {
     if (creates && recorded.status === 201) await this.#drop();
     this.#bind(request.path);
     const path = this.#ourPath(request.path);
-    await this.#waitBefore(line.case, request, recorded, path);
+    await this.#waitBefore(line, request, recorded, path);
     const answer = await exchange(this.#livy.url, {
       method: request.method,
       path,
@@ -116,12 +118,15 @@ class Player {
   }
 
   /** The recorder read results at their end, and slept before it did what needs something to run, or nothing. */
-  async #waitBefore(name: string, request: RecordedRequest, recorded: RecordedResponse, path: string): Promise<void> {
+  async #waitBefore(line: Line, request: RecordedRequest, recorded: RecordedResponse, path: string): Promise<void> {
+    const name = line.case;
     const wanted = BEFORE[name];
     const session = this.#newest;
     if (wanted !== undefined && session !== null) await this.#busy(session.id, wanted);
     const ended = request.method === "GET" && /^\/sessions\/\d+\/statements\/\d+$/.test(path);
-    const idle = session !== null && !session.dropped && JSON.stringify(recorded.body).includes('"state":"idle"');
+    const reads = session !== null && !session.dropped && wanted === undefined && !request.path.endsWith("/statements");
+    // What was done to a session shows in it once it has settled.
+    const settles = reads && (line.section === "death" || JSON.stringify(recorded.body).includes('"state":"idle"'));
     // What stays open although the recording has it ended shows as a difference, not as a hang.
     const look = async (of: string, final: (status: number, state: string) => boolean) => {
       await until(`${name}: its end`, 30_000, async () => {
@@ -130,7 +135,7 @@ class Player {
       }).catch(() => undefined);
     };
     if (ended) await look(path, (status, state) => status !== 200 || FINAL_STATEMENT.has(state));
-    if (idle) await look(`/sessions/${session.id}`, (status, state) => status !== 200 || state === "idle" || ENDED_SESSION.has(state));
+    if (settles) await look(`/sessions/${session.id}`, (status, state) => status !== 200 || !UNSETTLED.has(state));
   }
 
   async #busy(session: number, wanted: "running" | "progress"): Promise<void> {
@@ -163,7 +168,7 @@ class Player {
     if (session === undefined) return;
     const ours = answer.status === 201 ? idOf(answer.body) : null;
     const theirs = recorded.status === 201 ? idOf(recorded.body) : null;
-    if (ours !== null && theirs !== null) session.statements.set(theirs, ours);
+    if (theirs !== null) session.statements.set(theirs, ours ?? NOBODY);
     session.extraStatements += Number(ours !== null) - Number(theirs !== null);
   }
 
@@ -252,7 +257,7 @@ class Player {
         return stateOf(body) === target || ENDED_SESSION.has(stateOf(body)) ? stateOf(body) : undefined;
       });
     }
-    const newest = Math.max(...session.statements.values());
+    const newest = Math.max(...[...session.statements.values()].filter((id) => id !== NOBODY));
     const { state, progress } = await this.#livy.finished(session.id, newest);
     return [state, progress, (await this.#livy.session(session.id)).state];
   }
@@ -268,7 +273,7 @@ class Player {
   }
 }
 
-/** Stands for a session that the recording has and we refused: nobody's id, so that what follows says "not found". */
+/** Stands for a session or statement that the recording has and we refused: nobody's id, so that what follows says "not found". */
 const NOBODY = 2_000_000_000;
 
 const sessionIn = (path: string): number | null => {
