@@ -89,6 +89,8 @@ class InterpreterProcess:
             "PYTHONPATH": os.pathsep.join(path),
             "PYTHONUTF8": "1",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONHASHSEED": "0",
+            "PYSPARK_PYTHON": sys.executable,
             **(env or {}),
         }
         self.process = subprocess.Popen(
@@ -134,9 +136,9 @@ class InterpreterProcess:
         self.send({"do": "run", "statement": number, "code": code, "kind": kind, "silent": silent, "stdin": stdin, "group": group})
         return number
 
-    def finish(self, number: int, seconds: float = DEADLINE_SECONDS) -> Outcome:
+    def finish(self, number: int, seconds: float = DEADLINE_SECONDS, emits: Optional[List[Message]] = None) -> Outcome:
         """What the statement showed, once it is done and its marks are on the file descriptors."""
-        emits: List[Message] = []
+        emits = [] if emits is None else emits
         deadline = time.monotonic() + seconds
         while True:
             message = self._get(deadline, "statement %d to end; so far %r" % (number, emits[-3:]))
@@ -185,6 +187,20 @@ class InterpreterProcess:
         if not jobs:
             self.signal()
         return jobs
+
+    def cancel_by_ladder(self, number: int) -> Outcome:
+        """Cancels as the supervisor does: jobs, then the signal, both again until the statement ends."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        emits: List[Message] = []
+        while True:
+            self.cancel(number)
+            try:
+                outcome = self.finish(number, 0.7, emits)
+            except AssertionError:
+                assert time.monotonic() < deadline
+                self.signal()
+                continue
+            return outcome
 
     def signal(self) -> None:
         os.kill(self.process.pid, signal.SIGINT)

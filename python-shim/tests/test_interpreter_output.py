@@ -147,13 +147,16 @@ def test_a_threads_late_output_belongs_to_the_statement_that_started_it(interpre
 
 
 def test_interleaved_threads_lose_no_line(interpreter: InterpreterProcess) -> None:
-    code = (
-        "import threading\ndef work(n):\n    for i in range(2000): print('%d-%d' % (n, i))\n"
-        "threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]\n"
-        "for t in threads: t.start()\nfor t in threads: t.join()"
-    )
-    text = interpreter.run(code).text()
-    assert sorted(text.replace("\n", " ").split()) == sorted("%d-%d" % (n, i) for n in range(8) for i in range(2000))
+    code = """
+        import sys, threading
+        def work(n):
+            for i in range(2000): sys.stdout.write('%d-%d\\n' % (n, i))
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    """
+    text = interpreter.run(dedent(code)).text()
+    assert sorted(text.split()) == sorted("%d-%d" % (n, i) for n in range(8) for i in range(2000))
 
 
 # ── Processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
