@@ -86,7 +86,7 @@ class InterpreterProcess:
             **os.environ,
             PIPE_VARIABLE: str(theirs.fileno()),
             SETTINGS_VARIABLE: json.dumps({"workDir": self.directory, "sqlRowLimit": 1000, **(settings or {})}),
-            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONPATH": os.pathsep.join(filter(None, [*path, os.environ.get("PYTHONPATH")])),
             "PYTHONUTF8": "1",
             "PYTHONUNBUFFERED": "1",
             "PYTHONHASHSEED": "0",
