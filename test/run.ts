@@ -26,8 +26,8 @@ const reports = mkdtempSync(join(tmpdir(), "longwick-test-"));
 /** Runs one runner to its end and counts what its report says; a runner that fails without a failed test counts as one. */
 const count = (name: string, cwd: string, command: string, args: readonly string[], read: () => Count): Count => {
   process.stdout.write(`\n── ${name}\n`);
-  const { status, error } = spawnSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"], timeout: RUNNER_MS });
-  if (error !== undefined) process.stderr.write(`${name}: ${error.message}\n`);
+  const { status, signal, error } = spawnSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"], timeout: RUNNER_MS });
+  if (error !== undefined || signal !== null) process.stderr.write(`\n${name}: ${error?.message ?? `ended by ${signal}`}\n`);
   let counted = NOTHING;
   try {
     counted = read();
