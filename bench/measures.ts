@@ -136,14 +136,15 @@ const USER = { name: "bench", password: "warm and burning" };
 /** GETs per second with authentication and a hundred sessions, against a constant node server; and the server's memory. */
 export const server = async (bench: Bench): Promise<readonly Row[]> => {
   const directory = mkdtempSync(join(tmpdir(), "lw-bench-"));
+  using _removed = { [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }) };
   const htpasswd = join(directory, "htpasswd");
   const { hash } = await import("bcryptjs");
   writeFileSync(htpasswd, `${USER.name}:${await hash(USER.password, 10)}\n`);
   const authorization = `Basic ${Buffer.from(`${USER.name}:${USER.password}`).toString("base64")}`;
   await using idle = await startServer({
-    python: here("idle-driver/python"),
-    flags: ["--java", here("idle-driver/java"), "--htpasswd", htpasswd, "--home", "/proc/longwick-no-archive"],
-    env: { IDLE_DRIVER_PYTHON: bench.driverPython },
+    entry: here("idle-server.ts"),
+    python: bench.driverPython,
+    flags: ["--htpasswd", htpasswd],
     headers: { Authorization: authorization },
   });
   const livy = new Livy(idle.url, { Authorization: authorization });
@@ -175,7 +176,6 @@ export const server = async (bench: Bench): Promise<readonly Row[]> => {
   constant.kill();
   const workedKib = residentKib(idle.pid);
   livy.close();
-  rmSync(directory, { recursive: true, force: true });
   return [
     {
       what: `\`GET /sessions/{id}\` per second, authentication on, ${SESSIONS} sessions`,

@@ -17,6 +17,8 @@ const READY_MS = 20_000;
 const GONE_MS = 20_000;
 
 export interface ServerOptions {
+  /** Another script than the command line; it is given the same arguments. */
+  readonly entry?: string;
   /** Further flags of `longwick serve`. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -67,8 +69,8 @@ export class Server implements AsyncDisposable {
 
   /** Starts it, on the port it had before, and waits until it answers. */
   async start(): Promise<void> {
-    const { flags = [], env = {}, diskBytes } = this.#options;
-    const serve = [process.execPath, CLI, "serve", "--port", String(this.#port), "--runtime-dir", this.runtimeDirectory, ...flags];
+    const { entry = CLI, flags = [], env = {}, diskBytes } = this.#options;
+    const serve = [process.execPath, entry, "serve", "--port", String(this.#port), "--runtime-dir", this.runtimeDirectory, ...flags];
     const [command = "", ...args] = diskBytes === undefined ? serve : this.#onDisk(diskBytes, serve);
     const child = spawn(command, args, {
       env: { ...process.env, LONGWICK_PYTHON: this.#python, ...env },
@@ -94,7 +96,7 @@ export class Server implements AsyncDisposable {
   #onDisk(bytes: number, serve: readonly string[]): readonly string[] {
     const holder = this.#mountHolder;
     if (holder !== null) return ["nsenter", "--target", String(holder), "--mount", "--", ...serve];
-    const script = `mkdir -p "$0" && mount -t tmpfs -o size=${bytes} tmpfs "$0" && { sleep infinity & } && exec "$@"`;
+    const script = `mkdir -p "$0" && mount -t tmpfs -o size=${bytes} tmpfs "$0" && { DISK="$0" sleep infinity & } && exec "$@"`;
     return ["unshare", "--mount", "--", "sh", "-c", script, this.runtimeDirectory, ...serve];
   }
 

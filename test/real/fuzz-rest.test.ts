@@ -23,7 +23,6 @@ interface Schema {
 interface Operation {
   readonly parameters?: readonly { readonly name: string; readonly in: string; readonly schema?: Schema }[];
   readonly requestBody?: { readonly content?: Readonly<Record<string, { readonly schema?: Schema }>> };
-  readonly responses?: Readonly<Record<string, unknown>>;
 }
 interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
@@ -85,6 +84,8 @@ const valueFor = (random: Random, schema: Schema | undefined): unknown => {
   return random.pick(["1", "pyspark", "print(1)", "spark", ...ODD_TEXTS]);
 };
 
+const asText = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? "")).toWellFormed();
+
 const shake = (random: Random, text: string): string => {
   if (random.below(8) !== 0 || text === "") return text;
   const at = random.below(text.length);
@@ -101,7 +102,7 @@ const pathFor = (random: Random, template: string, operation: Operation, session
   });
   const query = (operation.parameters ?? [])
     .filter((parameter) => parameter.in === "query" && random.below(2) === 0)
-    .map(({ name, schema }) => `${name}=${encodeURIComponent(String(valueFor(random, schema)).toWellFormed())}`)
+    .map(({ name, schema }) => `${name}=${encodeURIComponent(asText(valueFor(random, schema)))}`)
     // A held GET is no fault, but it makes the test slow.
     .filter((pair) => !pair.startsWith("wait="));
   return query.length === 0 ? path : `${path}?${query.join("&")}`;
@@ -160,7 +161,8 @@ test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no c
           : shake(random, JSON.stringify(valueFor(random, schema)) ?? "");
     const answer: Answer = await livy.ask(method, path, body, 20_000);
     statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
-    const expected = answer.status < 500 || operation.responses?.[String(answer.status)] !== undefined;
+    // 501 is the answer to what Livy offers and we do not, whatever the request holds.
+    const expected = answer.status < 500 || answer.status === 501;
     const refusal = answer.status >= 400 && method !== "HEAD" && typeof (answer.body as { msg?: unknown } | null)?.msg !== "string";
     if (!expected || refusal)
       wrong.push(

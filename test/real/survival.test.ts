@@ -48,8 +48,7 @@ describe("a server that dies", () => {
     await server.kill();
     const began = performance.now();
     await server.restart();
-    const session = await livy.session("survivor");
-    expect([session.id, session.state]).toEqual([id, "busy"]);
+    expect((await livy.inState("survivor", ["busy"], 2_000)).id).toBe(id);
     expect(performance.now() - began).toBeLessThan(5_000);
     await expectWhole(livy, id, going);
     expect(textOf(await livy.run(id, "print(kept + 1)"))).toBe("42");
@@ -137,7 +136,7 @@ describe("a supervisor that dies", () => {
 });
 
 const newestRecordFile = async (server: Server, session: number): Promise<string> => {
-  const folder = join(await server.sessionDirectory(session), "journal");
+  const folder = join(await server.sessionDirectory(session), "journal", "records");
   const files = (await readdir(folder)).sort();
   const newest = files.at(-1);
   if (newest === undefined) throw new Error(`no record file in ${folder}`);
@@ -154,7 +153,7 @@ describe("a full disk under the runtime directory", () => {
     const filler = JSON.stringify(join(server.runtimeDirectory, "filler"));
     const fill = await livy.run(
       id,
-      `import errno\nfile = open(${filler}, "wb", buffering=0)\ntry:\n    while True: file.write(b"x" * 4096)\nexcept OSError as error:\n    print(error.errno == errno.ENOSPC)`,
+      `import errno\nwith open(${filler}, "wb", buffering=0) as file:\n  try:\n    while True: file.write(b"x" * 4096)\n  except OSError as error:\n    print(error.errno == errno.ENOSPC)`,
     );
     expect(textOf(fill)).toBe("True");
     const cell = await livy.run(id, "print('y' * 500_000)");
