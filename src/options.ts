@@ -112,6 +112,7 @@ const Limits = Type.Object({
   memoryLimitBytes: bytes(8 * MIB, "Records that a driver keeps in memory besides."),
   queueLimit: count(10_000, "Statements that may wait in a session.", { minimum: 1 }),
   queueLimitBytes: bytes(256 * MIB, "Code of the statements that wait in a session."),
+  uploadLimitBytes: bytes(1024 * MIB, "A file that is uploaded into a session."),
   bodyLimitBytes: bytes(80 * MIB, "Body of a request that carries code: 64 MiB of code, and what JSON adds to it."),
 });
 

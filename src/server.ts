@@ -90,6 +90,7 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
           paths: { localDirs: config.localPaths, localIsHere: config.launcher === "local" },
           holdMs: config.heldGetMs,
           statementLimitBytes: config.bodyLimitBytes,
+          uploadLimitBytes: config.uploadLimitBytes,
           version,
         }),
       ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Literal, Tuple, TypedDict
 
-PROTOCOL_VERSIONS: Tuple[int, ...] = (1,)
+PROTOCOL_VERSIONS: Tuple[int, ...] = (1, 2,)
 """Versions this shim speaks, oldest first."""
 
 PIECE_BYTES = 262144
@@ -154,6 +154,25 @@ class CloseRequest(TypedDict):
     request: int
     state: Literal["dead"] | Literal["killed"] | Literal["success"]
     reason: str
+
+
+class PingRequest(TypedDict):
+    """Since version 2. Answered at once, and no sign of life of anybody's."""
+
+    frame: Literal["ping"]
+    request: int
+
+
+class UploadRequest(TypedDict):
+    """Since version 2. A piece of a file for the session; pieces of one upload come in order."""
+
+    frame: Literal["upload"]
+    request: int
+    upload: str
+    name: str
+    offset: int
+    data: str
+    last: bool
 
 
 class LogRequest(TypedDict):
@@ -497,6 +516,14 @@ class CloseResult(TypedDict):
     pass
 
 
+class PingResult(TypedDict):
+    pass
+
+
+class UploadResult(TypedDict):
+    path: str | None
+
+
 class LogResult(TypedDict):
     fromLine: int
     total: int
@@ -562,6 +589,17 @@ REQUEST_FIELDS: Dict[str, Dict[str, Tuple[type, ...]]] = {
         "request": (int,),
         "state": (str,),
         "reason": (str,),
+    },
+    "ping": {
+        "request": (int,),
+    },
+    "upload": {
+        "request": (int,),
+        "upload": (str,),
+        "name": (str,),
+        "offset": (int,),
+        "data": (str,),
+        "last": (bool,),
     },
     "log": {
         "request": (int,),

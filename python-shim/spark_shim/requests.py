@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from .pipe import Message
@@ -20,6 +21,9 @@ _RULES: Dict[Tuple[str, str], Callable[[Any], bool]] = {
     ("inspect", "cursor"): lambda value: value >= 0,
     ("inspect", "detail"): lambda value: value in (0, 1),
     ("close", "state"): lambda value: value in ("dead", "killed", "success"),
+    ("upload", "upload"): lambda value: re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None,
+    ("upload", "name"): lambda value: 0 < len(value) <= 255,
+    ("upload", "offset"): lambda value: value >= 0,
     ("log", "lines"): lambda value: value >= 0,
 }
 

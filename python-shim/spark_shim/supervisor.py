@@ -23,6 +23,7 @@ from .requests import RequestFailed
 from .statements import Statement, Statements
 from .termination import write_termination
 from .timeouts import Timeouts
+from .uploads import Uploads
 
 #: The longest answer to `read`.
 READ_LIMIT_BYTES = 8 << 20
@@ -59,6 +60,7 @@ class Supervisor(Driver, EngineUser):
         self._input_wanted = False
         self._cancellation: Optional[Cancellation] = None
         self._questions = Questions(self._loop)
+        self._uploads = Uploads(os.path.join(config.work_dir, "uploads"))
         self._ending = False
         self._facts: Optional[Message] = None
         self._phase = "starting"
@@ -224,6 +226,13 @@ class Supervisor(Driver, EngineUser):
             self._input_wanted = False
             self._engine.interpreter.send({"do": "answer", "statement": frame["statement"], "value": frame["value"]})
         return {"taken": taken}
+
+    def _on_ping(self, link: Link, frame: Message) -> Message:
+        return {}
+
+    def _on_upload(self, link: Link, frame: Message) -> Message:
+        self._timeouts.active()
+        return {"path": self._uploads.take(frame["upload"], frame["name"], frame["offset"], frame["data"], frame["last"])}
 
     def _on_touch(self, link: Link, frame: Message) -> Message:
         self._timeouts.touched()

@@ -87,7 +87,7 @@ export interface DriverLink {
    * answered when the link broke is sent again only if it is idempotent (submit is keyed).
    * @throws Problem DRIVER_UNREACHABLE when the link broke under a request that may not be repeated or was closed; a driver's `failure`
    * becomes the Problem that fits its code (`invalid` INVALID, `full` TOO_MANY_STATEMENTS, `gone` STATEMENT_NOT_FOUND,
-   * `ending` SESSION_ENDED, else DRIVER_UNREACHABLE). Rejects with the signal's reason when it aborts.
+   * `ending` SESSION_ENDED, else DRIVER_UNREACHABLE), and a request its protocol version lacks NOT_SUPPORTED. Rejects with the signal's reason when it aborts.
    */
   request<Name extends RequestName>(name: Name, body: RequestBody<Name>, signal: AbortSignal): Promise<ReplyResult<Name>>;
   /** Idempotent; waits for the socket's end. */

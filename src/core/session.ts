@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type { Kind, RecordFrame, ReplyResult, RequestBody, RequestName, SparkFacts } from "../protocol/frames.ts";
 import { publishSession } from "./events.ts";
 import type { Claim, Clock, DriverLink, Launcher, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
@@ -22,6 +23,8 @@ export type SubmitBody = RequestBody<"submit">;
 /** A touch reaches the driver at most so often (design.md §3, 9). */
 const TOUCH_EVERY_MS = 5_000;
 const READ_LIMIT_BYTES = 8 * 1024 * 1024;
+/** In base64 and JSON it still fits one line of the wire. */
+const UPLOAD_PIECE_BYTES = 180 * 1024;
 
 /**
  * One session: a claim, the workload that carries its driver, the link to it and the fold of what it said. Its state is computed from
@@ -37,6 +40,10 @@ export class Session {
   #link: DriverLink | null = null;
   #phase: WorkloadPhase = { phase: "pending", reason: "" };
   #linkRefused: string | null = null;
+  /** The driver's last record when it was reached; null before that. */
+  #headSeq: number | null = null;
+  /** Whether the driver's past has been folded: before that, what is not known may be there all the same. */
+  #caughtUp = false;
   #end: SessionEnd | null;
   #stopping: { state: EndState; reason: string } | null = null;
   #stopped: Promise<void> | null = null;
@@ -107,11 +114,6 @@ export class Session {
     });
   }
 
-  /** Visible statements in order of id; code and outputs of old ones may have been let go (`whole` false): `statement` has them. */
-  get statements(): readonly StatementView[] {
-    return this.#view.statements();
-  }
-
   // ── Life ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Starts the workload or adopts the one that is there, and follows it. Does nothing for a session that has ended. */
@@ -152,8 +154,11 @@ export class Session {
   }
 
   async #followLink(link: DriverLink): Promise<void> {
+    let told = false;
     for await (const event of link.events()) {
       this.#fold(event);
+      told ||= event.type === "reset";
+      this.#caughtUp ||= told && this.#view.lastSeq >= (this.#headSeq ?? 0);
       this.#changed();
     }
   }
@@ -171,6 +176,7 @@ export class Session {
         publishSession({ session, event: "reset", detail: "the driver's supervisor is another one" });
         return;
       case "up":
+        this.#headSeq ??= event.hello.lastSeq;
         publishSession({ session, event: "link-up", detail: event.hello.epoch });
         return;
       case "down":
@@ -268,6 +274,7 @@ export class Session {
    */
   async cancel(statement: number, { restart }: { restart: boolean }, signal: AbortSignal): Promise<void> {
     this.#checkAlive();
+    await this.#past(signal);
     const known = this.#view.statement(statement);
     if (known === undefined) throw new Problem("STATEMENT_NOT_FOUND", `Statement '${statement}' not found.`);
     if (isFinalStatement(known.state)) return;
@@ -304,6 +311,26 @@ export class Session {
     return this.#request("inspect", { code, kind, cursor, detail }, signal);
   }
 
+  /**
+   * Gives the driver a file under this name, which must be no path; answers where the driver has it.
+   * @throws Problem INVALID (name), NOT_SUPPORTED (a driver of an older release), SESSION_ENDED, TOO_MANY_STATEMENTS (its disk is full)
+   */
+  async upload(name: string, content: AsyncIterable<Buffer>, signal: AbortSignal): Promise<string> {
+    this.#checkAlive();
+    const upload = randomUUID();
+    let offset = 0;
+    for await (const chunk of content) {
+      for (let from = 0; from < chunk.length; from += UPLOAD_PIECE_BYTES) {
+        const piece = chunk.subarray(from, from + UPLOAD_PIECE_BYTES);
+        await this.#request("upload", { upload, name, offset, data: piece.toString("base64"), last: false }, signal);
+        offset += piece.length;
+      }
+    }
+    const { path } = await this.#request("upload", { upload, name, offset, data: "", last: true }, signal);
+    if (path === null) throw new Problem("DRIVER_UNREACHABLE", "The driver did not say where it has the file.");
+    return path;
+  }
+
   /** Says that somebody looked at the session. Cheap: reaches the driver at most every five seconds, and is forgotten while it cannot. */
   touch(client: string): void {
     const now = this.#parts.clock.now();
@@ -320,10 +347,20 @@ export class Session {
   }
 
   /**
+   * Visible statements in order of id; code and outputs of old ones may have been let go (`whole` false): `statement` has them.
+   * @throws Problem DRIVER_UNREACHABLE
+   */
+  async statements(signal: AbortSignal): Promise<readonly StatementView[]> {
+    await this.#past(signal);
+    return this.#view.statements();
+  }
+
+  /**
    * A statement with its code and all its outputs, read back from the driver if they were let go.
-   * @throws Problem STATEMENT_NOT_FOUND, also when the driver no longer keeps it
+   * @throws Problem STATEMENT_NOT_FOUND, also when the driver no longer keeps it; DRIVER_UNREACHABLE
    */
   async statement(id: number, signal: AbortSignal): Promise<StatementView> {
+    await this.#past(signal);
     const known = this.#view.statement(id);
     if (known === undefined) throw new Problem("STATEMENT_NOT_FOUND", `Statement '${id}' not found.`);
     if (known.whole || this.#link === null || this.#end !== null) return known;
@@ -341,11 +378,23 @@ export class Session {
 
   /** Resolves when the statement is final, or is not known, or after `waitMs`. */
   async settled(id: number, waitMs: number, signal: AbortSignal): Promise<void> {
+    await this.#past(signal);
     const final = () => {
       const statement = this.#view.statement(id);
       return statement === undefined || isFinalStatement(statement.state);
     };
     await this.#until(final, waitMs, signal);
+  }
+
+  /** Resolves with whether the driver's past is known (or there is none to come) within `waitMs`. */
+  caughtUp(waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.#until(() => this.#caughtUp || isEnded(this.state) || this.#linkRefused !== null, waitMs, signal);
+  }
+
+  /** After a server's start the driver is asked for its past first. */
+  async #past(signal: AbortSignal): Promise<void> {
+    if (this.#caughtUp || (await this.caughtUp(this.#parts.startWaitMs, signal))) return;
+    throw new Problem("DRIVER_UNREACHABLE", "The session's driver has not been reached yet; try again in a moment.");
   }
 
   /** Resolves with whether the session takes code (or has ended) within `waitMs`. */

@@ -15,6 +15,8 @@ export interface SessionsLimits {
 
 /** How often ended sessions are looked through for those past retention. */
 const TIDY_EVERY_MS = 10_000;
+/** How long a starting server waits for the drivers it takes over. */
+const ADOPT_WAIT_MS = 1_000;
 const DIGITS = /^-?\d+$/;
 
 /** All sessions of this server. */
@@ -49,6 +51,8 @@ export class Sessions {
       if (claim.end === null) publishSession({ session: claim.id, event: "adopted", detail: "found at the start" });
       session.start();
     }
+    // Most clients then never notice; a driver that takes longer is waited for by whoever asks for its statements.
+    await Promise.all([...this.#byId.values()].map((session) => session.caughtUp(ADOPT_WAIT_MS, signal)));
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { RecordFrame } from "../protocol/frames.ts";
+import { Problem } from "./problems.ts";
 
 type Read = (fromSeq: number, signal: AbortSignal) => Promise<{ records: readonly RecordFrame[]; nextSeq: number }>;
 
@@ -64,7 +65,13 @@ export class Subscribers {
         } else if (next !== undefined || reader.cursor < this.#lastSeq) {
           // A gap: the journal has it. What is buffered comes again from there.
           reader.buffer = [];
-          const { records, nextSeq } = await this.#read(reader.cursor + 1, signal);
+          const page = await this.#read(reader.cursor + 1, signal).catch(unlessUnreachable);
+          if (page === null) {
+            if (this.#ended) return;
+            await wakeOf(reader);
+            continue;
+          }
+          const { records, nextSeq } = page;
           for (const record of records) {
             if (record.seq <= reader.cursor || reader.reset) continue;
             reader.cursor = record.seq;
@@ -75,9 +82,7 @@ export class Subscribers {
         } else if (this.#ended) {
           return;
         } else {
-          await new Promise<void>((resolve) => {
-            reader.wake = resolve;
-          });
+          await wakeOf(reader);
         }
       }
     } finally {
@@ -86,3 +91,14 @@ export class Subscribers {
     }
   }
 }
+
+const wakeOf = (reader: Reader): Promise<void> =>
+  new Promise((resolve) => {
+    reader.wake = resolve;
+  });
+
+/** A driver that cannot be reached is on its way back, or the session's end is about to be known. */
+const unlessUnreachable = (error: unknown): null => {
+  if (error instanceof Problem && error.code === "DRIVER_UNREACHABLE") return null;
+  throw error;
+};

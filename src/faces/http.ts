@@ -64,6 +64,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Answers anybody, by whatever name the server is called, while draining too. */
     open?: boolean;
+    /** The body is a form that holds a file; whoever serves the route reads it as a stream. */
+    form?: boolean;
   }
 }
 
@@ -161,7 +163,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     const { raw } = request;
     reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
     // Every body here is JSON, whatever its sender calls it: fastify must neither refuse a type nor stumble over an empty body.
-    delete raw.headers["content-type"];
+    if (request.routeOptions.config.form !== true) delete raw.headers["content-type"];
     const remote = proxies.remoteOf(raw);
     request.caller = { name: null, remote };
     request.mount = proxies.prefixOf(raw) + basePath;

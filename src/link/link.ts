@@ -7,6 +7,7 @@ import {
   Failure,
   FRAME_LIMIT_BYTES,
   type Hello,
+  REQUEST_SINCE,
   type RecordFrame,
   Records,
   Replies,
@@ -61,8 +62,13 @@ const REPEATABLE = {
   touch: true,
   restart: false,
   close: true,
+  ping: true,
+  upload: true,
   log: true,
 } as const satisfies Record<RequestName, boolean>;
+
+/** Requests that may be long; all others go before them. */
+const BULKY: ReadonlySet<RequestName> = new Set(["submit", "upload"]);
 
 /** The words of a driver's `failure` as Problems; any other word is DRIVER_UNREACHABLE. */
 const FAILURE_PROBLEMS = new Map<string, ProblemCode>([
@@ -96,7 +102,7 @@ class Link implements DriverLink {
   #requestChars = 0;
   #nextRequest = 1;
   #refused: string | null = null;
-  #connection: { readonly channel: FrameChannel; readonly liveness: Liveness; attached: boolean } | null = null;
+  #connection: { readonly channel: FrameChannel; readonly liveness: Liveness; readonly version: number; attached: boolean } | null = null;
   /** The life that is followed, and its last record that was taken. */
   #epoch: string | null = null;
   #seq = 0;
@@ -188,10 +194,10 @@ class Link implements DriverLink {
     const liveness = new Liveness(this.#tuning, {
       waiting: () => this.#requests.size > 0,
       deaf: () => this.#events.full,
-      ask: () => this.#ping(channel),
+      ask: () => this.#ping(channel, hello.version),
       dead: () => void channel.close(new Error("the driver does not answer: the connection is given up")),
     });
-    this.#connection = { channel, liveness, attached: false };
+    this.#connection = { channel, liveness, version: hello.version, attached: false };
     this.#events.push({ type: "up", hello }, 0);
     const lastWords = () => void channel.finish(this.#tuning.lastWordsMs);
     signal.addEventListener("abort", lastWords, { once: true });
@@ -206,7 +212,7 @@ class Link implements DriverLink {
     });
     this.#attach(channel, hello);
     // What waited for the link follows without waiting for the attach's answer.
-    for (const request of this.#requests.values()) if (!request.sent) this.#send(request);
+    for (const [number, request] of this.#requests) if (!request.sent) this.#send(number, request);
 
     const error = await ended;
     signal.removeEventListener("abort", lastWords);
@@ -243,15 +249,23 @@ class Link implements DriverLink {
     this.#requestChars += text.length;
     const request: OpenRequest = { name, text, sent: false, resolve, reject };
     this.#requests.set(number, request);
-    this.#send(request);
+    this.#send(number, request);
     return number;
   }
 
   /** Nothing while the link is down: what waits is sent when it is up again. */
-  #send(request: OpenRequest): void {
+  #send(number: number, request: OpenRequest): void {
     if (this.#connection === null) return;
+    const since = REQUEST_SINCE[request.name] ?? 1;
+    if (this.#connection.version < since) {
+      this.#forget(number);
+      request.reject(
+        new Problem("NOT_SUPPORTED", `The driver was started by an older release that knows no ${request.name}: a new session can.`),
+      );
+      return;
+    }
     request.sent = true;
-    this.#connection.channel.send(request.text, request.name === "submit" ? "bulk" : "control");
+    this.#connection.channel.send(request.text, BULKY.has(request.name) ? "bulk" : "control");
     this.#connection.liveness.expecting();
   }
 
@@ -267,9 +281,10 @@ class Link implements DriverLink {
     }
   }
 
-  /** Changes nothing and is answered by the supervisor itself at once; `touch` would start the heartbeat's clock anew. */
-  #ping(channel: FrameChannel): void {
-    channel.send(encodeFrame({ frame: "log", request: this.#nextRequest, fromLine: 0, lines: 0 }), "control");
+  /** A driver of version 1 is asked for no lines of its log, which is answered as readily. */
+  #ping(channel: FrameChannel, version: number): void {
+    const question = version === 1 ? { frame: "log", fromLine: 0, lines: 0 } : { frame: "ping" };
+    channel.send(encodeFrame({ ...question, request: this.#nextRequest }), "control");
     this.#nextRequest += 1;
   }
 

@@ -12,7 +12,7 @@ import { type Static, type TProperties, Type } from "typebox";
  */
 
 /** Versions this server speaks, oldest first. The highest one that both ends know is used. */
-export const PROTOCOL_VERSIONS = [1] as const;
+export const PROTOCOL_VERSIONS = [1, 2] as const;
 
 /** A frame whose line is longer than this is cut into `part` frames, so that control never waits behind bulk. */
 export const PIECE_BYTES = 256 * 1024;
@@ -116,12 +116,28 @@ export const Requests = {
     state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
     reason: Text,
   }),
+  ping: request("ping", "Since version 2. Answered at once, and no sign of life of anybody's.", {}),
+  upload: request("upload", "Since version 2. A piece of a file for the session; pieces of one upload come in order.", {
+    upload: Type.String({
+      minLength: 1,
+      maxLength: 64,
+      pattern: "^[\\w-]+$",
+      description: "Names the upload; the same piece again changes nothing.",
+    }),
+    name: Type.String({ minLength: 1, maxLength: 255, description: "The file's name, without a directory." }),
+    offset: Type.Integer({ minimum: 0, description: "Where in the file the piece belongs." }),
+    data: Type.String({ description: "The piece in base64." }),
+    last: Type.Boolean(),
+  }),
   log: request("log", "Lines of the driver's log that the server did not keep.", {
     fromLine: Type.Integer({ description: "Number of the first line wanted, from 0." }),
     lines: Type.Integer({ minimum: 0 }),
   }),
 } as const;
 export type RequestName = keyof typeof Requests;
+
+/** The first version that has a request; all others were there from the beginning. */
+export const REQUEST_SINCE: Readonly<Partial<Record<RequestName, number>>> = { ping: 2, upload: 2 };
 
 const StatementState = Type.Union([
   Type.Literal("waiting"),
@@ -282,6 +298,10 @@ export const Replies = {
   touch: Type.Object({}),
   restart: Type.Object({}),
   close: Type.Object({}),
+  ping: Type.Object({}),
+  upload: Type.Object({
+    path: Type.Union([Text, Type.Null()], { description: "Where the driver has the file, once the last piece is there." }),
+  }),
   log: Type.Object({ fromLine: Int, total: Int, lines: Type.Array(Text) }),
 } as const satisfies Record<RequestName, unknown>;
 

@@ -124,6 +124,7 @@ export class Service implements AsyncDisposable {
       paths: { localDirs: [], localIsHere: true },
       holdMs: 0,
       statementLimitBytes: 80 * 1024 * 1024,
+      uploadLimitBytes: 1024 * 1024,
       version: "1.2.3",
       ...options.livy,
     };

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, randomUUID } from "node:crypto";
 import { type Duplex, duplexPair } from "node:stream";
 import { encodeFrame, FrameChannel, type WireFrame } from "../../src/protocol/codec.ts";
-import { proofText, type RequestName, type Snapshot } from "../../src/protocol/frames.ts";
+import { PROTOCOL_VERSIONS, proofText, type RequestName, type Snapshot } from "../../src/protocol/frames.ts";
 
 /** What a handler gives back: a reply's result, a failure, or nothing at all. */
 export type Answer = { result: unknown } | { code: string; message: string } | null;
@@ -23,7 +23,7 @@ export const EMPTY_SNAPSHOT: Snapshot = {
 export class FakeDriver {
   readonly session = randomUUID();
   readonly key: Uint8Array = randomBytes(32);
-  versions: number[] = [1];
+  versions: number[] = [...PROTOCOL_VERSIONS];
   epoch = "epoch-1";
   firstSeq = 1;
   snapshot: Snapshot = EMPTY_SNAPSHOT;
@@ -89,7 +89,7 @@ export class FakeDriver {
   }
 
   take(request: WireFrame, connection: FakeConnection): void {
-    if (request.frame === "log" && request["lines"] === 0) this.pings += 1;
+    if (request.frame === "ping" || (request.frame === "log" && request["lines"] === 0)) this.pings += 1;
     else this.requests.push(request);
     const answer = (this.#handlers.get(request.frame) ?? this.#standard)(request, connection);
     if (answer === null) return;
@@ -118,6 +118,8 @@ export class FakeDriver {
         return { result: { fromLine: 0, total: 0, lines: [] } };
       case "cancel":
         return { result: { state: "cancelling" } };
+      case "upload":
+        return { result: { path: request["last"] === true ? `/driver/${String(request["name"])}` : null } };
       case "read": {
         const [from, to] = [Number(request["fromSeq"]), Number(request["toSeq"])];
         const records = this.#records.filter(({ seq }) => from <= seq && seq <= to);

@@ -158,14 +158,14 @@ describe("the proof", () => {
     const { events, ended } = follow(driver);
     await ended;
     expect(driver.dials).toBe(1);
-    expect(events).toEqual([{ type: "refused", reason: "the driver speaks protocol version 7, 8, this server 1" }]);
+    expect(events).toEqual([{ type: "refused", reason: "the driver speaks protocol version 7, 8, this server 1, 2" }]);
   });
 
   test("the highest common version is spoken", async () => {
     const driver = new FakeDriver();
     driver.versions = [1, 2, 3];
     await upLink(driver);
-    expect(driver.connection.prove).toMatchObject({ version: 1, session: driver.session });
+    expect(driver.connection.prove).toMatchObject({ version: 2, session: driver.session });
   });
 
   test.each([
@@ -299,13 +299,23 @@ describe("requests", () => {
 });
 
 describe("a connection that lives and does not", () => {
-  test("an idle one is pinged and kept", async () => {
+  test.each([[[1]], [[1, 2]]])("an idle one of versions %j is pinged and kept", async (versions) => {
     const driver = new FakeDriver();
+    driver.versions = versions;
     const { link, types } = await upLink(driver, { quietMs: 15, answerMs: 2_000 });
     await expect.poll(() => driver.pings).toBeGreaterThan(4);
     expect(link.up).toBe(true);
     expect(types()).toEqual(["up", "reset"]);
     expect(driver.requests.some((request) => request.frame === "touch")).toBe(false);
+  });
+
+  test("a request that the driver's version lacks is refused, and nothing is sent", async () => {
+    const driver = new FakeDriver();
+    driver.versions = [1];
+    const { link } = await upLink(driver);
+    const upload = link.request("upload", { upload: "u", name: "x", offset: 0, data: "", last: true }, AbortSignal.timeout(1_000));
+    await expect(upload).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    expect(driver.requests.some((request) => request.frame === "upload")).toBe(false);
   });
 
   test("a half-open one is found, given up and dialled anew; the request on it gets its answer", async () => {
@@ -321,7 +331,7 @@ describe("a connection that lives and does not", () => {
   test("one that never answers in the middle of a large record lives as long as bytes come", async () => {
     const driver = new FakeDriver();
     const { link, types } = await upLink(driver, { quietMs: 20, answerMs: 200 });
-    driver.on("log", () => null);
+    driver.on("ping", () => null);
     const line = JSON.stringify({ frame: "record", seq: 1, atMs: 0, type: "log", line: 0, lines: ["x".repeat(2_000)] });
     for (let from = 0; from < line.length; from += 100) {
       driver.connection.raw(line.slice(from, from + 100));

@@ -1,3 +1,6 @@
+import multipart from "@fastify/multipart";
+import type { FastifyInstance } from "fastify";
+import type { Static } from "typebox";
 import { v7 as uuidv7 } from "uuid";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
@@ -10,18 +13,18 @@ const tags = ["sessions"];
 /** How long adding may take, code that runs before it included. */
 const ADD_MS = 60_000;
 
-/** How each is done in the driver; the URI comes as a Python literal. */
+/** How each is done in the driver; the URI comes as a Python literal. User code may have taken the names `spark` and `sc`. */
 const ADDING = {
-  "add-file": (uri: string) => `spark.sparkContext.addFile(${uri})`,
-  "add-pyfile": (uri: string) => `spark.sparkContext.addPyFile(${uri})`,
-  "add-jar": (uri: string) => `spark.sql("ADD JAR " + __import__("json").dumps(${uri}))`,
+  file: (uri: string) => `__import__("pyspark").SparkContext.getOrCreate().addFile(${uri})`,
+  pyfile: (uri: string) => `__import__("pyspark").SparkContext.getOrCreate().addPyFile(${uri})`,
+  jar: (uri: string) =>
+    `__import__("pyspark.sql").sql.SparkSession.builder.getOrCreate().sql("ADD JAR " + __import__("json").dumps(${uri}))`,
 } as const;
+type Resource = keyof typeof ADDING;
+const RESOURCES: readonly Resource[] = ["file", "pyfile", "jar"];
 
 /** What Livy offers to those who send it compiled code, and why it is not offered here. */
 const UNSUPPORTED = [
-  ["POST", "upload-file", "Files cannot be uploaded here: put them where the driver can read them and use add-file."],
-  ["POST", "upload-pyfile", "Files cannot be uploaded here: put them where the driver can read them and use add-pyfile."],
-  ["POST", "upload-jar", "Files cannot be uploaded here: put them where the driver can read them and use add-jar."],
   ["POST", "submit-job", "Serialised jobs of Livy's programmatic API cannot run here: send code as a statement."],
   ["POST", "run-job", "Serialised jobs of Livy's programmatic API cannot run here: send code as a statement."],
   ["GET", "jobs/:job", "Serialised jobs of Livy's programmatic API cannot run here: there are none."],
@@ -30,12 +33,12 @@ const UNSUPPORTED = [
 
 /** Files and jars for a running session, and the routes of Livy's that are answered by a refusal. */
 export const resourceRoutes = (app: App, room: Room): void => {
-  for (const [path, adding] of Object.entries(ADDING)) {
+  for (const resource of RESOURCES) {
     app.post(
-      `/sessions/:session/${path}`,
+      `/sessions/:session/add-${resource}`,
       {
         schema: {
-          ...{ tags, summary: `Give a running session a ${path.slice("add-".length)}`, params: SessionParams, body: AddResource },
+          ...{ tags, summary: `Give a running session a ${resource} by its URI`, params: SessionParams, body: AddResource },
           response: answers({ 200: Message }),
         },
       },
@@ -44,11 +47,19 @@ export const resourceRoutes = (app: App, room: Room): void => {
         const uri = await checkUri(request.body.uri, room.options.paths);
         audit(request, "submit", session);
         // A JSON string is a Python literal too.
-        await run(session, adding(JSON.stringify(uri)), clientOf(request.caller), request.signal);
+        await run(session, ADDING[resource](JSON.stringify(uri)), clientOf(request.caller), request.signal);
         return { msg: "added" };
       },
     );
   }
+  app.register((scope, _options, done) => {
+    scope.register(multipart, {
+      limits: { files: 1, parts: 16, fileSize: room.options.uploadLimitBytes },
+      throwFileSizeLimit: false,
+    });
+    for (const resource of RESOURCES) uploadRoute(scope, room, resource);
+    done();
+  });
   for (const [method, path, reason] of UNSUPPORTED) {
     app.route({
       method,
@@ -63,6 +74,35 @@ export const resourceRoutes = (app: App, room: Room): void => {
       handler: () => undefined,
     });
   }
+};
+
+/** A form with one file, which goes to the driver piece by piece: nothing of it is kept here. */
+const uploadRoute = (app: FastifyInstance, room: Room, resource: Resource): void => {
+  app.post<{ Params: Static<typeof SessionParams> }>(
+    `/sessions/:session/upload-${resource}`,
+    {
+      config: { form: true },
+      schema: {
+        ...{ tags, summary: `Send a running session a ${resource}`, params: SessionParams, response: answers({ 200: Message }) },
+        description: "A form (multipart/form-data) with one file in it; the part's name does not matter.",
+        consumes: ["multipart/form-data"],
+      },
+    },
+    async (request, reply) => {
+      const session = room.find(request, "modify");
+      // The request's own signal takes the end of a body that is read as a stream for the caller's leaving.
+      const left = new AbortController();
+      reply.raw.once("close", () => left.abort());
+      const part = request.isMultipart() ? await request.file() : undefined;
+      if (part === undefined) throw new Problem("INVALID", "No file sent!");
+      const { file, filename } = part;
+      audit(request, "submit", session);
+      const path = await session.upload(filename || resource, file, left.signal);
+      if (file.truncated) throw new Problem("TOO_LARGE", `The file is larger than ${room.options.uploadLimitBytes} bytes, the limit here.`);
+      await run(session, ADDING[resource](JSON.stringify(path)), clientOf(request.caller), left.signal);
+      return { msg: "uploaded" };
+    },
+  );
 };
 
 /**

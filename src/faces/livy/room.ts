@@ -26,6 +26,8 @@ export interface LivyOptions {
   readonly holdMs: number;
   /** Limit of a statement's request body. */
   readonly statementLimitBytes: number;
+  /** Limit of an uploaded file. */
+  readonly uploadLimitBytes: number;
   readonly version: string;
 }
 

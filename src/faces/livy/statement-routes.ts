@@ -49,7 +49,7 @@ export const statementRoutes = (app: App, room: Room): void => {
     },
     async (request) => {
       const session = room.find(request, "view");
-      const all = [...session.statements];
+      const all = [...(await session.statements(request.signal))];
       const { from = 0, size = all.length, order = "" } = request.query;
       if (order.toLowerCase() === "desc") all.reverse();
       const start = Math.max(0, from);
