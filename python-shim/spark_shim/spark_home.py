@@ -96,7 +96,19 @@ def conf_directory(home: str, env: Dict[str, str]) -> str:
 
 
 def environment_of_spark(home: str, env: Dict[str, str]) -> Dict[str, str]:
-    """The environment after `conf/spark-env.sh`, which Spark's scripts would have read; the same one when there is none."""
+    """
+    The environment as Spark's scripts would make it: after `conf/spark-env.sh` when there is one, and with the Scala version, which Spark
+    wants to know when it starts executors as processes (`local-cluster`).
+    """
+    env = _sourced(home, env)
+    scala = next(filter(None, map(_SPARK_CORE.search, sorted(glob.glob(os.path.join(home, "jars", "spark-core_*.jar"))))), None)
+    return env if scala is None else {"SPARK_SCALA_VERSION": scala.group(1), **env}
+
+
+_SPARK_CORE = re.compile(r"spark-core_(\d+\.\d+)-[^/]*$")
+
+
+def _sourced(home: str, env: Dict[str, str]) -> Dict[str, str]:
     script = os.path.join(conf_directory(home, env), "spark-env.sh")
     if not os.path.isfile(script):
         return env

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from textwrap import dedent
 from typing import Any, Dict, Iterator, List
 
 import pytest
-from interpreter_kit import HAS_IPYTHON, InterpreterProcess, has
+from interpreter_kit import HAS_IPYTHON, InterpreterProcess
 
 from spark_shim.pipe import Message
 
@@ -132,7 +131,7 @@ def test_causes_are_told(interpreter: InterpreterProcess) -> None:
     assert "direct cause" in outcome.traceback
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups came with Python 3.11")
+@pytest.mark.needs("asyncio.taskgroups")  # exception groups came with it, in Python 3.11
 def test_exception_groups_show_their_members(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.run("raise ExceptionGroup('g', [ValueError(1), TypeError(2)])")
     assert outcome.error["evalue"] == "g (2 sub-exceptions)"
@@ -238,7 +237,7 @@ def test_a_bundle_beyond_the_limit_is_left_out_with_a_note(interpreter: Interpre
     assert "text/html of 40000000 bytes is not shown" in data["text/plain"]
 
 
-@pytest.mark.skipif(not has("pandas"), reason="pandas is not in this environment")
+@pytest.mark.needs("pandas")
 def test_a_pandas_frame_is_a_table(interpreter: InterpreterProcess) -> None:
     data = interpreter.run("import pandas as pd\npd.DataFrame({'a': [1, 2], 'b': ['x', 'y']})").result
     assert data["text/plain"] == "   a  b\n0  1  x\n1  2  y"
@@ -246,7 +245,7 @@ def test_a_pandas_frame_is_a_table(interpreter: InterpreterProcess) -> None:
 
 
 PLOT = "import matplotlib.pyplot as plt\nlines = plt.plot([1, 2])\n"
-needs_matplotlib = pytest.mark.skipif(not has("matplotlib"), reason="matplotlib is not in this environment")
+needs_matplotlib = pytest.mark.needs("matplotlib")
 
 
 @needs_matplotlib
@@ -368,7 +367,7 @@ def test_table(interpreter: InterpreterProcess, value: str, headers: Any, data: 
     assert outcome.result == {TABLE: {"headers": [{"name": name, "type": kind} for name, kind in headers], "data": data}}
 
 
-@pytest.mark.skipif(not has("pandas"), reason="pandas is not in this environment")
+@pytest.mark.needs("pandas")
 def test_table_of_a_pandas_frame(interpreter: InterpreterProcess) -> None:
     code = "import pandas as pd\nf = pd.DataFrame({'n': [1, 2], 's': ['x', None], 't': pd.to_datetime(['2020-01-02', None])})\n%table f"
     table = interpreter.run(code).result[TABLE]
@@ -380,7 +379,7 @@ def test_table_of_a_pandas_frame(interpreter: InterpreterProcess) -> None:
     assert table["data"] == [[1, "x", "2020-01-02T00:00:00"], [2, None, None]]
 
 
-@pytest.mark.skipif(not HAS_IPYTHON, reason="these are IPython's own")
+@pytest.mark.needs("IPython")
 def test_ipythons_magics_work_where_it_is() -> None:
     with InterpreterProcess() as process:
         assert process.run("!echo from the shell").text() == "from the shell\n"

@@ -1,0 +1,21 @@
+"""What a feature needs decides where its test exists: the same file runs with IPython and without, on the oldest Python and the newest."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import List
+
+import pytest
+
+
+def exists_here(item: pytest.Item) -> bool:
+    """Whether all that a test's `needs` markers name can be imported here."""
+    return all(importlib.util.find_spec(name) for mark in item.iter_markers("needs") for name in mark.args)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Leaves out, counted as deselected, what this environment does not have."""
+    absent = [item for item in items if not exists_here(item)]
+    if absent:
+        config.hook.pytest_deselected(items=absent)
+        items[:] = [item for item in items if exists_here(item)]
