@@ -48,7 +48,7 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
 
     const launcher = await openLauncher({
       launcher: config.launcher,
-      local: { ...config, ...prepared, ...localSpark(config), environment: inheritedEnvironment() },
+      local: { ...config, ...prepared, ...localSpark(config, prepared) },
     });
     opened.push(() => launcher.close());
 
@@ -129,7 +129,12 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
 const ADOPT_MS = 60_000;
 
 /** Spark's part of the settings; a Spark of the user's own may name its master in its spark-defaults.conf. */
-const localSpark = (config: Config) => ({
-  sparkConf: config.sparkHome === null ? { "spark.master": "local[*]", ...config.sparkConf } : config.sparkConf,
-  timeZone: config.sparkTimeZone,
-});
+const localSpark = (config: Config, { sparkHome }: Prepared) => {
+  // Which Spark it is has been decided: drivers are told of it by name, and one that the environment names must not get in its way.
+  const { SPARK_HOME: _, ...environment } = inheritedEnvironment();
+  return {
+    sparkConf: sparkHome === null ? { "spark.master": "local[*]", ...config.sparkConf } : config.sparkConf,
+    timeZone: config.sparkTimeZone,
+    environment,
+  };
+};
