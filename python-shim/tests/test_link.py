@@ -49,7 +49,7 @@ def test_the_proof_is_the_one_the_protocol_describes() -> None:
     import hashlib
     import hmac
 
-    text = b"longwick-link\nserver\n1\n1\nuid\nDN\nSN"
+    text = b"longwick-link\nserver\n1,2\n1\nuid\nDN\nSN"
     expected = base64.urlsafe_b64encode(hmac.new(b"k" * 32, text, hashlib.sha256).digest()).rstrip(b"=").decode()
     assert proof_of(b"k" * 32, "server", 1, "uid", "DN", "SN") == expected
 
