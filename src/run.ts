@@ -160,7 +160,7 @@ const write = (record: RecordFrame, out: (text: string) => void, err: (text: str
     case "display":
       return out(`${textOf(record.data)}\n`);
     case "error":
-      return err(record.traceback.length > 0 ? `${record.traceback.join("\n").trimEnd()}\n` : `${record.ename}: ${record.evalue}\n`);
+      return err(record.traceback.length > 0 ? `${record.traceback.join("").trimEnd()}\n` : `${record.ename}: ${record.evalue}\n`);
     case "dropped":
       return err(`longwick: ${record.bytes} bytes of output were dropped\n`);
     case "input":
