@@ -302,8 +302,9 @@ def test_a_signal_for_a_statement_that_is_over_does_not_hit_the_next(interpreter
 
 
 def test_a_cancel_that_comes_before_its_statement_begins_is_not_lost(interpreter: InterpreterProcess) -> None:
-    first = interpreter.start("import time\ntime.sleep(0.5)")
+    first = interpreter.start("import time\nprint('go')\ntime.sleep(0.5)")
     second = interpreter.start("while True: pass")
+    interpreter.wait_for_emit(first, "stream")
     interpreter.cancel(second)
     assert interpreter.finish(first).outcome == "ok"
     assert interpreter.finish(second).outcome == "cancelled"
