@@ -261,7 +261,8 @@ export const driver = async (bench: Bench): Promise<readonly Row[]> => {
   for (let round = 0; round < rounds; round += 1) {
     const began = performance.now();
     await link.request("restart", {}, AbortSignal.timeout(30_000));
-    await livy.run(id, "spark.range(1).count()");
+    const answer = textOf(await livy.run(id, "spark.range(1).count()"));
+    if (answer !== "1") throw new Error(`after a restart: ${answer}`);
     restarts.push(performance.now() - began);
   }
   livy.close();

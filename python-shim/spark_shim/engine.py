@@ -63,8 +63,13 @@ class Engine:
         self._death: Optional[str] = None
         self._failures = 0
         self._stopping = False
-        self.ready = False
+        self._up = False
         self.was_ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is an interpreter that takes code. One that was told to go takes none: what comes now is for the next."""
+        return self._up and self._death is None
 
     @property
     def interpreter(self) -> Optional[Interpreter]:
@@ -178,13 +183,13 @@ class Engine:
         self._gateway_used, self._fresh = True, False
 
     def _attach_is_late(self, interpreter: Interpreter) -> None:
-        if interpreter is self._interpreter and not self.ready:
+        if interpreter is self._interpreter and not self._up:
             self._failed("Spark's JVM did not answer a new interpreter for %g s: both are started anew." % ATTACH_SECONDS)
 
     def _message(self, message: Message) -> None:
         kind = message.get("is")
         if kind == "ready":
-            self.ready = self.was_ready = True
+            self._up = self.was_ready = True
             self._failures = 0
             self._user.phase("ready", None, spark_facts(message.get("facts")))
         elif kind == "failed":
@@ -204,7 +209,7 @@ class Engine:
 
     def _interpreter_exited(self, status: int) -> None:
         fault = self._interpreter.fault if self._interpreter else None
-        was_ready, self.ready, self._interpreter = self.ready, False, None
+        was_up, self._up, self._interpreter = self._up, False, None
         reason, self._death = self._death or "The interpreter %s." % (fault or describe_exit(status)), None
         if self._stopping:
             return
@@ -212,7 +217,7 @@ class Engine:
         self._children.sweep([self._jvm.pid] if self._jvm else [])
         self._user.say(reason)
         self._user.phase("exited", reason, None)
-        self._failures = 0 if was_ready else self._failures + 1
+        self._failures = 0 if was_up else self._failures + 1
         if self._failures >= START_LIMIT:
             self._user.give_up("%d interpreters in a row ended before they were ready. %s" % (self._failures, reason))
         else:

@@ -90,10 +90,16 @@ describe("an interrupt", () => {
     expect(textOf(await livy.run(session, NEXT))).toBe("still here 5");
   });
 
-  // The last of this session: its variables do not survive it.
+  // The last two of this session: its variables do not survive them.
+  test("by a restart: the statement that follows it at once runs in the new interpreter", async () => {
+    await using link = await server.link(session);
+    await link.request("restart", {}, AbortSignal.timeout(10_000));
+    expect(textOf(await livy.run(session, "import time; print('kept' in globals(), spark.range(7).count())"))).toBe("False 7");
+  });
+
   test("of a stuck C call: a second one restarts the interpreter, says so, and Spark is still there", async () => {
     // `all` in C over an endless iterator in C: no byte code, no signal check, the GIL is never let go.
-    const { id } = await livy.submit(session, "import itertools; all(itertools.repeat(True))");
+    const { id } = await livy.submit(session, "import itertools; kept = 1; all(itertools.repeat(True))");
     await livy.running(session, id);
     const began = performance.now();
     await livy.cancel(session, id);
