@@ -231,9 +231,10 @@ def test_progress_grows_and_ends_at_one(interpreter: InterpreterProcess) -> None
     assert stage["tasks"] == 12 and set(stage) == {"stage", "name", "tasks", "active", "completed", "failed"}
 
 
+#: Spark looks for its task's end once in a thousand rows of `range`, so what is joined with each must be short.
 JOBS = [
     "import time\nkept = 1\nsc.parallelize(range(100), 4).map(lambda v: time.sleep(5)).count()",
-    "kept = 1\nspark.range(10**6).crossJoin(spark.range(10**6)).selectExpr('sum(hash(1))').collect()",
+    "kept = 1\nspark.range(10**8).crossJoin(spark.range(1000)).selectExpr('sum(hash(1))').collect()",
     "kept = 1\nwhile True: sc.parallelize([1], 1).count()",
     "kept = 1\nimport time\nsc.setJobGroup('mine', 'my own', True)\nsc.parallelize(range(100), 4).map(lambda v: time.sleep(5)).count()",
 ]
@@ -290,7 +291,7 @@ def test_an_interrupt_of_a_wait_for_a_stream_leaves_the_stream_running(interpret
 
 
 def test_an_interrupted_sql_statement_is_cancelled(interpreter: InterpreterProcess) -> None:
-    number = interpreter.start("select sum(hash(a.id)) from range(1000000) a cross join range(1000000) b", "sql")
+    number = interpreter.start("select sum(hash(a.id)) from range(100000000) a cross join range(1000) b", "sql")
     interpreter.wait_for_emit(number, "progress")
     assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
     assert sql(interpreter, "select 1 as a")["data"] == [[1]]
