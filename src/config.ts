@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { parse as parseToml } from "smol-toml";
 import { Value } from "typebox/value";
+import { listed } from "./core/access.ts";
 import { nearest } from "./nearest.ts";
 import { readStructured, readText } from "./option-text.ts";
 import { Config, flagOf, OPTIONS, type Option, type OptionName, variableOf } from "./options.ts";
@@ -84,10 +85,8 @@ export const inheritedEnvironment = (): Env => process.env;
  * @throws ConfigError unless at most one user can start drivers or the operator has said that this is meant
  */
 export const refuseSharedUser = (config: Config, users: readonly string[]): void => {
-  const { launcher, allowSharedUser, allowedUsers } = config;
-  const able = new Set(
-    allowedUsers.length === 0 ? users : users.filter((user) => allowedUsers.includes(user) || config.superusers.includes(user)),
-  );
+  const { launcher, allowSharedUser, allowedUsers, superusers } = config;
+  const able = new Set(allowedUsers.length === 0 ? users : users.filter((user) => listed(allowedUsers, user) || listed(superusers, user)));
   if (launcher !== "local" || allowSharedUser || able.size <= 1) return;
   throw new ConfigError([
     `${able.size} users can start drivers, and all drivers would run as this process's own operating-system user: each user could read the others' files and end their sessions. ` +

@@ -175,6 +175,8 @@ describe("what is unsafe", () => {
     expect(() => refuseSharedUser({ ...config, allowSharedUser: true }, ["ann", "bob"])).not.toThrow();
     expect(() => refuseSharedUser({ ...config, allowedUsers: ["bob"] }, ["ann", "bob"])).not.toThrow();
     expect(() => refuseSharedUser({ ...config, allowedUsers: ["bob"], superusers: ["ann"] }, ["ann", "bob"])).toThrow("2 users");
+    expect(() => refuseSharedUser({ ...config, allowedUsers: ["*"] }, ["ann", "bob"])).toThrow("2 users");
+    expect(() => refuseSharedUser({ ...config, allowedUsers: ["bob"], superusers: ["*"] }, ["ann", "bob"])).toThrow("2 users");
   });
 
   test.for([

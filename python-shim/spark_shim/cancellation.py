@@ -7,8 +7,9 @@ from typing import Callable, Optional
 
 from .loop import Loop, Timer
 
-#: A first signal follows so soon when no job was cancelled or nobody answers.
-ANSWER_SECONDS = 0.25
+#: A first signal follows at once when no job was cancelled, after so long when nobody answers: one that hits a call to the JVM before its
+#: jobs are cancelled tears the call's connection.
+ANSWER_SECONDS = 0.75
 #: A cancelled job gets so long to end the call that waits for it, before the signal.
 GRACE_SECONDS = 0.5
 REPEAT_SECONDS = 0.7

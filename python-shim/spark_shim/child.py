@@ -18,7 +18,7 @@ from .processes import Children
 #: How long the end of a statement waits for the marks on the file descriptors.
 BARRIER_SECONDS = 1.0
 #: An interpreter whose pipe has ended gets so long to exit by itself.
-EXIT_SECONDS = 0.5
+EXIT_SECONDS = 2.0
 
 _READ_BYTES = 256 * 1024
 Failed = Callable[[str], None]

@@ -20,7 +20,8 @@ export interface AccessRules {
 
 export type Right = "view" | "modify";
 
-const has = (list: readonly string[], name: string): boolean => list.includes(name) || list.includes("*");
+/** Whether an access list names somebody, or everybody. */
+export const listed = (list: readonly string[], name: string): boolean => list.includes(name) || list.includes("*");
 
 /** Who may do what: the owner and the proxy user everything; superusers everything; modify includes view (Livy's AccessManager). */
 export class Access {
@@ -34,13 +35,13 @@ export class Access {
     const { name } = caller;
     if (name === null || name === session.owner || name === session.proxyUser) return true;
     const { superusers, modifyUsers, viewUsers } = this.#rules;
-    return has(superusers, name) || has(modifyUsers, name) || (right === "view" && has(viewUsers, name));
+    return listed(superusers, name) || listed(modifyUsers, name) || (right === "view" && listed(viewUsers, name));
   }
 
   /** @throws Problem FORBIDDEN when the caller may not use the server. */
   checkAllowed(caller: Caller): void {
     const { allowedUsers, superusers } = this.#rules;
-    if (caller.name === null || allowedUsers.length === 0 || has(allowedUsers, caller.name) || has(superusers, caller.name)) return;
+    if (caller.name === null || allowedUsers.length === 0 || listed(allowedUsers, caller.name) || listed(superusers, caller.name)) return;
     throw new Problem("FORBIDDEN", `User '${caller.name}' is not allowed to use this server.`);
   }
 
@@ -49,7 +50,7 @@ export class Access {
     if (proxyUser === null || proxyUser === caller.name) return;
     const { superusers, impersonators } = this.#rules;
     const list = [...superusers, ...impersonators];
-    if (caller.name === null ? impersonators.includes("*") : has(list, caller.name)) return;
+    if (caller.name === null ? impersonators.includes("*") : listed(list, caller.name)) return;
     const who = caller.name === null ? "Without authentication nobody is" : `User '${caller.name}' is not`;
     throw new Problem("FORBIDDEN", `${who} allowed to impersonate '${proxyUser}'. Ask the operator for a place in \`impersonators\`.`);
   }

@@ -104,15 +104,18 @@ export class Auth {
     if (known !== undefined) return this.#callerOf(known, remote);
     let checking = this.#checking.get(key);
     if (checking === undefined) {
-      this.#countAttempt(remote);
-      checking = this.#check(authorization).finally(() => this.#checking.delete(key));
+      const attempt = this.#countAttempt(remote);
+      checking = this.#check(authorization)
+        .then((verdict) => {
+          // A good one was no attempt at guessing.
+          if (verdict !== null) attempt.count -= 1;
+          return verdict;
+        })
+        .finally(() => this.#checking.delete(key));
       this.#checking.set(key, checking);
     }
     const verdict = await checking;
     this.#remember(key, verdict);
-    // A good one was no attempt at guessing.
-    const attempt = this.#attempts.get(remote);
-    if (verdict !== null && attempt !== undefined) attempt.count -= 1;
     return this.#callerOf(verdict, remote);
   }
 
@@ -158,7 +161,7 @@ export class Auth {
   }
 
   /** Counts before the check, so that many guesses sent at once are counted too. */
-  #countAttempt(remote: string): void {
+  #countAttempt(remote: string): { count: number } {
     const now = performance.now();
     if (this.#attempts.size > REMEMBERED)
       for (const [other, { untilMs }] of this.#attempts) if (untilMs < now) this.#attempts.delete(other);
@@ -169,6 +172,7 @@ export class Auth {
     }
     attempt.count += 1;
     this.#attempts.set(remote, attempt);
+    return attempt;
   }
 }
 

@@ -229,7 +229,8 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
   let closed: Promise<void> | null = null;
   return {
     app,
-    listen: ({ host, port }) => app.listen({ host, port }),
+    // Fastify does not see what its server was made with, and says http of both.
+    listen: async ({ host, port }) => (await app.listen({ host, port })).replace(/^http:/, options.tls === null ? "http:" : "https:"),
     admit: async (request) => admit(request, proxies.remoteOf(request)),
     drain: () => closing.abort(),
     close: (graceMs) => {

@@ -88,7 +88,12 @@ const fields = (spec: SessionSpec): Record<string, string> => {
 };
 
 /** Livy splits at commas and blanks. */
-const splitList = (list: string | undefined): string[] => (list ?? "").split(/[, ]+/).filter((item) => item !== "");
+/** At commas alone, as Spark does and as whoever checked the URIs did. */
+const splitList = (list: string | undefined): string[] =>
+  (list ?? "")
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
 
 /**
  * The environment of every process of a driver: the server's own without what is meant for the server, in UTF-8 whatever the locale.
@@ -100,7 +105,7 @@ export const driverEnvironment = (
   shimDir: string,
 ): Record<string, string> => {
   const kept = Object.entries(inherited).flatMap(([name, value]) =>
-    value === undefined || name.startsWith("LONGWICK_") ? [] : [[name, value]],
+    value === undefined || name.startsWith("LONGWICK_") || name === "PYTHONIOENCODING" ? [] : [[name, value]],
   );
   const environment: Record<string, string> = Object.fromEntries(kept);
   const locale = environment["LC_ALL"] || environment["LC_CTYPE"] || environment["LANG"] || "";

@@ -105,6 +105,16 @@ describe("with a password file", () => {
     expect((await service.ask("GET", "/sessions", { ...bob, remote: "10.0.0.8" })).status).toBe(200);
   });
 
+  test("many good logins at once buy nobody more guesses", async () => {
+    await using service = await Service.start({ htpasswdFile });
+    const remote = "10.0.0.7";
+    await Promise.all(Array.from({ length: 50 }, () => service.ask("GET", "/sessions", { ...ann, remote })));
+    const guess = async (_: unknown, count: number) =>
+      (await service.ask("GET", "/sessions", { headers: basic("bob", `${count}`), remote })).status;
+    const guesses = await Promise.all(Array.from({ length: 30 }, guess));
+    expect(guesses.filter((status) => status === 401)).toHaveLength(10);
+  });
+
   test("a client that repeats one wrong password does not shut out its neighbours", async () => {
     await using service = await Service.start({ htpasswdFile });
     for (let poll = 0; poll < 30; poll += 1)

@@ -54,6 +54,8 @@ export const checkUris = async (spec: SessionSpec, rules: PathRules): Promise<Se
  */
 export const checkUri = async (uri: string, rules: PathRules): Promise<string> => {
   if (/\p{Cc}/u.test(uri) || !uri.isWellFormed()) throw refuse("A URI holds control characters.");
+  // Spark joins and splits its lists at commas: what follows one would be a URI that nobody has checked.
+  if (uri.includes(",")) throw refuse(`URI '${uri}' holds a comma.`);
   const [, scheme, rest] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(uri) ?? [];
   if (scheme === undefined || rest === undefined) {
     const { path, fragment } = cutFragment(uri);
@@ -91,6 +93,8 @@ const pathOf = (rest: string, uri: string): string => {
 const checkPath = async (path: string, rules: PathRules): Promise<string> => {
   const forbidden = () => refuse(`Local path ${path} cannot be added to user sessions.`);
   if (path.includes("\0")) throw forbidden();
+  // Spark would expand a pattern, and take what follows a comma (which may have come percent-encoded) for another path.
+  if (/[,*?[\]{}]/.test(path)) throw refuse(`Local path ${path} holds a comma or a pattern.`);
   const normal = resolve(path);
   const real = await realpath(normal).catch(() => null);
   for (const dir of rules.localDirs) {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Problem } from "../../../src/core/problems.ts";
 import { checkUri, checkUris, type PathRules } from "../../../src/faces/livy/paths.ts";
 import { readSpec } from "../../../src/faces/livy/spec.ts";
+import { sparkLaunch } from "../../../src/launch/spark.ts";
 
 let root = "";
 let rules: PathRules;
@@ -32,6 +33,26 @@ const check = async (uri: string, changed: Partial<PathRules> = {}): Promise<str
     throw error;
   }
 };
+
+test.each([
+  "hdfs:///a,file:///etc/passwd",
+  "ROOT/open/a b.jar,file:///etc/passwd",
+  "file:ROOT/open/a%20b.jar%2Cfile:///etc/passwd",
+  "ROOT/open/*.jar",
+  "ROOT/open/{deep,way-out}",
+  "file:ROOT/open/%5Ba%5D b.jar",
+])("%s, which Spark would take for more than one, is refused", async (uri) => {
+  expect(await check(uri)).toMatch(/^Rejected, Reason: .* holds a comma/);
+});
+
+test("what a conf's list holds is checked item by item, and stays what was checked all the way to Spark", async () => {
+  const { spec } = readSpec(
+    { body: { conf: { "spark.files": "hdfs:///a file:///etc/passwd, hdfs:///b" } }, doAs: undefined },
+    { kinds: ["pyspark"], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
+  );
+  const launch = sparkLaunch(1, await checkUris(spec, rules), { sparkConf: {}, timeZone: null, refusedConf: [], environment: {} });
+  expect(launch.files).toEqual(["hdfs:///a file:///etc/passwd", "hdfs:///b"]);
+});
 
 describe("a local file in an allowed directory", () => {
   test.each([
