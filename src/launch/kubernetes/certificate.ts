@@ -31,7 +31,11 @@ const ALWAYS = der(SEQUENCE, der(GENERALIZED_TIME, Buffer.from("20000101000000Z"
 const NO_UNUSED_BITS = Buffer.from([0]);
 
 const pem = (label: string, bytes: Uint8Array): string =>
-  `-----BEGIN ${label}-----\n${(Buffer.from(bytes).toString("base64").match(/.{1,64}/g) ?? []).join("\n")}\n-----END ${label}-----\n`;
+  `-----BEGIN ${label}-----\n${(
+    Buffer.from(bytes)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? []
+  ).join("\n")}\n-----END ${label}-----\n`;
 
 const privateKey = (master: Uint8Array, uid: string) => {
   const seed = Buffer.from(hkdfSync("sha256", master, uid, "longwick link certificate", 32));
@@ -41,7 +45,9 @@ const privateKey = (master: Uint8Array, uid: string) => {
 /** What whoever knows the master key pins, without having to read anything back. */
 export const certificatePin = (master: Uint8Array, uid: string): string => pinOf(privateKey(master, uid));
 const pinOf = (key: ReturnType<typeof createPrivateKey>): string =>
-  createHash("sha256").update(createPublicKey(key).export({ format: "der", type: "spki" })).digest("base64");
+  createHash("sha256")
+    .update(createPublicKey(key).export({ format: "der", type: "spki" }))
+    .digest("base64");
 
 /** The session's self-signed certificate. Every part of it follows from the master key and the uid: any server makes the same one. */
 export const driverCertificate = (master: Uint8Array, uid: string): DriverCertificate => {

@@ -5,7 +5,7 @@ import { driverFile } from "../driver-file.ts";
 import { sparkLaunch } from "../spark.ts";
 import type { DriverCertificate } from "./certificate.ts";
 import { driverName, sessionLabels, TAG_LABEL } from "./names.ts";
-import { driverPod, executorTemplate, namespaceOf, PATHS, PORTS, POD_IP_VARIABLE } from "./pod.ts";
+import { driverPod, executorTemplate, namespaceOf, PATHS, POD_IP_VARIABLE, PORTS } from "./pod.ts";
 import type { Conf } from "./resources.ts";
 import type { PodSettings } from "./settings.ts";
 import { templateKey, withRoleFirst } from "./template.ts";
@@ -54,7 +54,9 @@ const clientConf = (name: string, uid: string, namespace: string, settings: PodS
 const defaultConf = (settings: PodSettings): Conf => ({
   "spark.kubernetes.container.image": settings.image,
   ...(settings.imagePullPolicy === null ? {} : { "spark.kubernetes.container.image.pullPolicy": settings.imagePullPolicy }),
-  ...(settings.imagePullSecrets.length === 0 ? {} : { "spark.kubernetes.container.image.pullSecrets": settings.imagePullSecrets.join(",") }),
+  ...(settings.imagePullSecrets.length === 0
+    ? {}
+    : { "spark.kubernetes.container.image.pullSecrets": settings.imagePullSecrets.join(",") }),
   "spark.kubernetes.executor.deleteOnTermination": "true",
   "spark.jars.ivy": `${PATHS.state}/ivy`,
 });

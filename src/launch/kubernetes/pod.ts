@@ -1,4 +1,12 @@
-import type { V1Container, V1EnvVar, V1Pod, V1PodSecurityContext, V1SecurityContext, V1Volume, V1VolumeMount } from "@kubernetes/client-node";
+import type {
+  V1Container,
+  V1EnvVar,
+  V1Pod,
+  V1PodSecurityContext,
+  V1SecurityContext,
+  V1Volume,
+  V1VolumeMount,
+} from "@kubernetes/client-node";
 import type { Claim } from "../../core/ports.ts";
 import type { SessionSpec } from "../../core/spec.ts";
 import { driverName, ID_ANNOTATION, OWNER_ANNOTATION, ROLE_LABEL, SPEC_ANNOTATION, sessionLabels, TAG_LABEL } from "./names.ts";
@@ -117,7 +125,10 @@ const safePod = (settings: PodSettings): V1Pod => ({
 
 /** What spark-submit would have made of the conf. */
 const askedPod = ({ conf, spec }: PodParts): V1Pod => {
-  const image = spec.conf["spark.kubernetes.driver.container.image"] ?? conf["spark.kubernetes.driver.container.image"] ?? conf["spark.kubernetes.container.image"];
+  const image =
+    spec.conf["spark.kubernetes.driver.container.image"] ??
+    conf["spark.kubernetes.driver.container.image"] ??
+    conf["spark.kubernetes.container.image"];
   const pullPolicy = conf["spark.kubernetes.container.image.pullPolicy"];
   const account = conf["spark.kubernetes.authenticate.driver.serviceAccountName"];
   const scheduler = conf["spark.kubernetes.driver.scheduler.name"] ?? conf["spark.kubernetes.scheduler.name"];
@@ -136,7 +147,10 @@ const askedPod = ({ conf, spec }: PodParts): V1Pod => {
       ...(grace === undefined ? {} : { terminationGracePeriodSeconds: Number(grace) || 30 }),
       nodeSelector: { ...under(conf, "spark.kubernetes.node.selector."), ...under(conf, "spark.kubernetes.driver.node.selector.") },
       imagePullSecrets: pullSecrets.map((name) => ({ name })),
-      volumes: [...volumes.map(volumeOf), ...secrets.map(([name]): V1Volume => ({ name: secretVolume(name), secret: { secretName: name } }))],
+      volumes: [
+        ...volumes.map(volumeOf),
+        ...secrets.map(([name]): V1Volume => ({ name: secretVolume(name), secret: { secretName: name } })),
+      ],
       containers: [
         {
           name: DRIVER_CONTAINER,

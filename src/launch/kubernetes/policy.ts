@@ -44,7 +44,9 @@ export const readAllowRule = (text: string): AllowRule => {
   const at = text.indexOf("=");
   const rule = (at === -1 ? text : text.slice(0, at)).trim();
   if (isRuleName(rule)) return { rule, pattern: at === -1 ? null : text.slice(at + 1).trim() };
-  throw new Error(`'${text}' is no rule; there are ${Object.values(RULES).join(", ")}; without a value they allow all, * stands for any text`);
+  throw new Error(
+    `'${text}' is no rule; there are ${Object.values(RULES).join(", ")}; without a value they allow all, * stands for any text`,
+  );
 };
 
 const fits = ({ rule, pattern }: AllowRule, wish: Wish): boolean => {
@@ -256,7 +258,10 @@ export const checkPolicy = (conf: Conf, templates: readonly SessionTemplate[], a
   checkPossible(conf);
   const wishes = [
     ...confWishes(conf),
-    ...templates.flatMap(({ key, source, pod }): readonly Wish[] => [{ rule: "podTemplate", value: source, key }, ...templateWishes(pod, key)]),
+    ...templates.flatMap(({ key, source, pod }): readonly Wish[] => [
+      { rule: "podTemplate", value: source, key },
+      ...templateWishes(pod, key),
+    ]),
   ];
   const refused = wishes.find((wish) => !allow.some((rule) => fits(rule, wish)));
   if (refused === undefined) return;

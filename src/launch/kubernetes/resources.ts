@@ -65,7 +65,8 @@ const DEVICE = /^spark\.driver\.resource\.([^.]+)\.amount$/;
  */
 export const driverResources = (conf: Conf): DriverResources => {
   const memory = `${driverMemoryMib(conf)}Mi`;
-  const requestKey = conf["spark.kubernetes.driver.request.cores"] === undefined ? "spark.driver.cores" : "spark.kubernetes.driver.request.cores";
+  const requestKey =
+    conf["spark.kubernetes.driver.request.cores"] === undefined ? "spark.driver.cores" : "spark.kubernetes.driver.request.cores";
   const limitKey = "spark.kubernetes.driver.limit.cores";
   const limit = conf[limitKey];
   const devices: [string, string][] = Object.entries(conf).flatMap(([key, amount]) => {

@@ -21,7 +21,11 @@ export const packShim = async (directory: string): Promise<Uint8Array> => {
   const names = await readdir(join(directory, "spark_shim"), { recursive: true });
   const sources = names.filter((name) => name.endsWith(".py")).sort();
   if (sources.length === 0) throw new Error(`there is no Python package spark_shim in ${directory}`);
-  return zip(await Promise.all(sources.map(async (name) => ({ name: `spark_shim/${name}`, content: await readFile(join(directory, "spark_shim", name)) }))));
+  return zip(
+    await Promise.all(
+      sources.map(async (name) => ({ name: `spark_shim/${name}`, content: await readFile(join(directory, "spark_shim", name)) })),
+    ),
+  );
 };
 
 const zip = (entries: readonly Entry[]): Buffer => {

@@ -57,7 +57,8 @@ export const volumeWishes = (conf: Conf, prefix: string): readonly VolumeWish[] 
 };
 
 /** A claim that is made with its pod and goes with it. */
-const isOnDemand = (wish: VolumeWish): boolean => wish.type === "persistentVolumeClaim" && /^ondemand$/i.test(wish.options["claimName"] ?? "");
+const isOnDemand = (wish: VolumeWish): boolean =>
+  wish.type === "persistentVolumeClaim" && /^ondemand$/i.test(wish.options["claimName"] ?? "");
 
 /** The volume as a pod has it. A claim on demand is an ephemeral one: Kubernetes makes it with the pod and deletes it after. */
 export const volumeOf = (wish: VolumeWish): V1Volume => {
