@@ -105,7 +105,7 @@ const serve = async ({ rest, operands }: Arguments): Promise<number> => {
     import("./main.ts"),
     import("./observe/log.ts"),
   ]);
-  const prepared = await interruptible((signal) => prepare(config, say, signal));
+  const prepared = config.launcher === "local" ? await interruptible((signal) => prepare(config, say, signal)) : null;
   await serveUntilSignal(config, prepared, version(), openLog(config.logLevel), say);
   return 0;
 };

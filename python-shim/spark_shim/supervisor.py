@@ -67,9 +67,7 @@ class Supervisor(Driver, EngineUser):
         self._restore()
         self._children = Children(self._loop, config.session)
         self._children.sweep()
-        self._timeouts = Timeouts(
-            self._loop, config, lambda: self._running is not None or bool(self._queue), lambda why: self.end("dead", why)
-        )
+        self._timeouts = Timeouts(self._loop, config, lambda: self._running is not None or bool(self._queue), self.give_up)
         self._engine = Engine(self._loop, self._children, config, self, interpreter_module)
         self._loop.before_sleep(self.log.flush)
         self.listener = Listener(self._loop, config.listen, self, config.tls)

@@ -15,7 +15,7 @@ import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
 import { canonicalConf, checkPolicy, type SessionTemplate } from "./kubernetes/policy.ts";
 import { driverResources } from "./kubernetes/resources.ts";
-import type { KubernetesSettings } from "./kubernetes/settings.ts";
+import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { isInline, parseTemplate, templateKey } from "./kubernetes/template.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
@@ -47,8 +47,15 @@ export const openKubernetesLauncher = async (settings: KubernetesSettings): Prom
         ? readMasterKeys(api, namespace, settings.instance, signal)
         : readFile(settings.masterKeyFile, "utf8").then(keysFromText),
     ]);
+    const pods: PodSettings = {
+      ...settings,
+      namespace: settings.namespace ?? namespace,
+      driverTemplate: settings.driverTemplate === null ? null : parseTemplate(settings.driverTemplate, loadYaml),
+      executorTemplate: settings.executorTemplate === null ? null : parseTemplate(settings.executorTemplate, loadYaml),
+    };
     const reach = settings.reach ?? (inCluster ? "address" : "port-forward");
-    return new KubernetesLauncher({ settings, api, keys, shim, reach, claims: new Claims(api, namespace, settings.instance, keys) });
+    const claims = new Claims(api, namespace, settings.instance, keys);
+    return new KubernetesLauncher({ settings: pods, startTimeoutMs: settings.startTimeoutMs, api, keys, shim, reach, claims });
   } catch (error) {
     api.close();
     throw error;
@@ -69,7 +76,8 @@ const keysFromText = (text: string): MasterKeys => {
 };
 
 interface LauncherParts {
-  readonly settings: KubernetesSettings;
+  readonly settings: PodSettings;
+  readonly startTimeoutMs: number;
   readonly api: Api;
   readonly claims: Claims;
   readonly keys: MasterKeys;
@@ -144,7 +152,7 @@ class KubernetesLauncher implements Launcher {
       namespace,
       name,
       found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid)) ?? null),
-      startTimeoutMs: settings.startTimeoutMs,
+      startTimeoutMs: this.#parts.startTimeoutMs,
       objects: async (signal) =>
         driverObjects({
           claim,

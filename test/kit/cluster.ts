@@ -127,7 +127,7 @@ export class ClusterSite implements LaunchSite {
 
   /** Its supervisors are real, its JVMs are not. */
   static withoutSpark(asked: Partial<KubernetesSettings> = {}): ClusterSite {
-    return new ClusterSite({ java: "/stub/java", driverTemplate: WITHOUT_SPARK, ...asked });
+    return new ClusterSite({ java: "/stub/java", driverTemplate: JSON.stringify(WITHOUT_SPARK), ...asked });
   }
 
   async open(asked: Partial<KubernetesSettings> = {}): Promise<Launcher> {

@@ -330,6 +330,7 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
       await firstWords(before);
       await first.close();
       const second = await place.open();
+      await second.claims(soon());
       const workload = second.launch(claim);
       await reach(workload, "running");
       const connection = await workload.dial(soon());

@@ -33,7 +33,12 @@ export interface PodSettings extends DriverLimits {
 }
 
 /** What the Kubernetes launcher must be told. */
-export interface KubernetesSettings extends PodSettings {
+export interface KubernetesSettings extends Omit<PodSettings, "namespace" | "driverTemplate" | "executorTemplate"> {
+  /** Where drivers run unless a session may say otherwise; null: the server's own namespace. */
+  readonly namespace: string | null;
+  /** YAML of the pods that all drivers and executors start from. */
+  readonly driverTemplate: string | null;
+  readonly executorTemplate: string | null;
   /** null: KUBECONFIG's file, else the one in the home directory, else the pod's own account. */
   readonly kubeconfig: string | null;
   readonly context: string | null;
