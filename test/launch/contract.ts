@@ -3,6 +3,7 @@ import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../../sr
 import type { SessionSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { FrameChannel, type WireFrame } from "../../src/protocol/codec.ts";
+import { PROTOCOL_VERSIONS } from "../../src/protocol/frames.ts";
 
 /** A place where a launcher works, that outlives each launcher opened on it. */
 export interface LaunchSite {
@@ -224,8 +225,8 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
       expect(workload.key).toHaveLength(32);
       const words = await Promise.all([firstWords(workload), firstWords(workload)]);
       expect(words).toMatchObject([
-        { frame: "challenge", versions: [1] },
-        { frame: "challenge", versions: [1] },
+        { frame: "challenge", versions: [...PROTOCOL_VERSIONS] },
+        { frame: "challenge", versions: [...PROTOCOL_VERSIONS] },
       ]);
       expect(words[0]?.["nonce"]).not.toBe(words[1]?.["nonce"]);
       await launcher.close();
@@ -295,7 +296,8 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
       const place = await site();
       const first = await place.open();
       const claim = await first.claim(draftOf({ ttlMs: 300 }), soon());
-      await reach(first.launch(claim), "running");
+      // It may be over before anybody sees it run.
+      for await (const { phase } of first.launch(claim).phases(soon())) if (phase !== "pending") break;
       await place.abandon(first);
       await expect.poll(() => place.running(claim), { timeout: startMs }).toBe(0);
       const second = await place.open();

@@ -51,7 +51,8 @@ const clientConf = (name: string, uid: string, namespace: string, settings: PodS
 });
 
 /** Where neither the session nor the operator says anything. */
-const defaultConf = (settings: PodSettings): Conf => ({
+const defaultConf = (settings: PodSettings, executors: V1Pod): Conf => ({
+  ...imageOf(executors),
   "spark.kubernetes.container.image": settings.image,
   ...(settings.imagePullPolicy === null ? {} : { "spark.kubernetes.container.image.pullPolicy": settings.imagePullPolicy }),
   ...(settings.imagePullSecrets.length === 0
@@ -61,13 +62,18 @@ const defaultConf = (settings: PodSettings): Conf => ({
   "spark.jars.ivy": `${PATHS.state}/ivy`,
 });
 
+/** Spark would take the conf's image before the template's, and the conf has one by default. */
+const imageOf = (executors: V1Pod): Conf => {
+  const image = executors.spec?.containers[0]?.image;
+  return image === undefined ? {} : { "spark.kubernetes.executor.container.image": image };
+};
+
 /** The session's objects as values: the same ones whoever makes them. */
 export const driverObjects = (parts: DriverParts): DriverObjects => {
   const { claim, spec, settings, certificate } = parts;
   const { instance } = settings;
   const name = driverName(instance, claim.id, claim.uid);
-  const defaults = { ...settings.spark, sparkConf: { ...defaultConf(settings), ...settings.spark.sparkConf } };
-  const launch = sparkLaunch(claim.id, spec, defaults);
+  const launch = sparkLaunch(claim.id, spec, settings.spark);
   const asked = launch.conf;
   const namespace = namespaceOf(asked, settings);
   const template = (role: "driver" | "executor"): V1Pod | null => {
@@ -76,8 +82,9 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
     return text === undefined ? null : withRoleFirst(JSON.parse(text) as V1Pod, role, asked);
   };
   const driverTemplate = template("driver");
-  const pod = driverPod({ claim, spec, settings, template: driverTemplate, conf: asked });
-  const conf = { ...withoutTemplates(asked), ...clientConf(name, claim.uid, namespace, settings) };
+  const pod = driverPod({ claim, settings, template: driverTemplate, conf: asked });
+  const executors = executorTemplate(settings, template("executor"));
+  const conf = { ...defaultConf(settings, executors), ...withoutTemplates(asked), ...clientConf(name, claim.uid, namespace, settings) };
   const place = {
     listen: { tcp: { host: "::", port: PORTS.link } },
     journal: `${PATHS.state}/journal`,
@@ -112,7 +119,7 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
       metadata: metadata("program"),
       immutable: true,
       binaryData: { "shim.zip": Buffer.from(parts.shim).toString("base64") },
-      data: { "executor.json": JSON.stringify(executorTemplate(settings, template("executor"))) },
+      data: { "executor.json": JSON.stringify(executors) },
     },
   };
 };

@@ -8,7 +8,6 @@ import type {
   V1VolumeMount,
 } from "@kubernetes/client-node";
 import type { Claim } from "../../core/ports.ts";
-import type { SessionSpec } from "../../core/spec.ts";
 import { driverName, ID_ANNOTATION, OWNER_ANNOTATION, ROLE_LABEL, SPEC_ANNOTATION, sessionLabels, TAG_LABEL } from "./names.ts";
 import { type Conf, driverResources } from "./resources.ts";
 import type { PodSettings } from "./settings.ts";
@@ -37,12 +36,10 @@ export const POD_IP_VARIABLE = "LONGWICK_POD_IP";
 /** What every session's objects are made from. */
 export interface PodParts {
   readonly claim: Claim;
-  /** With its conf canonical and its secrets in it. */
-  readonly spec: SessionSpec;
   readonly settings: PodSettings;
   /** The session's own driver template, if it has one. */
   readonly template: V1Pod | null;
-  /** The conf the driver's Spark runs with. */
+  /** What the session and the operator ask for, without our defaults. */
   readonly conf: Conf;
 }
 
@@ -124,11 +121,8 @@ const safePod = (settings: PodSettings): V1Pod => ({
 });
 
 /** What spark-submit would have made of the conf. */
-const askedPod = ({ conf, spec }: PodParts): V1Pod => {
-  const image =
-    spec.conf["spark.kubernetes.driver.container.image"] ??
-    conf["spark.kubernetes.driver.container.image"] ??
-    conf["spark.kubernetes.container.image"];
+const askedPod = ({ conf }: PodParts): V1Pod => {
+  const image = conf["spark.kubernetes.driver.container.image"] ?? conf["spark.kubernetes.container.image"];
   const pullPolicy = conf["spark.kubernetes.container.image.pullPolicy"];
   const account = conf["spark.kubernetes.authenticate.driver.serviceAccountName"];
   const scheduler = conf["spark.kubernetes.driver.scheduler.name"] ?? conf["spark.kubernetes.scheduler.name"];
