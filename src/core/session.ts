@@ -202,7 +202,9 @@ export class Session {
   }
 
   async #conclude(phase: Extract<WorkloadPhase, { phase: "ended" }>): Promise<void> {
-    const { state: last, reason } = this.#stopping ?? this.#view.ending ?? phase;
+    // A driver that is ended from outside knows of a signal only; a workload that knows nothing leaves it to the driver to say.
+    const own = phase.reason === "" ? this.#view.ending : null;
+    const { state: last, reason } = this.#stopping ?? own ?? { ...phase, reason: phase.reason || "The driver exited." };
     // `error` is a word for drivers that are up and broken; nothing follows an end.
     const state = last === "error" ? "dead" : last;
     const endedMs = this.#parts.clock.now();

@@ -266,8 +266,9 @@ class KubernetesLauncher implements Launcher {
     const events = new Watch<PodEvent>(api, {
       path: `api/v1/namespaces/${namespace}/events`,
       query: { fieldSelector: "type=Warning,involvedObject.kind=Pod" },
-      changed: ({ reason = "", message = "", involvedObject: { name = "", uid = "" } }) =>
-        this.#byName.get(name)?.warned(uid, `${reason}: ${message}`),
+      changed: ({ reason = "", message = "", involvedObject: { name = "", uid = "" } }) => {
+        if (!SAYS_NOTHING.test(message)) this.#byName.get(name)?.warned(uid, `${reason}: ${message}`);
+      },
       gone: () => undefined,
       fault,
     });
@@ -298,6 +299,9 @@ class KubernetesLauncher implements Launcher {
     }
   }
 }
+
+/** What follows a warning that says why. */
+const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;
 
 const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
 const isDriverOf = (pod: DriverPod, uid: string): boolean => sessionOf(pod) === uid;

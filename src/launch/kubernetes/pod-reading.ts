@@ -74,7 +74,7 @@ export const readPod = (pod: DriverPod, warning: string | null): PodReading => {
   const { status = {}, spec } = pod;
   const driver = status.containerStatuses?.find((container) => container.name === spec.containers[0]?.name);
   const terminated = driver?.state?.terminated;
-  if (status.phase === "Succeeded") return { is: "over", end: ownEnd(terminated) ?? plainEnd("The driver's container exited.") };
+  if (status.phase === "Succeeded") return { is: "over", end: ownEnd(terminated) ?? plainEnd("") };
   if (status.phase === "Failed") return { is: "over", end: ownEnd(terminated) ?? plainEnd(failure(pod, terminated)) };
   if (driver?.state?.running !== undefined) return { is: "running" };
   const init = initTrouble(status.initContainerStatuses ?? []);
