@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { afterEach, describe, expect, test } from "vitest";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Access } from "../../../src/core/access.ts";
 import type { Session } from "../../../src/core/session.ts";
 import { Sessions } from "../../../src/core/sessions.ts";
@@ -120,11 +122,68 @@ describe("a session on Kubernetes", { timeout: 300_000 }, () => {
     await expect.poll(() => session.state, { timeout: 30_000 }).toBe("busy");
     const [pod] = await site.pods(session.claim);
     await site.crash(session.claim);
-    expect(await lost).toContain("DriverLost");
+    expect(await lost).toMatch(/"lost".*DriverLost/);
     expect(await run(session, "2 + 1")).toContain('"3"');
     const [same] = (await site.pods(session.claim)).filter(({ metadata }) => metadata.labels?.["spark-role"] === "driver");
     expect(same?.metadata.uid).toBe(pod?.metadata.uid);
   });
+});
+
+/** Faults that need the machine: a command that takes `stop PART` and `start PART`; without one they are not for this cluster. */
+const BREAK = process.env["LONGWICK_TEST_BREAK"];
+const breaking = (what: "stop" | "start", part: string): Promise<unknown> => promisify(execFile)(BREAK ?? "false", [what, part]);
+
+describe("what breaks under a session", { timeout: 300_000 }, () => {
+  let site: ClusterSite;
+  let server: Server;
+  beforeEach(async () => {
+    site = new ClusterSite();
+    server = await Server.open(site);
+  });
+  afterEach(async () => {
+    await server.close();
+    await site.dispose();
+  });
+
+  test("a driver that uses more memory than its pod may is OOMKilled, comes back and says so", async () => {
+    const session = await server.create({ conf: { "spark.driver.memory": "512m", "spark.driver.memoryOverhead": "500m" } });
+    expect(await run(session, "1 + 1")).toContain('"2"');
+    const phases: string[] = [];
+    const timer = setInterval(() => phases.push(session.logTail(1).join()), 50);
+    const lost = await run(session, "x = [bytearray(b'x' * 2**20) for _ in range(4000)]").finally(() => clearInterval(timer));
+    expect(lost).toMatch(/"lost".*(DriverLost|InterpreterLost)/);
+    expect(await run(session, "2 + 1")).toContain('"3"');
+  });
+
+  test("an executor that is killed under a job costs no answer", async () => {
+    const session = await server.create();
+    const answer = run(session, "import time; sc.range(4, numSlices=4).map(lambda n: time.sleep(5) or n).sum()");
+    const executor = async () =>
+      (await site.pods(session.claim)).find(
+        ({ metadata, status }) => metadata.labels?.["spark-role"] === "executor" && status?.phase === "Running",
+      );
+    await expect.poll(executor, { timeout: 120_000 }).toBeDefined();
+    await site.api.delete(`api/v1/namespaces/${NAMESPACE}/pods/${(await executor())?.metadata.name}`, soon(), { gracePeriodSeconds: 0 });
+    expect(await answer).toContain('"6"');
+  });
+
+  test.runIf(BREAK !== undefined)(
+    "an API server that is restarted under a statement is not noticed by it; what ends meanwhile is known after",
+    async () => {
+      const session = await server.create();
+      expect(await run(session, "1 + 1")).toContain('"2"');
+      const other = await server.create({ ttlMs: 30_000 });
+      await expect.poll(() => other.state, { timeout: 60_000 }).not.toBe("not_started");
+      const answer = run(session, "import time; time.sleep(8); 'through'");
+      await breaking("stop", "kube-apiserver");
+      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      expect(await answer).toContain("through");
+      await breaking("start", "kube-apiserver");
+      expect(await ended(other)).toMatch(/time to live/);
+      await server.sessions.delete(session, "it was deleted");
+      expect(await site.pods(session.claim)).toEqual([]);
+    },
+  );
 });
 
 describe("a driver's pod", { timeout: 300_000 }, () => {
