@@ -5,6 +5,7 @@ import { publishSession } from "../core/events.ts";
 import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
 import type { SessionSpec } from "../core/spec.ts";
+import { describe } from "./files.ts";
 import { Api } from "./kubernetes/api.ts";
 import { type ClaimState, Claims, readMasterKeys } from "./kubernetes/claims.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
@@ -281,6 +282,10 @@ class KubernetesLauncher implements Launcher {
   async #clearOrphans(states: readonly ClaimState[]): Promise<void> {
     const known = new Set(states.map(({ claim }) => claim.uid));
     const { api, claims, settings } = this.#parts;
+    await claims.clear(known, this.#cleaning()).catch((error: unknown) => {
+      if (!this.#closing.signal.aborted)
+        publishSession({ session: -1, event: "fault", detail: `secrets without a claim cannot be removed: ${describe(error)}` });
+    });
     for (const [namespace, watch] of this.#pods) {
       await watch.synced;
       for (const pod of watch.values()) {

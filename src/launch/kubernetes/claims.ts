@@ -59,6 +59,8 @@ export interface ClaimState {
 
 /** A new name is its session's before the claim is written; so long an unknown holder is believed. */
 const HOLDER_GRACE_MS = 60_000;
+/** A claim follows its secrets within seconds. */
+const UNCLAIMED_MS = 10 * 60_000;
 const END_TAIL_BYTES = 128 * 1024;
 /** Nothing in a claim is worth waiting for longer. */
 const STORE_MS = 30_000;
@@ -152,6 +154,17 @@ export class Claims {
   /** Whether this session's claim is there: what carries the uid of one that is not belongs to nobody. */
   async holds(id: number, uid: string, signal: AbortSignal): Promise<boolean> {
     return (await this.#get(id, signal))?.metadata.labels?.[SESSION_LABEL] === uid;
+  }
+
+  /** Removes the secrets of claims that were begun and never written. */
+  async clear(known: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    const labelSelector = `${INSTANCE_LABEL}=${this.#instance},${PART_LABEL}=spec`;
+    const { items } = await this.#api.list<Secret>(this.#secrets, { labelSelector }, signal);
+    for (const { metadata } of items) {
+      const ageMs = Date.now() - Date.parse(metadata.creationTimestamp ?? "");
+      if (ageMs > UNCLAIMED_MS && !known.has(metadata.labels?.[SESSION_LABEL] ?? ""))
+        await this.#api.delete(`${this.#secrets}/${metadata.name}`, signal, { preconditions: { uid: metadata.uid } });
+    }
   }
 
   get #configMaps(): string {

@@ -89,7 +89,7 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
     listen: { tcp: { host: "::", port: PORTS.link } },
     journal: `${PATHS.state}/journal`,
     termination: `${PATHS.state}/termination.json`,
-    workDir: `${PATHS.state}/work`,
+    workDir: PATHS.work,
     python: pod.spec?.containers[0]?.command?.[0] ?? settings.python,
     java: settings.java,
     sparkHome: settings.sparkHome,

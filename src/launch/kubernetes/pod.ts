@@ -24,6 +24,7 @@ export const PATHS = {
   tlsCertificate: "/etc/longwick/tls.crt",
   tlsKey: "/etc/longwick/tls.key",
   state: "/var/lib/longwick",
+  work: "/var/lib/longwick/work",
   local: "/var/data/spark",
 } as const;
 
@@ -183,7 +184,7 @@ const finished = (asked: V1Container | undefined, { settings, claim, conf }: Pod
     { name: "PYTHONUTF8", value: "1" },
     { name: "PYTHONUNBUFFERED", value: "1" },
     { name: "LC_ALL", value: "C.UTF-8" },
-    { name: "HOME", value: `${PATHS.state}/home` },
+    { name: "HOME", value: PATHS.work },
     { name: "SPARK_LOCAL_DIRS", value: localDirs.length > 0 ? localDirs.join(",") : PATHS.local },
   ];
   return {
