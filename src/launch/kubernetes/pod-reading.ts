@@ -74,6 +74,8 @@ export const readPod = (pod: DriverPod, warning: string | null): PodReading => {
   const { status = {}, spec } = pod;
   const driver = status.containerStatuses?.find((container) => container.name === spec.containers[0]?.name);
   const terminated = driver?.state?.terminated;
+  if ((status.phase === "Succeeded" || status.phase === "Failed") && endedByDeletion(pod, terminated))
+    return { is: "over", end: readGonePod(pod) };
   if (status.phase === "Succeeded") return { is: "over", end: ownEnd(terminated) ?? plainEnd("") };
   if (status.phase === "Failed") return { is: "over", end: ownEnd(terminated) ?? plainEnd(failure(pod, terminated)) };
   if (driver?.state?.running !== undefined) return { is: "running" };
@@ -99,6 +101,14 @@ export const readPod = (pod: DriverPod, warning: string | null): PodReading => {
   if (scheduled?.status === "False")
     return { is: "pending", reason: `The driver's pod waits for a node: ${words(scheduled.message ?? scheduled.reason)}` };
   return { is: "pending", reason: warning ?? "The driver's pod waits for a node." };
+};
+
+/** Whether it had not ended by itself when somebody asked for its end. */
+const endedByDeletion = ({ metadata }: DriverPod, terminated: Terminated | undefined): boolean => {
+  const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = metadata;
+  if (deletionTimestamp === undefined) return false;
+  const askedMs = Date.parse(deletionTimestamp) - deletionGracePeriodSeconds * 1_000;
+  return !(Date.parse(terminated?.finishedAt ?? "") < askedMs);
 };
 
 const readWaiting = (waiting: { reason?: string; message?: string }, image: string, warning: string | null): PodReading => {

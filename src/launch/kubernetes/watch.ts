@@ -11,7 +11,9 @@ export interface Stored {
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
     readonly creationTimestamp?: string;
+    /** When it is to be gone: so many seconds after somebody asked for it. */
     readonly deletionTimestamp?: string;
+    readonly deletionGracePeriodSeconds?: number;
   };
 }
 

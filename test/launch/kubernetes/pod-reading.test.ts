@@ -151,6 +151,21 @@ describe("a driver's pod that is over", () => {
     });
   });
 
+  test("and was deleted had its own end if that came first", () => {
+    const ended = (finishedAt: string) => {
+      const pod = podOf({
+        phase: "Succeeded",
+        containerStatuses: [
+          { name: "driver", restartCount: 0, state: { terminated: { exitCode: 0, finishedAt, message: JSON.stringify(own) } } },
+        ],
+      });
+      const metadata = { ...pod.metadata, deletionTimestamp: "2026-01-01T00:00:30Z", deletionGracePeriodSeconds: 30 };
+      return readPod({ ...pod, metadata }, null);
+    };
+    expect(ended("2025-12-31T23:59:59Z")).toEqual({ is: "over", end: own });
+    expect(ended("2026-01-01T00:00:01Z")).toMatchObject({ end: { state: "dead", reason: "The driver's pod was deleted." } });
+  });
+
   test("and gone says who took it, not the signal that came with it", () => {
     const killed = {
       name: "driver",
