@@ -6,6 +6,8 @@ import { connect as connectTls, type TLSSocket } from "node:tls";
 /** Opens a TCP connection; rejects when there is none to be had, or with the signal's reason. */
 export const connectTcp = (host: string, port: number, signal: AbortSignal): Promise<Socket> => {
   const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 20_000 });
+  // Between here and its next listener an error is told of by `close` alone.
+  socket.on("error", () => undefined);
   return opened(socket, "connect", signal);
 };
 
@@ -14,9 +16,11 @@ export const connectTcp = (host: string, port: number, signal: AbortSignal): Pro
  * @throws when the other end is another one
  */
 export const secure = async (carrier: Duplex, pin: string, signal: AbortSignal): Promise<Duplex> => {
+  if (carrier.destroyed) throw carrier.errored ?? new Error("the connection was closed while it was made");
   // The certificate is nobody's but this session's: no authority and no name vouches for it, its key does.
   const socket = connectTls({ socket: carrier, minVersion: "TLSv1.3", rejectUnauthorized: false, ALPNProtocols: [] });
-  carrier.once("error", (error) => socket.destroy(error));
+  socket.on("error", () => undefined);
+  carrier.on("error", (error) => socket.destroy(error));
   await opened(socket, "secureConnect", signal);
   if (pinOf(socket) === pin) return socket;
   socket.destroy();

@@ -19,20 +19,22 @@ export const openTunnel = async (api: Api, namespace: string, pod: string, port:
   const { url, options } = await api.socketOptions(`api/v1/namespaces/${namespace}/pods/${pod}/portforward?ports=${port}`);
   signal.throwIfAborted();
   const socket = new WebSocket(url, [PROTOCOL], { ...options, perMessageDeflate: false, followRedirects: false });
+  // Listens from the first message on, which may come with the answer that opens the socket.
+  const tunnel = new Tunnel(socket);
   await new Promise<void>((resolve, reject) => {
     const abort = () => {
-      socket.terminate();
-      reject(signal.reason);
+      tunnel.destroy();
+      settle(() => reject(signal.reason));
     };
-    signal.addEventListener("abort", abort, { once: true });
     const settle = (end: () => void) => {
       signal.removeEventListener("abort", abort);
       end();
     };
+    signal.addEventListener("abort", abort, { once: true });
     socket.once("open", () => settle(resolve));
-    socket.on("error", (error) => settle(() => reject(error)));
+    socket.once("error", (error) => settle(() => reject(error)));
   });
-  return new Tunnel(socket);
+  return tunnel;
 };
 
 class Tunnel extends Duplex {
@@ -46,6 +48,8 @@ class Tunnel extends Duplex {
   constructor(socket: WebSocket) {
     super({ allowHalfOpen: false });
     this.#socket = socket;
+    // Whoever uses it hears of its end by `close`; an error that comes before anybody listens must not end the server.
+    this.on("error", () => undefined);
     socket.on("message", (data: Buffer) => this.#take(data));
     socket.on("error", (error) => this.destroy(error));
     socket.once("close", () => this.push(null));

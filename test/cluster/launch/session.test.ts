@@ -197,6 +197,47 @@ describe("a driver's pod", { timeout: 300_000 }, () => {
   });
   const podPath = (name = "") => `api/v1/namespaces/${NAMESPACE}/pods/${name}`;
 
+  test("is made once and whole, at whatever step the server that launched it went", async () => {
+    const site = open(ClusterSite.withoutSpark());
+    const claims = await Promise.all(
+      [0, 5, 15, 30, 45, 60, 90, 150, 300].map(async (afterMs) => {
+        const launcher = await site.open();
+        const claim = await launcher.claim(draftOf({ conf: { "spark.ssl.keyPassword": "hush" } }), soon());
+        launcher.launch(claim);
+        await new Promise((resolve) => setTimeout(resolve, afterMs));
+        await launcher.close();
+        return claim;
+      }),
+    );
+    const server = await Server.open(site);
+    for (const claim of claims) {
+      const session = server.sessions.find(String(claim.id), NOBODY, "modify");
+      expect(await session.caughtUp(60_000, soon())).toBe(true);
+      expect(await site.running(claim)).toBe(1);
+      await server.sessions.delete(session, "enough");
+    }
+    expect(await site.left()).toEqual([]);
+    await server.close();
+  });
+
+  test("of a session whose deletion was begun by a server that went is gone when the next one comes", async () => {
+    const site = open(ClusterSite.withoutSpark());
+    const first = await site.open();
+    const claim = await first.claim(draftOf(), soon());
+    const workload = first.launch(claim);
+    await reach(workload, "running", soon());
+    const stopping = workload.stop(10_000);
+    await expect.poll(async () => (await site.pods(claim))[0]?.metadata.deletionTimestamp, { timeout: 20_000, interval: 20 }).toBeDefined();
+    await first.close();
+    await stopping;
+    const server = await Server.open(site);
+    const session = server.sessions.find("0", NOBODY, "view");
+    expect(await ended(session)).toMatch(/was stopped/);
+    expect(session.state).toBe("killed");
+    expect(await site.pods(claim)).toEqual([]);
+    await server.close();
+  });
+
   test("that somebody deletes ends its session with the reason, and all that was its goes", async () => {
     const site = open(ClusterSite.withoutSpark());
     const server = await Server.open(site);
