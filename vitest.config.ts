@@ -1,6 +1,9 @@
 import { defineConfig } from "vitest/config";
 
-/** `unit` starts no process; `real` runs our server and real drivers against the clients people use. Nothing is retried. */
+/**
+ * `unit` starts no process; `real` runs our server and real drivers against the clients people use; `cluster` does so on the Kubernetes
+ * that KUBECONFIG names. Nothing is retried.
+ */
 export default defineConfig({
   test: {
     retry: 0,
@@ -10,7 +13,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**"],
+          exclude: ["test/real/**", "test/cluster/**"],
           testTimeout: 10_000,
           hookTimeout: 10_000,
           // On a loaded machine a second is nothing; what never becomes true still fails.
@@ -26,6 +29,17 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 300_000,
+          teardownTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: "cluster",
+          include: ["test/cluster/**/*.test.ts"],
+          globalSetup: ["test/kit/cluster-setup.ts"],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           teardownTimeout: 60_000,
         },
       },

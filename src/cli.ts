@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { text } from "node:stream/consumers";
 import { parseArgs } from "node:util";
-import { ConfigError, clientVariables, loadConfig, SERVER_FLAGS } from "./config.ts";
+import { type Config, ConfigError, clientVariables, loadConfig, SERVER_FLAGS } from "./config.ts";
 import { nearest } from "./nearest.ts";
 import { PrepareError } from "./prepare/environment.ts";
+import type { Prepared } from "./prepare.ts";
 import type { RunOptions } from "./run.ts";
 
 /** `longwick`: reads the command and calls it. What it needs is loaded by the command that needs it. */
@@ -98,14 +99,17 @@ const interruptible = async <Result>(work: (signal: AbortSignal) => Promise<Resu
   }
 };
 
+/** What local drivers run on; pods bring their own. */
+const prepareFor = async (config: Config, signal: AbortSignal): Promise<Prepared | null> => {
+  if (config.launcher !== "local") return null;
+  const { prepare } = await import("./prepare.ts");
+  return prepare(config, say, signal);
+};
+
 const serve = async ({ rest, operands }: Arguments): Promise<number> => {
   const { config } = loadConfig([...rest, ...operands]);
-  const [{ prepare }, { serve: serveUntilSignal }, { openLog }] = await Promise.all([
-    import("./prepare.ts"),
-    import("./main.ts"),
-    import("./observe/log.ts"),
-  ]);
-  const prepared = await interruptible((signal) => prepare(config, say, signal));
+  const [{ serve: serveUntilSignal }, { openLog }] = await Promise.all([import("./main.ts"), import("./observe/log.ts")]);
+  const prepared = await interruptible((signal) => prepareFor(config, signal));
   await serveUntilSignal(config, prepared, version(), openLog(config.logLevel), say);
   return 0;
 };
@@ -137,10 +141,10 @@ const run = async ({ operands, own, rest }: Arguments): Promise<number> => {
   const url = own.get("url") ?? variables.url;
   const { config } = loadConfig(rest);
   if (url !== null) return interruptible((signal) => runStatement(targetOf(url, own.get("token") ?? variables.token), options, signal));
-  const [{ prepare }, { openLog }] = await Promise.all([import("./prepare.ts"), import("./observe/log.ts")]);
+  const { openLog } = await import("./observe/log.ts");
   const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
   return interruptible(async (signal) => {
-    const prepared = await prepare(config, say, signal);
+    const prepared = await prepareFor(config, signal);
     return withOwnServer(config, prepared, version(), log, (target) => runStatement(target, options, signal));
   });
 };

@@ -10,7 +10,13 @@ export type Say = (line: string) => void;
  * The server process: listens until SIGTERM or SIGINT, then gives what is under way its time and leaves; sessions go on without it. A
  * second signal leaves at once. Resolves when the server has gone.
  */
-export const serve = async (config: Config, prepared: Prepared, version: string, log: FastifyBaseLogger, say: Say): Promise<void> => {
+export const serve = async (
+  config: Config,
+  prepared: Prepared | null,
+  version: string,
+  log: FastifyBaseLogger,
+  say: Say,
+): Promise<void> => {
   const server = await openServer(config, prepared, version, log);
   for (const line of welcome(server.url, config)) say(line);
   await untilSignal();

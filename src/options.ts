@@ -90,7 +90,53 @@ const Spark = Type.Object({
     default: ["spark.master", "spark.submit.deployMode", "spark.yarn.jar", "spark.yarn.jars", "spark.yarn.archive"],
   }),
   sparkTimeZone: text("Spark's session time zone (`UTC`, `Europe/Berlin`). Default: Spark's own, the machine's."),
-  launcher: Type.Literal("local", { default: "local", description: "Where drivers run: `local` are processes of this machine." }),
+  launcher: Type.Union([Type.Literal("local"), Type.Literal("kubernetes")], {
+    default: "local",
+    description: "Where drivers run: `local` are processes of this machine, `kubernetes` are pods.",
+  }),
+});
+
+const Kubernetes = Type.Object({
+  kubernetesImage: text(
+    "Image of drivers and executors: Spark, Java and Python 3.8 or later, as `apache/spark` has them. Needed for pods.",
+  ),
+  kubernetesImagePullPolicy: Type.Union(
+    [Type.Literal("default"), Type.Literal("Always"), Type.Literal("IfNotPresent"), Type.Literal("Never")],
+    { default: "default", description: "When images are pulled; `default` is Kubernetes' own rule." },
+  ),
+  kubernetesImagePullSecrets: list("Secrets that images are pulled with."),
+  kubernetesNamespace: text("Where drivers run. Default: the server's own namespace."),
+  kubernetesServerNamespace: text("Where claims and the master key are kept. Default: the kubeconfig's or the server's pod's namespace."),
+  kubernetesInstance: Type.String({
+    default: "longwick",
+    pattern: "^[a-z]([-a-z0-9]{0,18}[a-z0-9])?$",
+    description: "Name of this Longwick among others in the cluster; servers with the same name are replicas of one.",
+  }),
+  kubernetesServiceAccount: Type.String({
+    default: "longwick-driver",
+    minLength: 1,
+    description: "Account of driver pods, which makes executor pods.",
+  }),
+  kubernetesRunAsUser: count(185, "User and group that drivers and executors run as; 185 is Spark's.", { minimum: 1 }),
+  kubernetesPython: Type.String({ default: "python3", minLength: 1, description: "Python of the image: a path, or a name on its PATH." }),
+  kubernetesMaster: Type.String({
+    default: "k8s://https://kubernetes.default.svc",
+    minLength: 1,
+    description: "The API server as drivers reach it, as a Spark master.",
+  }),
+  kubernetesDriverTemplate: path("Pod template (YAML) that every driver's pod starts from."),
+  kubernetesExecutorTemplate: path("Pod template (YAML) that every executor's pod starts from."),
+  kubernetesAllow: list(
+    "What sessions may ask for in their `conf` besides sizes, env, labels, annotations, emptyDir, PVC and ephemeral volumes, selectors and tolerations: rules like `image=registry.example/spark:*`, `namespace=NAME`, `serviceAccount=NAME`, `hostPath=/PATH`, `nfs=SERVER:/PATH`, `secret=NAME`, `configMap=NAME`, `volume=TYPE`, `securityContext`, `priority=CLASS`, `scheduler=NAME`, `podTemplate=inline`, `podTemplate=https://HOST/*`.",
+  ),
+  kubernetesReach: Type.Union([Type.Literal("auto"), Type.Literal("address"), Type.Literal("port-forward")], {
+    default: "auto",
+    description: "How drivers are reached: by their pods' addresses, or by port-forward from outside of the cluster.",
+  }),
+  kubernetesStartTimeoutMs: duration(10 * 60 * SECOND, "A driver whose container does not run after so long is given up; 0: never."),
+  kubernetesMasterKey: path("File with the key that links' keys are made from, 32 bytes in base64, older ones below. Default: a Secret."),
+  kubeconfig: path("Kubeconfig to use. Default: `KUBECONFIG`, `~/.kube/config`, or the server's pod's own account."),
+  kubeContext: text("Context of the kubeconfig. Default: its current one."),
 });
 
 const Sessions = Type.Object({
@@ -144,13 +190,22 @@ const Operation = Type.Object({
 });
 
 /** Options as help and reference show them: together what belongs together. */
-export const OPTION_GROUPS: Readonly<Record<string, TObject>> = { Listening, "Who may": Users, Spark, Sessions, Limits, Operation };
+export const OPTION_GROUPS: Readonly<Record<string, TObject>> = {
+  Listening,
+  "Who may": Users,
+  Spark,
+  Kubernetes,
+  Sessions,
+  Limits,
+  Operation,
+};
 
 /** Durations in milliseconds, sizes in bytes, paths absolute. */
 export const Config = Type.Object({
   ...Listening.properties,
   ...Users.properties,
   ...Spark.properties,
+  ...Kubernetes.properties,
   ...Sessions.properties,
   ...Limits.properties,
   ...Operation.properties,

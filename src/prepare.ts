@@ -48,7 +48,8 @@ export interface Candidates {
 type Wishes = Pick<Config, "python" | "java" | "sparkHome" | "pysparkVersion" | "home">;
 
 export const environmentsIn = (home: string): string => join(home, "environments");
-const SHIM = fileURLToPath(new URL("../python-shim", import.meta.url));
+/** The directory of the Python package spark_shim. */
+export const SHIM = fileURLToPath(new URL("../python-shim", import.meta.url));
 
 /**
  * Decides what drivers run on, from what the user asked for and what is on this machine.

@@ -49,7 +49,7 @@ const ORPHAN_MS = 60_000;
 /** Calls `use` with a server of one's own on loopback under a random token; afterwards nothing of it is left. */
 export const withOwnServer = async <Result>(
   config: Config,
-  prepared: Prepared,
+  prepared: Prepared | null,
   version: string,
   log: FastifyBaseLogger,
   use: (target: Target) => Promise<Result>,

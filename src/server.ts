@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import type { FastifyBaseLogger } from "fastify";
-import { type Config, inheritedEnvironment, refuseSharedUser } from "./config.ts";
+import { type Config, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
 import { Sessions } from "./core/sessions.ts";
 import { Auth } from "./faces/auth.ts";
 import { createHttp } from "./faces/http.ts";
 import { livyFace } from "./faces/livy/routes.ts";
 import { openLauncher } from "./launch/index.ts";
+import { launcherSettings } from "./launcher-settings.ts";
 import { openLink } from "./link/link.ts";
 import { logEvents } from "./observe/events.ts";
 import type { Prepared } from "./prepare.ts";
@@ -30,8 +31,8 @@ export interface Server {
   end(): Promise<void>;
 }
 
-/** Builds every part from the configuration, takes over the sessions that run and listens. Whatever was opened is closed if a part fails. */
-export const openServer = async (config: Config, prepared: Prepared, version: string, log: FastifyBaseLogger): Promise<Server> => {
+/** `prepared`: what local drivers run on; null when none are. Builds every part from the configuration, takes over the sessions that run and listens. Whatever was opened is closed if a part fails. */
+export const openServer = async (config: Config, prepared: Prepared | null, version: string, log: FastifyBaseLogger): Promise<Server> => {
   const opened: (() => Promise<void> | void)[] = [logEvents(log)];
   const closeAll = async () => {
     for (const close of opened.splice(0).reverse()) await close();
@@ -46,10 +47,7 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
       onFault: (message) => log.warn({ fault: message }, "auth"),
     });
 
-    const launcher = await openLauncher({
-      launcher: config.launcher,
-      local: { ...config, ...prepared, ...localSpark(config, prepared) },
-    });
+    const launcher = await openLauncher(await launcherSettings(config, prepared));
     opened.push(() => launcher.close());
 
     const sessions = new Sessions(
@@ -127,14 +125,3 @@ export const openServer = async (config: Config, prepared: Prepared, version: st
 
 /** Reading the runtime directory takes milliseconds; a hanging network disk must not look like a server that starts. */
 const ADOPT_MS = 60_000;
-
-/** Spark's part of the settings; a Spark of the user's own may name its master in its spark-defaults.conf. */
-const localSpark = (config: Config, { sparkHome }: Prepared) => {
-  // Which Spark it is has been decided: drivers are told of it by name, and one that the environment names must not get in its way.
-  const { SPARK_HOME: _, ...environment } = inheritedEnvironment();
-  return {
-    sparkConf: sparkHome === null ? { "spark.master": "local[*]", ...config.sparkConf } : config.sparkConf,
-    timeZone: config.sparkTimeZone,
-    environment,
-  };
-};

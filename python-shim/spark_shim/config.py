@@ -52,6 +52,12 @@ class DriverConfig(NamedTuple):
     queue_limit: int
     queue_limit_bytes: int
     work_dir: str
+    #: Certificate and private key, PEM files: what listens on TCP speaks TLS.
+    tls: Optional[Tuple[str, str]]
+    #: A file that cannot be replaced and holds at most 4096 bytes: the end is told there too.
+    termination_message: Optional[str]
+    #: Whether each line of the log goes to standard output too.
+    echo: bool
 
     @property
     def directory(self) -> str:
@@ -88,6 +94,7 @@ def read_config(path: str) -> DriverConfig:
 
     directory = os.path.dirname(os.path.abspath(path))
     key = field("key", str)
+    tls = field("tls", dict, {})
     return DriverConfig(
         session=field("session", str),
         id=field("id", int, 0),
@@ -101,7 +108,7 @@ def read_config(path: str) -> DriverConfig:
         java=optional("java"),
         spark_home=optional("sparkHome"),
         archive=optional("archive"),
-        conf=pairs("conf"),
+        conf={**pairs("conf"), **{name: _address(path, variable) for name, variable in pairs("confFromEnv").items()}},
         proxy_user=optional("proxyUser"),
         jars=texts("jars"),
         py_files=texts("pyFiles"),
@@ -121,11 +128,22 @@ def read_config(path: str) -> DriverConfig:
         queue_limit=field("queueLimit", int, 10_000),
         queue_limit_bytes=field("queueLimitBytes", int, 256 << 20),
         work_dir=field("workDir", str, os.path.join(directory, "work")),
+        tls=(str(tls["certificate"]), str(tls["key"])) if "certificate" in tls and "key" in tls else None,
+        termination_message=optional("terminationMessage"),
+        echo=raw.get("echo") is True,
     )
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _address(path: str, variable: str) -> str:
+    """What only the place where the driver runs can know: its own address."""
+    value = os.environ.get(variable, "")
+    if not value:
+        raise ConfigError("%s: the environment has no %s" % (path, variable))
+    return "[%s]" % value if ":" in value else value
 
 
 def _listen(path: str, raw: Dict[str, Any]) -> Union[str, Tuple[str, int]]:

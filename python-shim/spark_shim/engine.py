@@ -88,6 +88,8 @@ class Engine:
 
     def start(self) -> None:
         """Starts what does not live. Never raises: what cannot be started makes the engine give up."""
+        if self._stopping:
+            return
         try:
             os.makedirs(self._config.work_dir, exist_ok=True)
             self._setup = self._setup or SparkSetup(self._config)

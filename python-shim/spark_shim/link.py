@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import socket
+import ssl
 from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Set, Tuple, Union
 
@@ -26,6 +27,7 @@ CONNECTION_LIMIT = 64
 OPEN_FRAME_LIMIT = 32
 
 _READ_BYTES = 256 * 1024
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 #: Sends a connection may do before others have their turn.
 _SENDS_A_ROUND = 4
 #: A piece of so many code points is at most PIECE_BYTES of UTF-8.
@@ -76,6 +78,7 @@ class Link:
     """
 
     def __init__(self, loop: Loop, end: socket.socket, listener: Listener, driver: Driver) -> None:
+        """A TLS socket shakes hands first: until then nothing is written."""
         end.setblocking(False)
         self._loop = loop
         self._end = end
@@ -97,7 +100,11 @@ class Link:
         self._nonce = _base64url(os.urandom(32))
         self._deadline = loop.after(HANDSHAKE_SECONDS, self.close)
         self._write({"frame": "challenge", "versions": list(PROTOCOL_VERSIONS), "nonce": self._nonce})
-        loop.watch(self._fd, self._readable)
+        if isinstance(end, ssl.SSLSocket):
+            self._waits_for_room = True
+            loop.watch(self._fd, lambda: self._shake_hands(end))
+        else:
+            loop.watch(self._fd, self._readable)
 
     # ── What the supervisor does with it ──
 
@@ -139,7 +146,7 @@ class Link:
                 break
             try:
                 self._rest = self._rest[self._end.send(self._rest) :]
-            except (BlockingIOError, InterruptedError):
+            except _NOT_NOW:
                 break
             except OSError:
                 self.close()
@@ -202,10 +209,23 @@ class Link:
 
     # ── Receiving ──
 
+    def _shake_hands(self, end: ssl.SSLSocket) -> None:
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLWantWriteError:
+            self._loop.watch(self._fd, lambda: self._shake_hands(end), lambda: self._shake_hands(end))
+        except OSError:
+            self.close()
+        else:
+            self._writable()
+
     def _readable(self) -> None:
         try:
+            # Of TLS one record at most, never part of one: what else there is keeps the descriptor readable.
             data = self._end.recv(_READ_BYTES)
-        except (BlockingIOError, InterruptedError):
+        except _NOT_NOW:
             return
         except OSError:
             data = b""
@@ -306,8 +326,9 @@ class Link:
 class Listener:
     """Accepts connections on a unix socket that only this user may open, or on a TCP address."""
 
-    def __init__(self, loop: Loop, where: Union[str, Tuple[str, int]], driver: Driver) -> None:
-        """Raises OSError."""
+    def __init__(self, loop: Loop, where: Union[str, Tuple[str, int]], driver: Driver, tls: Optional[Tuple[str, str]] = None) -> None:
+        """`tls`: files of a certificate and its key; whoever connects must speak TLS 1.3 then. Raises OSError."""
+        self._tls = _tls_context(*tls) if tls else None
         self._loop = loop
         self._driver = driver
         self._where = where
@@ -376,15 +397,28 @@ class Listener:
             for name, seconds in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
                 if hasattr(socket, name):
                     end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+        if self._tls:
+            end.setblocking(False)
+            try:
+                end = self._tls.wrap_socket(end, server_side=True, do_handshake_on_connect=False)
+            except OSError:
+                end.close()
+                return
         self._links.add(Link(self._loop, end, self, self._driver))
+
+
+def _tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(certificate, key)
+    # Nobody resumes: a link that was lost proves itself anew.
+    context.num_tickets = 0
+    return context
 
 
 def _listen(where: Union[str, Tuple[str, int]]) -> socket.socket:
     if not isinstance(where, str):
-        family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
+        listener = _listen_on_tcp(*where)
     else:
         try:
             os.unlink(where)
@@ -398,4 +432,20 @@ def _listen(where: Union[str, Tuple[str, int]]) -> socket.socket:
             os.umask(before)
     listener.setblocking(False)
     listener.listen(32)
+    return listener
+
+
+def _listen_on_tcp(host: str, port: int) -> socket.socket:
+    """`::` is every address of either kind, where the machine has both."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+    except OSError as error:
+        if host != "::" or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _listen_on_tcp("0.0.0.0", port)
     return listener

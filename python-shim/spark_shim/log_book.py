@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Callable, Deque, Dict, List
 
@@ -21,8 +22,14 @@ READ_BYTES = 4 << 20
 class LogBook:
     """What is written becomes a `log` record at most every 100 ms; of a flood only the newest lines do, and the numbers show the gap."""
 
-    def __init__(self, loop: Loop, directory: str, publish: Callable[[int, List[str]], None]) -> None:
-        """`publish(line, lines)`: the number of the first of these lines, and the lines."""
+    def __init__(self, loop: Loop, directory: str, publish: Callable[[int, List[str]], None], echo: bool = False) -> None:
+        """
+        `publish(line, lines)`: the number of the first of these lines, and the lines. `echo`: each line goes to standard output too, as
+        far as whoever reads that keeps up.
+        """
+        self._echo = echo
+        if echo:
+            os.set_blocking(1, False)
         self._loop = loop
         self._publish = publish
         self._segments = Segments(directory, DISK_BYTES)
@@ -96,6 +103,8 @@ class LogBook:
                 line = line[:LINE_LIMIT] + "…"
             self.total += 1
             self._remember(line)
+            if self._echo:
+                _write_if_taken(line)
             # On disk numbers begin with 1.
             self._segments.append(self.total, line.encode("utf-8", "replace"))
         if self._segments.pending_bytes > 1 << 20:
@@ -132,3 +141,10 @@ class LogBook:
             if not self._disk_full:
                 self._disk_full = True
                 self.say("The log cannot be written to disk (%s): only its newest lines are kept." % error.strerror)
+
+
+def _write_if_taken(line: str) -> None:
+    try:
+        os.write(1, (line + "\n").encode("utf-8", "replace"))
+    except OSError:
+        pass

@@ -21,7 +21,7 @@ from .record_log import RecordLog, parse_record
 from .records import EMITTED, integer, record_fields
 from .requests import RequestFailed
 from .statements import Statement, Statements
-from .termination import write_termination
+from .termination import write_termination, write_termination_message
 from .timeouts import Timeouts
 from .uploads import Uploads
 
@@ -41,7 +41,7 @@ class Supervisor(Driver, EngineUser):
         self.session, self.key = config.session, config.key
         self._config = config
         self._loop = Loop(self.say)
-        self._logbook = LogBook(self._loop, os.path.join(config.journal, "log"), self._publish_log)
+        self._logbook = LogBook(self._loop, os.path.join(config.journal, "log"), self._publish_log, config.echo)
         self._statements = Statements(os.path.join(config.journal, "statements.jsonl"), self.say)
         self.log = RecordLog(
             os.path.join(config.journal, "records"),
@@ -67,12 +67,10 @@ class Supervisor(Driver, EngineUser):
         self._restore()
         self._children = Children(self._loop, config.session)
         self._children.sweep()
-        self._timeouts = Timeouts(
-            self._loop, config, lambda: self._running is not None or bool(self._queue), lambda why: self.end("dead", why)
-        )
+        self._timeouts = Timeouts(self._loop, config, lambda: self._running is not None or bool(self._queue), self.give_up)
         self._engine = Engine(self._loop, self._children, config, self, interpreter_module)
         self._loop.before_sleep(self.log.flush)
-        self.listener = Listener(self._loop, config.listen, self)
+        self.listener = Listener(self._loop, config.listen, self, config.tls)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._children.on_signal(number, lambda: self.end("killed", "The driver was told to stop by a signal."))
         self._loop.after(0, self._engine.start)
@@ -98,8 +96,11 @@ class Supervisor(Driver, EngineUser):
             self._finish_with(self._running, "SessionEnded", reason, "cancelled")
         self._append("ending", {"state": state, "reason": reason})
         app_id = (self._facts or {}).get("appId")
+        tail = self._logbook.tail(TERMINATION_LOG_LINES)
         try:
-            write_termination(self._config.termination, state, reason, self._logbook.tail(TERMINATION_LOG_LINES), app_id)
+            write_termination(self._config.termination, state, reason, tail, app_id)
+            if self._config.termination_message:
+                write_termination_message(self._config.termination_message, state, reason, tail, app_id)
         except OSError as error:
             self.say("The end cannot be written down: %s" % error)
         self._engine.stop()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -343,6 +344,36 @@ def test_sigterm_ends_the_driver_in_order(driver: Driver, client: Client) -> Non
     assert driver.process is not None
     driver.process.terminate()
     assert driver.termination()["state"] == "killed"
+
+
+def test_a_driver_that_is_started_again_after_its_time_ends_in_order() -> None:
+    with Driver(ttlMs=50, createdMs=1) as driver:
+        driver.start()
+        end = driver.termination()
+        assert end["state"] == "dead" and "time to live of 0.05 s" in end["reason"]
+        assert driver.processes() == {}
+
+
+def test_an_end_is_told_in_place_too_and_as_much_of_the_log_as_fits() -> None:
+    with Driver(echo=True) as driver:
+        message = driver.config["terminationMessage"] = driver.path("message")
+        with open(message, "w"):
+            pass
+        inode = os.stat(message).st_ino
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        client.run("import os; os.write(1, b''.join(b'line %d \\xe2\\x82\\xac\\n' % n for n in range(1000)))")
+        client.ask("close", state="killed", reason="because")
+        whole = driver.termination()
+        with open(message, "rb") as file:
+            told = file.read()
+        assert os.stat(message).st_ino == inode and len(told) <= 4096
+        end = json.loads(told)
+        assert (end["state"], end["reason"]) == ("killed", "because")
+        tail = end["logTail"]
+        assert tail and tail == whole["logTail"][-len(tail) :]
+        assert "line 999 €" in driver.output()
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,11 @@ export class Session {
     let told = false;
     for await (const event of link.events()) {
       this.#fold(event);
-      told ||= event.type === "reset";
+      if (event.type === "reset") {
+        // Another supervisor's past: what it holds is known only when its records have come.
+        told = true;
+        this.#caughtUp = false;
+      }
       this.#caughtUp ||= told && this.#view.lastSeq >= (this.#headSeq ?? 0);
       this.#changed();
     }
@@ -176,7 +180,7 @@ export class Session {
         publishSession({ session, event: "reset", detail: "the driver's supervisor is another one" });
         return;
       case "up":
-        this.#headSeq ??= event.hello.lastSeq;
+        this.#headSeq = event.hello.lastSeq;
         publishSession({ session, event: "link-up", detail: event.hello.epoch });
         return;
       case "down":
@@ -202,7 +206,9 @@ export class Session {
   }
 
   async #conclude(phase: Extract<WorkloadPhase, { phase: "ended" }>): Promise<void> {
-    const { state: last, reason } = this.#stopping ?? this.#view.ending ?? phase;
+    // A driver that is ended from outside knows of a signal only; a workload that knows nothing leaves it to the driver to say.
+    const own = phase.reason === "" ? this.#view.ending : null;
+    const { state: last, reason } = this.#stopping ?? own ?? { ...phase, reason: phase.reason || "The driver exited." };
     // `error` is a word for drivers that are up and broken; nothing follows an end.
     const state = last === "error" ? "dead" : last;
     const endedMs = this.#parts.clock.now();
@@ -381,14 +387,18 @@ export class Session {
     await this.#past(signal);
     const final = () => {
       const statement = this.#view.statement(id);
-      return statement === undefined || isFinalStatement(statement.state);
+      return this.#knowsPast && (statement === undefined || isFinalStatement(statement.state));
     };
     await this.#until(final, waitMs, signal);
   }
 
   /** Resolves with whether the driver's past is known (or there is none to come) within `waitMs`. */
   caughtUp(waitMs: number, signal: AbortSignal): Promise<boolean> {
-    return this.#until(() => this.#caughtUp || isEnded(this.state) || this.#linkRefused !== null, waitMs, signal);
+    return this.#until(() => this.#knowsPast, waitMs, signal);
+  }
+
+  get #knowsPast(): boolean {
+    return this.#caughtUp || isEnded(this.state) || this.#linkRefused !== null;
   }
 
   /** After a server's start the driver is asked for its past first. */

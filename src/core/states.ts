@@ -37,6 +37,7 @@ export const isEnded = (state: SessionState): state is EndState => SESSION_NEXT[
 export type WorkloadPhase =
   | { readonly phase: "pending"; readonly reason: string }
   | { readonly phase: "running" }
+  /** `reason` is empty when the workload ended and nothing tells why. */
   | { readonly phase: "ended"; readonly state: EndState; readonly reason: string; readonly logTail: readonly string[] };
 
 /** The facts a session's state is computed from. */

@@ -1,8 +1,8 @@
 import { stat } from "node:fs/promises";
 import { publishSession } from "../core/events.ts";
 import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../core/ports.ts";
-import type { SessionSpec } from "../core/spec.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
+import { type DriverLimits, driverFile } from "./driver-file.ts";
 import { writeWhole } from "./files.ts";
 import { LocalWorkload } from "./local-workload.ts";
 import { signalProcess, sweep } from "./processes.ts";
@@ -11,7 +11,7 @@ import { checkSpec, driverEnvironment, type SparkSettings, sparkLaunch } from ".
 import { readSupervisorFile } from "./supervisor.ts";
 
 /** What the local launcher must be told. */
-export interface LocalSettings extends SparkSettings {
+export interface LocalSettings extends SparkSettings, DriverLimits {
   /** Made if missing, 0700; one server at a time. */
   readonly runtimeDir: string;
   /** The directory or zip file that holds the Python package spark_shim. */
@@ -24,18 +24,6 @@ export interface LocalSettings extends SparkSettings {
   readonly sparkHome: string | null;
   /** Where class-data archives are cached; null: none are made. */
   readonly archiveDir: string | null;
-  /** A driver that no server has spoken to for so long ends itself; 0: never. */
-  readonly orphanTimeoutMs: number;
-  /** How long a cancelled statement may resist before its interpreter is restarted; 0: only when asked. */
-  readonly cancelForceMs: number;
-  readonly sqlRowLimit: number;
-  /** Bounds of a driver's records: on disk, of one statement, in memory. */
-  readonly journalLimitBytes: number;
-  readonly statementLimitBytes: number;
-  readonly memoryLimitBytes: number;
-  /** Bounds of a driver's queue. */
-  readonly queueLimit: number;
-  readonly queueLimitBytes: number;
 }
 
 /**
@@ -125,42 +113,23 @@ class LocalLauncher implements Launcher {
 
   async #prepare(claim: Claim, paths: SessionPaths): Promise<void> {
     const present = await stat(paths.driver).catch(() => null);
-    if (present === null)
-      await writeWhole(paths.driver, JSON.stringify(this.#driverFile(claim, await this.#runtime.spec(claim.id), paths)));
+    if (present === null) await writeWhole(paths.driver, JSON.stringify(await this.#driverFile(claim, paths)));
     await this.#runtime.prepareSocket(paths);
   }
 
-  /** What the supervisor reads at its start: python-shim/spark_shim/config.py. */
-  #driverFile(claim: Claim, spec: SessionSpec, paths: SessionPaths): object {
+  async #driverFile(claim: Claim, paths: SessionPaths): Promise<object> {
     const settings = this.#settings;
-    return {
-      session: claim.uid,
-      id: claim.id,
-      key: Buffer.from(this.#runtime.key(claim.uid)).toString("base64url"),
+    const spec = await this.#runtime.spec(claim.id);
+    const place = {
       listen: { unix: paths.socket },
       journal: paths.journal,
       termination: paths.termination,
       workDir: paths.work,
-      kind: spec.kind,
-      name: spec.name,
       python: settings.python,
       java: settings.java,
       sparkHome: settings.sparkHome,
       archive: settings.archiveDir,
-      proxyUser: spec.proxyUser,
-      ...sparkLaunch(claim.id, spec, settings),
-      idleTimeoutMs: spec.idleTimeoutMs,
-      ttlMs: spec.ttlMs,
-      heartbeatTimeoutMs: spec.heartbeatTimeoutMs,
-      orphanTimeoutMs: settings.orphanTimeoutMs,
-      createdMs: claim.createdMs,
-      cancelForceMs: settings.cancelForceMs,
-      sqlRowLimit: settings.sqlRowLimit,
-      journalLimitBytes: settings.journalLimitBytes,
-      statementLimitBytes: settings.statementLimitBytes,
-      memoryLimitBytes: settings.memoryLimitBytes,
-      queueLimit: settings.queueLimit,
-      queueLimitBytes: settings.queueLimitBytes,
     };
+    return driverFile(claim, spec, this.#runtime.key(claim.uid), place, sparkLaunch(claim.id, spec, settings), settings);
   }
 }

@@ -1,0 +1,323 @@
+import { readFile } from "node:fs/promises";
+import type { Duplex } from "node:stream";
+import { KubeConfig, loadYaml } from "@kubernetes/client-node";
+import { publishSession } from "../core/events.ts";
+import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../core/ports.ts";
+import { Problem } from "../core/problems.ts";
+import type { SessionSpec } from "../core/spec.ts";
+import { describe } from "./files.ts";
+import { Api } from "./kubernetes/api.ts";
+import { type ClaimState, Claims, readMasterKeys } from "./kubernetes/claims.ts";
+import { connectTcp, secure } from "./kubernetes/dial.ts";
+import { driverObjects } from "./kubernetes/driver.ts";
+import { KEY_BYTES, MasterKeys } from "./kubernetes/keys.ts";
+import { driverName, ID_ANNOTATION, INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
+import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
+import type { DriverPod } from "./kubernetes/pod-reading.ts";
+import { canonicalConf, checkPolicy, type SessionTemplate } from "./kubernetes/policy.ts";
+import { driverResources } from "./kubernetes/resources.ts";
+import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
+import { packShim } from "./kubernetes/shim.ts";
+import { isInline, parseTemplate, templateKey } from "./kubernetes/template.ts";
+import { openTunnel } from "./kubernetes/tunnel.ts";
+import { type Stored, Watch } from "./kubernetes/watch.ts";
+import { eraseSession, KubernetesWorkload } from "./kubernetes/workload.ts";
+import { checkSpec } from "./spark.ts";
+
+const OPEN_MS = 30_000;
+const CLEAN_MS = 180_000;
+const TEMPLATE_MS = 10_000;
+const TEMPLATE_BYTES = 256 * 1024;
+
+/** Drivers as pods, known by claims. Rejects when the cluster does not answer or what is needed there is missing. */
+export const openKubernetesLauncher = async (settings: KubernetesSettings): Promise<Launcher> => {
+  if (!/^[a-z]([-a-z0-9]*[a-z0-9])?$/.test(settings.instance) || settings.instance.length > INSTANCE_LIMIT)
+    throw new Error(`the instance name '${settings.instance}' must be a DNS label of at most ${INSTANCE_LIMIT} characters`);
+  const config = new KubeConfig();
+  if (settings.kubeconfig === null) config.loadFromDefault();
+  else config.loadFromFile(settings.kubeconfig);
+  if (settings.context !== null) config.setCurrentContext(settings.context);
+  const inCluster = config.getCurrentContext() === "inClusterContext";
+  const namespace = settings.serverNamespace ?? contextNamespace(config) ?? "default";
+  const api = new Api(config);
+  try {
+    const signal = AbortSignal.timeout(OPEN_MS);
+    const [shim, keys] = await Promise.all([
+      packShim(settings.shimDir),
+      settings.masterKeyFile === null
+        ? readMasterKeys(api, namespace, settings.instance, signal)
+        : readFile(settings.masterKeyFile, "utf8").then(keysFromText),
+    ]);
+    const pods: PodSettings = {
+      ...settings,
+      namespace: settings.namespace ?? namespace,
+      driverTemplate: settings.driverTemplate === null ? null : parseTemplate(settings.driverTemplate, loadYaml),
+      executorTemplate: settings.executorTemplate === null ? null : parseTemplate(settings.executorTemplate, loadYaml),
+    };
+    const reach = settings.reach ?? (inCluster ? "address" : "port-forward");
+    const claims = new Claims(api, namespace, settings.instance, keys);
+    return new KubernetesLauncher({ settings: pods, startTimeoutMs: settings.startTimeoutMs, api, keys, shim, reach, claims });
+  } catch (error) {
+    api.close();
+    throw error;
+  }
+};
+
+const contextNamespace = (config: KubeConfig): string | null => config.getContextObject(config.getCurrentContext())?.namespace ?? null;
+
+/** A key on each line in base64, the current one first. */
+const keysFromText = (text: string): MasterKeys => {
+  const keys = text
+    .split(/\s+/)
+    .filter((line) => line !== "")
+    .map((line) => new Uint8Array(Buffer.from(line, "base64")));
+  if (keys.length === 0 || keys.some((key) => key.length !== KEY_BYTES))
+    throw new Error(`the master key file must hold keys of ${KEY_BYTES} bytes in base64, one a line`);
+  return new MasterKeys(keys);
+};
+
+interface LauncherParts {
+  readonly settings: PodSettings;
+  readonly startTimeoutMs: number;
+  readonly api: Api;
+  readonly claims: Claims;
+  readonly keys: MasterKeys;
+  readonly shim: Uint8Array;
+  readonly reach: "address" | "port-forward";
+}
+
+interface PodEvent extends Stored {
+  readonly reason?: string;
+  readonly message?: string;
+  readonly involvedObject: { readonly uid?: string; readonly name?: string };
+}
+
+class KubernetesLauncher implements Launcher {
+  readonly #parts: LauncherParts;
+  readonly #states = new Map<string, ClaimState>();
+  readonly #workloads = new Map<string, KubernetesWorkload>();
+  /** By the name of their pods. */
+  readonly #byName = new Map<string, KubernetesWorkload>();
+  /** One watch a namespace, begun with its first session. */
+  readonly #pods = new Map<string, Watch<DriverPod>>();
+  readonly #events = new Map<string, Watch<PodEvent>>();
+  readonly #closing = new AbortController();
+  #closed: Promise<void> | null = null;
+
+  constructor(parts: LauncherParts) {
+    this.#parts = parts;
+    this.#watch(parts.settings.namespace);
+  }
+
+  async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
+    const { settings, claims } = this.#parts;
+    checkSpec(draft.spec, settings.spark);
+    const conf = canonicalConf(draft.spec.conf);
+    const templates = await this.#templates(conf, signal);
+    checkPolicy(conf, templates, settings.allow);
+    driverResources({
+      ...settings.spark.sparkConf,
+      ...conf,
+      ...(draft.spec.driverMemory === null ? {} : { "spark.driver.memory": draft.spec.driverMemory }),
+    });
+    const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
+    const spec: SessionSpec = { ...draft.spec, conf: { ...conf, ...inline } };
+    const state = await claims.claim({ ...draft, spec }, signal);
+    this.#states.set(state.claim.uid, state);
+    return state.claim;
+  }
+
+  async claims(signal: AbortSignal): Promise<readonly Claim[]> {
+    const states = await this.#parts.claims.all(signal);
+    for (const state of states) this.#states.set(state.claim.uid, state);
+    void this.#clearOrphans(states);
+    return states.map(({ claim }) => claim);
+  }
+
+  launch(claim: Claim): Workload {
+    const known = this.#workloads.get(claim.uid);
+    if (known !== undefined) return known;
+    const { settings, keys, api, claims, reach } = this.#parts;
+    const state = this.#stateOf(claim);
+    const namespace = this.#namespaceOf(claim.spec);
+    const name = driverName(settings.instance, claim.id, claim.uid);
+    const watch = this.#watch(namespace);
+    const { keyId } = state;
+    // Without its key a driver cannot be spoken to, but it can be ended: any other key is refused by it with a reason.
+    const sessionKeys = keys.session(keys.knows(keyId) ? keyId : keys.current, claim.uid);
+    const workload = new KubernetesWorkload({
+      state,
+      keys: sessionKeys,
+      api,
+      claims,
+      namespace,
+      name,
+      found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid)) ?? null),
+      startTimeoutMs: this.#parts.startTimeoutMs,
+      objects: async (signal) =>
+        driverObjects({
+          claim,
+          spec: await claims.spec(state, signal),
+          settings,
+          linkKey: sessionKeys.link,
+          certificate: keys.certificate(keyId, claim.uid),
+          shim: this.#parts.shim,
+        }),
+      dial: async (pod, signal): Promise<Duplex> => {
+        const carrier =
+          reach === "address"
+            ? await connectTcp(pod.status?.podIP ?? "", PORTS.link, signal)
+            : await openTunnel(api, namespace, name, PORTS.link, signal);
+        return secure(carrier, sessionKeys.pin, signal);
+      },
+    });
+    this.#workloads.set(claim.uid, workload);
+    this.#byName.set(name, workload);
+    return workload;
+  }
+
+  async conclude(claim: Claim, end: SessionEnd): Promise<void> {
+    const signal = this.#cleaning();
+    await this.#parts.claims.conclude(claim, end, signal);
+    await this.#erase(claim, signal);
+  }
+
+  async remove(claim: Claim): Promise<void> {
+    const signal = this.#cleaning();
+    await this.#erase(claim, signal);
+    await this.#parts.claims.remove(claim, signal);
+    await this.#workloads.get(claim.uid)?.release();
+    this.#workloads.delete(claim.uid);
+    this.#states.delete(claim.uid);
+    this.#byName.delete(driverName(this.#parts.settings.instance, claim.id, claim.uid));
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort(new Error("the launcher was closed"));
+    await Promise.all([...this.#workloads.values()].map((workload) => workload.release()));
+    await Promise.all([...this.#pods.values(), ...this.#events.values()].map((watch) => watch.close()));
+    this.#parts.api.close();
+  }
+
+  #cleaning(): AbortSignal {
+    return AbortSignal.any([this.#closing.signal, AbortSignal.timeout(CLEAN_MS)]);
+  }
+
+  #erase(claim: Claim, signal: AbortSignal): Promise<void> {
+    const { api, settings } = this.#parts;
+    const name = driverName(settings.instance, claim.id, claim.uid);
+    return eraseSession({ api, namespace: this.#namespaceOf(claim.spec), name, state: { claim } }, 0, signal);
+  }
+
+  #stateOf(claim: Claim): ClaimState {
+    const state = this.#states.get(claim.uid);
+    if (state === undefined) throw new Error(`claim ${claim.id} is not one of this launcher's`);
+    return state;
+  }
+
+  #namespaceOf(spec: SessionSpec): string {
+    const { settings } = this.#parts;
+    return namespaceOf({ ...settings.spark.sparkConf, ...spec.conf }, settings);
+  }
+
+  /** @throws Problem SPEC_REFUSED */
+  async #templates(conf: Readonly<Record<string, string>>, signal: AbortSignal): Promise<readonly SessionTemplate[]> {
+    const found = (["driver", "executor"] as const).flatMap((role) => {
+      const value = conf[templateKey(role)];
+      return value === undefined ? [] : [{ key: templateKey(role), value }];
+    });
+    return Promise.all(
+      found.map(async ({ key, value }) => {
+        const refused = (why: string) => new Problem("SPEC_REFUSED", `Rejected, Reason: ${key}: ${why}`);
+        const source = isInline(value) ? "inline" : value;
+        // Nothing is fetched that a rule does not allow.
+        checkPolicy({}, [{ key, source, pod: {} }], this.#parts.settings.allow);
+        const text =
+          source === "inline"
+            ? value
+            : await fetchTemplate(value, signal).catch((error: unknown) => {
+                throw refused(error instanceof Error ? error.message : String(error));
+              });
+        try {
+          return { key, source, pod: parseTemplate(text, loadYaml) };
+        } catch (error) {
+          throw refused(error instanceof Error ? error.message : String(error));
+        }
+      }),
+    );
+  }
+
+  #watch(namespace: string): Watch<DriverPod> {
+    const known = this.#pods.get(namespace);
+    if (known !== undefined) return known;
+    const { api, settings } = this.#parts;
+    const fault = (message: string) => publishSession({ session: -1, event: "fault", detail: message });
+    const watch = new Watch<DriverPod>(api, {
+      path: `api/v1/namespaces/${namespace}/pods`,
+      query: { labelSelector: `${INSTANCE_LABEL}=${settings.instance},${ROLE_LABEL}=driver` },
+      changed: (pod) => this.#workloads.get(sessionOf(pod))?.podChanged(pod),
+      gone: (pod) => this.#workloads.get(sessionOf(pod))?.podGone(pod),
+      fault,
+    });
+    const events = new Watch<PodEvent>(api, {
+      path: `api/v1/namespaces/${namespace}/events`,
+      query: { fieldSelector: "type=Warning,involvedObject.kind=Pod" },
+      changed: ({ reason = "", message = "", involvedObject: { name = "", uid = "" } }) => {
+        if (!SAYS_NOTHING.test(message)) this.#byName.get(name)?.warned(uid, `${reason}: ${message}`);
+      },
+      gone: () => undefined,
+      fault,
+    });
+    this.#pods.set(namespace, watch);
+    this.#events.set(namespace, events);
+    return watch;
+  }
+
+  /** Nothing runs that no claim owns: what a claim that was removed by hand left behind goes too. */
+  async #clearOrphans(states: readonly ClaimState[]): Promise<void> {
+    const known = new Set(states.map(({ claim }) => claim.uid));
+    const { api, claims, settings } = this.#parts;
+    await claims.clear(known, this.#cleaning()).catch((error: unknown) => {
+      if (!this.#closing.signal.aborted)
+        publishSession({ session: -1, event: "fault", detail: `secrets without a claim cannot be removed: ${describe(error)}` });
+    });
+    for (const [namespace, watch] of this.#pods) {
+      await watch.synced;
+      for (const pod of watch.values()) {
+        const uid = sessionOf(pod);
+        const id = Number(pod.metadata.annotations?.[ID_ANNOTATION]);
+        const signal = this.#cleaning();
+        try {
+          if (known.has(uid) || this.#states.has(uid) || (await claims.holds(id, uid, signal))) continue;
+          publishSession({ session: id, event: "fault", detail: `its pod ${pod.metadata.name} has no claim and is removed` });
+          await eraseSession({ api, namespace, name: driverName(settings.instance, id, uid), state: { claim: { uid } } }, 0, signal);
+        } catch (error) {
+          if (this.#closing.signal.aborted) return;
+          publishSession({ session: id, event: "fault", detail: `its pod without a claim cannot be removed: ${String(error)}` });
+        }
+      }
+    }
+  }
+}
+
+/** What follows a warning that says why. */
+const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;
+
+const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
+const isDriverOf = (pod: DriverPod, uid: string): boolean => sessionOf(pod) === uid;
+
+/** Only over HTTPS: a path would be read from the server's own disk, and a driver's disk is not there yet. */
+const fetchTemplate = async (uri: string, signal: AbortSignal): Promise<string> => {
+  if (!/^https:\/\//i.test(uri))
+    throw new Error("templates are given inline or as https URI; files of the server or of an image are not read");
+  const response = await fetch(uri, { redirect: "error", signal: AbortSignal.any([signal, AbortSignal.timeout(TEMPLATE_MS)]) });
+  if (!response.ok) throw new Error(`${uri} answers ${response.status}`);
+  const text = await response.text();
+  if (text.length > TEMPLATE_BYTES) throw new Error(`${uri} is larger than ${TEMPLATE_BYTES} bytes`);
+  return text;
+};

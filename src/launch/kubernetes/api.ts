@@ -1,0 +1,211 @@
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { Agent, request as httpsRequest, type RequestOptions } from "node:https";
+import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
+import type { KubeConfig } from "@kubernetes/client-node";
+
+/** What the API server answered in place of what was asked for. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  readonly status: number;
+  /** Kubernetes' word for it: `AlreadyExists`, `Forbidden`, `Expired`. */
+  readonly reason: string;
+  /** How long it asks to be left alone; 0: it does not say. */
+  readonly retryAfterMs: number;
+
+  constructor(status: number, reason: string, message: string, retryAfterMs: number) {
+    super(message);
+    this.status = status;
+    this.reason = reason;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export const isStatus = (error: unknown, ...statuses: readonly number[]): error is ApiError =>
+  error instanceof ApiError && statuses.includes(error.status);
+
+export interface ApiCall {
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly body?: unknown;
+  readonly contentType?: string;
+}
+
+/** What is said of an object's life; names as the API server writes them. */
+export interface WatchEvent {
+  readonly type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR";
+  readonly object: unknown;
+}
+
+/** One answer takes no longer; a server that hangs is asked again. */
+const ATTEMPT_MS = 15_000;
+const FIRST_PAUSE_MS = 100;
+const PAUSE_LIMIT_MS = 5_000;
+/** Lists come in pages of so many objects. */
+const PAGE = 500;
+/** An API server writes a bookmark about once a minute and ends a watch when it was asked to. */
+export const WATCH_SECONDS = 300;
+const WATCH_QUIET_MS = 150_000;
+
+/**
+ * The API server by its REST interface. Calls are repeated until they are answered or the signal aborts: on 429 and 5xx, on a lost
+ * connection, on silence. Whoever creates something must take 409 for an answer that an attempt before was lost.
+ */
+export class Api {
+  readonly #config: KubeConfig;
+  readonly #base: URL;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 64, scheduling: "fifo" });
+
+  constructor(config: KubeConfig) {
+    const cluster = config.getCurrentCluster();
+    if (cluster === null) throw new Error("the kubeconfig names no cluster");
+    this.#config = config;
+    this.#base = new URL(cluster.server.endsWith("/") ? cluster.server : `${cluster.server}/`);
+  }
+
+  get<T>(path: string, signal: AbortSignal, query: ApiCall["query"] = {}): Promise<T> {
+    return this.call<T>("GET", path, { query }, signal);
+  }
+
+  create<T>(path: string, body: unknown, signal: AbortSignal): Promise<T> {
+    return this.call<T>("POST", path, { body }, signal);
+  }
+
+  /** A JSON merge patch; `metadata.resourceVersion` in it is a precondition (409). */
+  merge<T>(path: string, body: unknown, signal: AbortSignal): Promise<T> {
+    return this.call<T>("PATCH", path, { body, contentType: "application/merge-patch+json" }, signal);
+  }
+
+  /** Gone already is gone. */
+  async delete(path: string, signal: AbortSignal, options: object = {}, query: ApiCall["query"] = {}): Promise<void> {
+    try {
+      await this.call("DELETE", path, { query, body: { kind: "DeleteOptions", apiVersion: "v1", ...options } }, signal);
+    } catch (error) {
+      if (!isStatus(error, 404)) throw error;
+    }
+  }
+
+  /** All objects of a list as they are at one moment, and that moment. */
+  async list<T>(path: string, query: ApiCall["query"], signal: AbortSignal): Promise<{ items: readonly T[]; resourceVersion: string }> {
+    interface Page {
+      readonly metadata: { readonly resourceVersion?: string; readonly continue?: string };
+      readonly items: readonly T[] | null;
+    }
+    const items: T[] = [];
+    let next: string | undefined;
+    for (;;) {
+      const page: Page = await this.get<Page>(path, signal, { ...query, limit: PAGE, continue: next });
+      items.push(...(page.items ?? []));
+      next = page.metadata.continue;
+      if (!next) return { items, resourceVersion: page.metadata.resourceVersion ?? "" };
+    }
+  }
+
+  async call<T>(method: string, path: string, call: ApiCall, signal: AbortSignal): Promise<T> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const response = await this.#send(method, path, call, AbortSignal.any([signal, AbortSignal.timeout(ATTEMPT_MS)]));
+        const text = await textOf(response);
+        // Checked border: what a path answers is the API server's contract; what is read of it is checked by who reads.
+        return (text === "" ? undefined : response.headers["content-type"]?.startsWith("text/") ? text : JSON.parse(text)) as T;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isPassing(error)) throw error;
+        const asked = error instanceof ApiError ? error.retryAfterMs : 0;
+        const grown = Math.min(PAUSE_LIMIT_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + Math.random());
+        await pause(Math.max(asked, grown), undefined, { signal });
+      }
+    }
+  }
+
+  /**
+   * Events from a moment on, until the server ends the watch. Rejects when the connection breaks or is silent for too long.
+   * @throws ApiError 410 when the past is gone
+   */
+  async *watch(path: string, query: ApiCall["query"], resourceVersion: string, signal: AbortSignal): AsyncGenerator<WatchEvent> {
+    const quiet = new AbortController();
+    const timer = setTimeout(() => quiet.abort(new Error("the watch is silent")), WATCH_QUIET_MS);
+    const following = { ...query, resourceVersion, watch: true, allowWatchBookmarks: true, timeoutSeconds: WATCH_SECONDS };
+    try {
+      const response = await this.#send("GET", path, { query: following }, AbortSignal.any([signal, quiet.signal]));
+      for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY })) {
+        timer.refresh();
+        if (line === "") continue;
+        const event = JSON.parse(line) as WatchEvent;
+        if (event.type === "ERROR") throw statusError(event.object);
+        yield event;
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** What a websocket to the API server needs: its address, headers and TLS options. */
+  async socketOptions(path: string): Promise<{ url: string; options: RequestOptions }> {
+    const options = await this.#options();
+    const url = new URL(path.replace(/^\//, ""), this.#base);
+    url.protocol = url.protocol === "http:" ? "ws:" : "wss:";
+    // Each tunnel is a connection of its own.
+    const { agent: _shared, ...own } = options;
+    return { url: url.href, options: this.#config.getCurrentCluster()?.proxyUrl === undefined ? own : options };
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #options(): Promise<RequestOptions> {
+    const options: RequestOptions = {};
+    await this.#config.applyToHTTPSOptions(options);
+    return this.#config.getCurrentCluster()?.proxyUrl === undefined ? { ...options, agent: this.#agent } : options;
+  }
+
+  async #send(method: string, path: string, call: ApiCall, signal: AbortSignal): Promise<IncomingMessage> {
+    const url = new URL(path.replace(/^\//, ""), this.#base);
+    for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) url.searchParams.set(name, String(value));
+    const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    const options = await this.#options();
+    const headers: Record<string, string | number> = {
+      ...(options.headers as Record<string, string> | undefined),
+      accept: "application/json",
+      ...(body === undefined ? {} : { "content-type": call.contentType ?? "application/json", "content-length": Buffer.byteLength(body) }),
+    };
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const make = url.protocol === "http:" ? httpRequest : httpsRequest;
+      const request = make(url, { ...options, method, headers, signal }, resolve);
+      request.on("error", reject);
+      request.on("socket", (socket) => socket.setKeepAlive(true, 30_000));
+      request.end(body);
+    });
+    const { statusCode = 0 } = response;
+    if (statusCode < 400) return response;
+    throw await refusal(response, statusCode);
+  }
+}
+
+const textOf = async (response: IncomingMessage): Promise<string> => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+};
+
+const refusal = async (response: IncomingMessage, status: number): Promise<ApiError> => {
+  const text = await textOf(response);
+  const retryAfterMs = Number(response.headers["retry-after"] ?? 0) * 1_000 || 0;
+  try {
+    const said = statusError(JSON.parse(text));
+    return new ApiError(status, said.reason, said.message, retryAfterMs);
+  } catch {
+    return new ApiError(status, response.statusMessage ?? "", text.slice(0, 500) || `HTTP status ${status}`, retryAfterMs);
+  }
+};
+
+const statusError = (object: unknown): ApiError => {
+  const { code = 500, reason = "", message = "" } = object as { code?: number; reason?: string; message?: string };
+  return new ApiError(code, reason, message || reason || `status ${code}`, 0);
+};
+
+/** Whether it may go better the next time. What the certificate or the address makes impossible is not, but an operator may mend it. */
+const isPassing = (error: unknown): boolean => {
+  if (error instanceof ApiError) return error.status === 429 || error.status >= 500 || error.status === 408;
+  return !(error instanceof SyntaxError || error instanceof TypeError);
+};

@@ -1,0 +1,130 @@
+import type { V1ConfigMap, V1Pod, V1Secret } from "@kubernetes/client-node";
+import type { Claim } from "../../core/ports.ts";
+import type { SessionSpec } from "../../core/spec.ts";
+import { driverFile } from "../driver-file.ts";
+import { sparkLaunch } from "../spark.ts";
+import type { DriverCertificate } from "./certificate.ts";
+import { driverName, sessionLabels, TAG_LABEL } from "./names.ts";
+import { driverPod, executorTemplate, namespaceOf, PATHS, POD_IP_VARIABLE, PORTS } from "./pod.ts";
+import type { Conf } from "./resources.ts";
+import type { PodSettings } from "./settings.ts";
+import { templateKey, withRoleFirst } from "./template.ts";
+
+/** Everything a session has in the cluster before its pod runs. */
+export interface DriverObjects {
+  readonly pod: V1Pod;
+  /** The link's key, the certificate and the conf with its secrets: only the driver reads it. */
+  readonly secret: V1Secret;
+  /** The shim and the template of executor pods. */
+  readonly configMap: V1ConfigMap;
+}
+
+export interface DriverParts {
+  readonly claim: Claim;
+  /** With its secrets; conf canonical, templates inline. */
+  readonly spec: SessionSpec;
+  readonly settings: PodSettings;
+  readonly linkKey: Uint8Array;
+  readonly certificate: DriverCertificate;
+  /** The Python package spark_shim as a zip file. */
+  readonly shim: Uint8Array;
+}
+
+/** Executors and what they need are Spark's to make, in client mode; the rest of these is where the driver is (driver-facts §11). */
+const clientConf = (name: string, uid: string, namespace: string, settings: PodSettings): Conf => ({
+  "spark.master": settings.master,
+  "spark.submit.deployMode": "client",
+  "spark.kubernetes.namespace": namespace,
+  // Executors and their ConfigMap belong to this pod and go with it.
+  "spark.kubernetes.driver.pod.name": name,
+  "spark.kubernetes.executor.podNamePrefix": name,
+  "spark.kubernetes.executor.podTemplateFile": PATHS.executorTemplate,
+  "spark.driver.port": String(PORTS.driver),
+  "spark.driver.blockManager.port": String(PORTS.blockManager),
+  "spark.ui.port": String(PORTS.ui),
+  ...Object.fromEntries(
+    Object.entries({ ...sessionLabels(settings.instance, uid, "executor"), [TAG_LABEL]: name }).map(([label, value]) => [
+      `spark.kubernetes.executor.label.${label}`,
+      value,
+    ]),
+  ),
+});
+
+/** Where neither the session nor the operator says anything. */
+const defaultConf = (settings: PodSettings, executors: V1Pod): Conf => ({
+  ...imageOf(executors),
+  "spark.kubernetes.container.image": settings.image,
+  ...(settings.imagePullPolicy === null ? {} : { "spark.kubernetes.container.image.pullPolicy": settings.imagePullPolicy }),
+  ...(settings.imagePullSecrets.length === 0
+    ? {}
+    : { "spark.kubernetes.container.image.pullSecrets": settings.imagePullSecrets.join(",") }),
+  "spark.kubernetes.executor.deleteOnTermination": "true",
+  "spark.jars.ivy": `${PATHS.state}/ivy`,
+});
+
+/** Spark would take the conf's image before the template's, and the conf has one by default. */
+const imageOf = (executors: V1Pod): Conf => {
+  const image = executors.spec?.containers[0]?.image;
+  return image === undefined ? {} : { "spark.kubernetes.executor.container.image": image };
+};
+
+/** The session's objects as values: the same ones whoever makes them. */
+export const driverObjects = (parts: DriverParts): DriverObjects => {
+  const { claim, spec, settings, certificate } = parts;
+  const { instance } = settings;
+  const name = driverName(instance, claim.id, claim.uid);
+  const launch = sparkLaunch(claim.id, spec, settings.spark);
+  const asked = launch.conf;
+  const namespace = namespaceOf(asked, settings);
+  const template = (role: "driver" | "executor"): V1Pod | null => {
+    const text = asked[templateKey(role)];
+    // Written by the claim: an inline template is JSON there.
+    return text === undefined ? null : withRoleFirst(JSON.parse(text) as V1Pod, role, asked);
+  };
+  const driverTemplate = template("driver");
+  const pod = driverPod({ claim, settings, template: driverTemplate, conf: asked });
+  const executors = executorTemplate(settings, template("executor"));
+  const conf = { ...defaultConf(settings, executors), ...withoutTemplates(asked), ...clientConf(name, claim.uid, namespace, settings) };
+  const place = {
+    listen: { tcp: { host: "::", port: PORTS.link } },
+    journal: `${PATHS.state}/journal`,
+    termination: `${PATHS.state}/termination.json`,
+    workDir: PATHS.work,
+    python: pod.spec?.containers[0]?.command?.[0] ?? settings.python,
+    java: settings.java,
+    sparkHome: settings.sparkHome,
+    archive: null,
+  };
+  const file = {
+    ...driverFile(claim, spec, parts.linkKey, place, { ...launch, conf }, settings),
+    tls: { certificate: PATHS.tlsCertificate, key: PATHS.tlsKey },
+    terminationMessage: "/dev/termination-log",
+    echo: true,
+    confFromEnv: { "spark.driver.host": POD_IP_VARIABLE },
+  };
+  const metadata = (part: string) => ({ name, namespace, labels: { ...sessionLabels(instance, claim.uid, part), [TAG_LABEL]: name } });
+  return {
+    pod,
+    secret: {
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: metadata("secret"),
+      type: "Opaque",
+      immutable: true,
+      stringData: { "driver.json": JSON.stringify(file), "tls.crt": certificate.certificate, "tls.key": certificate.key },
+    },
+    configMap: {
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: metadata("program"),
+      immutable: true,
+      binaryData: { "shim.zip": Buffer.from(parts.shim).toString("base64") },
+      data: { "executor.json": JSON.stringify(executors) },
+    },
+  };
+};
+
+const withoutTemplates = (conf: Conf): Conf =>
+  Object.fromEntries(
+    Object.entries(conf).filter(([key]) => !/^spark\.kubernetes\.(driver|executor)\.podTemplate(File|ContainerName)$/.test(key)),
+  );

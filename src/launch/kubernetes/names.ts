@@ -1,0 +1,45 @@
+import { createHash } from "node:crypto";
+
+/** Labels and annotations of ours; values of labels stay short and safe (design.md §6). */
+export const SESSION_LABEL = "longwick/session";
+export const PART_LABEL = "longwick/part";
+export const ID_ANNOTATION = "longwick/session-id";
+export const OWNER_ANNOTATION = "longwick/owner";
+export const SPEC_ANNOTATION = "longwick/spec";
+export const INSTANCE_LABEL = "app.kubernetes.io/instance";
+/** `kubectl get pods -l spark-app-tag=TAG` lists an application's driver and executors. */
+export const TAG_LABEL = "spark-app-tag";
+export const ROLE_LABEL = "spark-role";
+
+/** Labels that nobody else may set. */
+export const isReservedLabel = (name: string): boolean =>
+  /^(longwick|app\.kubernetes\.io)\//.test(name) || [TAG_LABEL, ROLE_LABEL, "spark-app-selector", "spark-exec-id"].includes(name);
+
+/** The longest instance name: executors' names hold it and may have 47 characters before their number. */
+export const INSTANCE_LIMIT = 20;
+
+/** The session's pod and everything that belongs to it have this name, so that whoever finishes a launch makes the same objects. */
+export const driverName = (instance: string, id: number, uid: string): string => `${instance}-${id}-${uid.slice(0, 8)}`;
+
+/** Objects of a server's own namespace. */
+export const claimName = (instance: string, id: number): string => `${instance}-session-${id}`;
+export const idsName = (instance: string): string => `${instance}-ids`;
+export const masterKeyName = (instance: string): string => `${instance}-master-key`;
+export const specName = (instance: string, uid: string): string => `${instance}-spec-${uid}`;
+/** Session names may hold any text. */
+export const holderName = (instance: string, name: string): string =>
+  `${instance}-name-${createHash("sha256").update(name).digest("hex").slice(0, 40)}`;
+
+/** On everything this instance makes. */
+export const instanceLabels = (instance: string, part: string): Record<string, string> => ({
+  "app.kubernetes.io/name": "longwick",
+  "app.kubernetes.io/managed-by": "longwick",
+  [INSTANCE_LABEL]: instance,
+  [PART_LABEL]: part,
+});
+
+/** On everything of one session; `part` says what the object is. */
+export const sessionLabels = (instance: string, uid: string, part: string): Record<string, string> => ({
+  ...instanceLabels(instance, part),
+  [SESSION_LABEL]: uid,
+});

@@ -1,0 +1,115 @@
+import type { V1Container, V1Pod, V1PodSpec } from "@kubernetes/client-node";
+import { Type } from "typebox";
+import { Check, Errors } from "typebox/value";
+import { Problem } from "../../core/problems.ts";
+import type { Conf } from "./resources.ts";
+
+/** The parts of a template that are read here; the API server checks the rest when the pod is made. */
+const Named = Type.Object({ name: Type.String({ minLength: 1 }) });
+const Template = Type.Object({
+  kind: Type.Optional(Type.Literal("Pod")),
+  metadata: Type.Optional(
+    Type.Object({
+      labels: Type.Optional(Type.Record(Type.String(), Type.String())),
+      annotations: Type.Optional(Type.Record(Type.String(), Type.String())),
+    }),
+  ),
+  spec: Type.Optional(
+    Type.Object({
+      containers: Type.Optional(Type.Array(Named)),
+      initContainers: Type.Optional(Type.Array(Named)),
+      volumes: Type.Optional(Type.Array(Named)),
+      imagePullSecrets: Type.Optional(Type.Array(Type.Object({ name: Type.Optional(Type.String()) }))),
+    }),
+  ),
+});
+
+/** How a template's text becomes a value; the Kubernetes client brings YAML along. */
+export type ParseYaml = (text: string) => unknown;
+
+/**
+ * A pod from YAML or JSON text.
+ * @throws Error that says what is wrong with it
+ */
+export const parseTemplate = (text: string, parse: ParseYaml): V1Pod => {
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (error) {
+    throw new Error(`it is no YAML: ${error instanceof Error ? error.message.split("\n")[0] : String(error)}`);
+  }
+  if (!Check(Template, value)) {
+    const [first] = Errors(Template, value);
+    throw new Error(`${first?.instancePath || "it"} ${first?.message ?? "is malformed"}`);
+  }
+  // Checked as far as it is read here; what it holds besides is passed on to the API server, which checks it.
+  return value as V1Pod;
+};
+
+const FILE_KEYS = { driver: "spark.kubernetes.driver.podTemplateFile", executor: "spark.kubernetes.executor.podTemplateFile" } as const;
+const CONTAINER_KEYS = {
+  driver: "spark.kubernetes.driver.podTemplateContainerName",
+  executor: "spark.kubernetes.executor.podTemplateContainerName",
+} as const;
+export type TemplateRole = keyof typeof FILE_KEYS;
+export const templateKey = (role: TemplateRole): string => FILE_KEYS[role];
+
+/** Whether a conf value is a template itself and not where one is. */
+export const isInline = (value: string): boolean => /^\s*\{/.test(value) || value.includes("\n");
+
+/** A template whose first container is the one of the role, as Spark picks it. */
+export const withRoleFirst = (template: V1Pod, role: TemplateRole, conf: Conf): V1Pod => {
+  const name = conf[CONTAINER_KEYS[role]];
+  const containers = template.spec?.containers ?? [];
+  const chosen = name === undefined ? containers[0] : containers.find((container) => container.name === name);
+  if (name !== undefined && chosen === undefined)
+    throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${CONTAINER_KEYS[role]}: the template has no container '${name}'`);
+  if (chosen === undefined) return template;
+  return { ...template, spec: { ...template.spec, containers: [chosen, ...containers.filter((other) => other !== chosen)] } };
+};
+
+const byName = <Item extends { name?: string }>(base: readonly Item[] = [], over: readonly Item[] = []): Item[] => [
+  ...base.filter((item) => !over.some((other) => other.name === item.name)),
+  ...over,
+];
+
+/** Merged as the rest of the house overlays settings: what `over` says goes before, lists of named things are joined by name. */
+const overlayContainer = (base: V1Container, over: Omit<V1Container, "name"> & { name: string }): V1Container => ({
+  ...base,
+  ...over,
+  env: byName(base.env, over.env),
+  envFrom: [...(base.envFrom ?? []), ...(over.envFrom ?? [])],
+  ports: [...(base.ports ?? []), ...(over.ports ?? [])],
+  volumeMounts: [...(base.volumeMounts ?? []), ...(over.volumeMounts ?? [])],
+  resources: {
+    requests: { ...base.resources?.requests, ...over.resources?.requests },
+    limits: { ...base.resources?.limits, ...over.resources?.limits },
+  },
+  securityContext: { ...base.securityContext, ...over.securityContext },
+});
+
+/** One pod laid over another; the first container of each is the role's. Of the metadata labels and annotations are taken. */
+export const overlay = (base: V1Pod, over: V1Pod): V1Pod => {
+  const [baseFirst, ...baseRest] = base.spec?.containers ?? [];
+  const [overFirst, ...overRest] = over.spec?.containers ?? [];
+  const first = baseFirst === undefined ? overFirst : overFirst === undefined ? baseFirst : overlayContainer(baseFirst, overFirst);
+  const spec: V1PodSpec = {
+    ...base.spec,
+    ...over.spec,
+    containers: [...(first === undefined ? [] : [first]), ...byName(baseRest, overRest)],
+    volumes: byName(base.spec?.volumes, over.spec?.volumes),
+    tolerations: [...(base.spec?.tolerations ?? []), ...(over.spec?.tolerations ?? [])],
+    nodeSelector: { ...base.spec?.nodeSelector, ...over.spec?.nodeSelector },
+    imagePullSecrets: byName(base.spec?.imagePullSecrets, over.spec?.imagePullSecrets),
+    securityContext: { ...base.spec?.securityContext, ...over.spec?.securityContext },
+  };
+  const initContainers = byName(base.spec?.initContainers, over.spec?.initContainers);
+  if (initContainers.length > 0) spec.initContainers = initContainers;
+  return {
+    metadata: {
+      labels: { ...base.metadata?.labels, ...over.metadata?.labels },
+      annotations: { ...base.metadata?.annotations, ...over.metadata?.annotations },
+    },
+    spec,
+  };
+};

@@ -1,0 +1,115 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { type Api, isStatus } from "./api.ts";
+
+/** What every object of the API has. */
+export interface Stored {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly uid: string;
+    readonly resourceVersion: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly creationTimestamp?: string;
+    /** When it is to be gone: so many seconds after somebody asked for it. */
+    readonly deletionTimestamp?: string;
+    readonly deletionGracePeriodSeconds?: number;
+  };
+}
+
+export interface WatchedList<T extends Stored> {
+  readonly path: string;
+  readonly query: Readonly<Record<string, string>>;
+  /** An object is there, or has changed. */
+  changed(object: T): void;
+  /** It is gone; what it was like last. */
+  gone(object: T): void;
+  /** The watch is down or up again; words for a log. */
+  fault(message: string): void;
+}
+
+const FIRST_PAUSE_MS = 200;
+const PAUSE_LIMIT_MS = 10_000;
+
+/**
+ * A list kept current by one watch: resumed where it stopped, read anew when the past is gone (410), whatever happens to the API
+ * server or the way to it. What went while nobody watched is told of as gone.
+ */
+export class Watch<T extends Stored> {
+  readonly #api: Api;
+  readonly #list: WatchedList<T>;
+  readonly #objects = new Map<string, T>();
+  readonly #closing = new AbortController();
+  readonly #synced = Promise.withResolvers<void>();
+  readonly #running: Promise<void>;
+
+  constructor(api: Api, list: WatchedList<T>) {
+    this.#api = api;
+    this.#list = list;
+    this.#running = this.#run();
+  }
+
+  /** Resolves once the list was read for the first time, or the watch was closed. */
+  get synced(): Promise<void> {
+    return this.#synced.promise;
+  }
+
+  values(): IterableIterator<T> {
+    return this.#objects.values();
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error("closed"));
+    this.#synced.resolve();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    let resourceVersion: string | null = null;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        resourceVersion ??= await this.#read(signal);
+        for await (const { type, object } of this.#api.watch(this.#list.path, this.#list.query, resourceVersion, signal)) {
+          // Every event but ERROR, which throws, carries an object of the list's kind.
+          const stored = object as T;
+          resourceVersion = stored.metadata.resourceVersion;
+          failures = 0;
+          if (type === "DELETED") this.#remove(stored);
+          else if (type !== "BOOKMARK") this.#put(stored);
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isStatus(error, 410)) resourceVersion = null;
+        failures += 1;
+        if (failures === 3)
+          this.#list.fault(`The watch of ${this.#list.path} is down: ${error instanceof Error ? error.message : String(error)}`);
+        const waitMs = Math.min(PAUSE_LIMIT_MS, FIRST_PAUSE_MS * 2 ** (failures - 1)) * (0.5 + Math.random());
+        await pause(waitMs, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  async #read(signal: AbortSignal): Promise<string> {
+    const { items, resourceVersion } = await this.#api.list<T>(this.#list.path, this.#list.query, signal);
+    const seen = new Set<string>();
+    for (const item of items) {
+      seen.add(item.metadata.uid);
+      if (this.#objects.get(item.metadata.uid)?.metadata.resourceVersion !== item.metadata.resourceVersion) this.#put(item);
+    }
+    for (const object of [...this.#objects.values()]) if (!seen.has(object.metadata.uid)) this.#remove(object);
+    this.#synced.resolve();
+    return resourceVersion;
+  }
+
+  #put(object: T): void {
+    this.#objects.set(object.metadata.uid, object);
+    this.#list.changed(object);
+  }
+
+  #remove(object: T): void {
+    this.#objects.delete(object.metadata.uid);
+    this.#list.gone(object);
+  }
+}

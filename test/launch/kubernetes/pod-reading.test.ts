@@ -1,0 +1,189 @@
+import { describe, expect, test } from "vitest";
+import { type DriverPod, readGonePod, readPod } from "../../../src/launch/kubernetes/pod-reading.ts";
+
+const podOf = (status: DriverPod["status"]): DriverPod => ({
+  metadata: { name: "p", uid: "u", resourceVersion: "1" },
+  spec: { nodeName: "node-1", containers: [{ name: "driver", image: "repo/spark:1" }, { name: "side" }] },
+  ...(status === undefined ? {} : { status }),
+});
+const container = (state: object, more: { restartCount?: number; lastState?: object } = {}): DriverPod =>
+  podOf({
+    phase: "Pending",
+    containerStatuses: [
+      { name: "side", restartCount: 9, state: { running: {} } },
+      { name: "driver", restartCount: 0, ...more, state },
+    ],
+  });
+
+describe("a driver's pod that does not run yet says", () => {
+  test.each([
+    ["nothing of it is known", podOf(undefined), null, "waits for a node"],
+    [
+      "no node suits",
+      podOf({
+        conditions: [
+          { type: "PodScheduled", status: "False", reason: "Unschedulable", message: "0/3 nodes are available: 3 Insufficient cpu" },
+        ],
+      }),
+      null,
+      "waits for a node: 0/3 nodes are available: 3 Insufficient cpu.",
+    ],
+    ["the container is being made", container({ waiting: { reason: "ContainerCreating" } }), null, "is being made"],
+    [
+      "a volume is missing",
+      container({ waiting: { reason: "ContainerCreating" } }),
+      "FailedMount: no such secret",
+      "FailedMount: no such secret",
+    ],
+    [
+      "the registry does not answer",
+      container({ waiting: { reason: "ImagePullBackOff", message: "Back-off" } }),
+      "Failed: dial tcp: timeout",
+      "image repo/spark:1 cannot be pulled: Failed: dial tcp: timeout.",
+    ],
+    [
+      "an init container fails",
+      podOf({
+        initContainerStatuses: [
+          {
+            name: "prepare",
+            restartCount: 1,
+            state: { waiting: { reason: "CrashLoopBackOff" } },
+            lastState: { terminated: { exitCode: 3 } },
+          },
+        ],
+      }),
+      null,
+      "Init container prepare of the driver's pod failed and is started again: exit code 3.",
+    ],
+    [
+      "an init container's image is missing",
+      podOf({
+        initContainerStatuses: [{ name: "prepare", restartCount: 0, state: { waiting: { reason: "ErrImagePull", message: "no" } } }],
+      }),
+      null,
+      "Init container prepare of the driver's pod waits (ErrImagePull): no.",
+    ],
+  ])("that %s", (_, pod, warning, words) => {
+    expect(readPod(pod, warning)).toEqual({ is: "pending", reason: expect.stringContaining(words) });
+  });
+});
+
+describe("a driver's pod is hopeless when", () => {
+  test.each([
+    ["the image's name is none", container({ waiting: { reason: "InvalidImageName", message: "bad" } }), null],
+    ["the image may not be pulled", container({ waiting: { reason: "ErrImageNeverPull", message: "absent" } }), null],
+    ["the image does not exist", container({ waiting: { reason: "ErrImagePull", message: "manifest unknown" } }), null],
+    ["the registry refuses, as the newest warning tells", container({ waiting: { reason: "ImagePullBackOff" } }), "Failed: 403 Forbidden"],
+    [
+      "there is no Python in it",
+      container({ waiting: { reason: "RunContainerError", message: 'exec: "python3": executable file not found in $PATH' } }),
+      null,
+    ],
+    ["the container cannot be started", container({ terminated: { exitCode: 128, reason: "StartError", message: "no" } }), null],
+  ])("%s", (_, pod, warning) => {
+    expect(readPod(pod, warning).is).toBe("hopeless");
+  });
+});
+
+describe("a driver's container that ended", () => {
+  const OOM = { exitCode: 137, reason: "OOMKilled", finishedAt: "2026-01-01T00:00:00Z" };
+  test.each([
+    ["has not been started again", container({ terminated: OOM }), 1],
+    [
+      "waits to be started again",
+      container({ waiting: { reason: "CrashLoopBackOff" } }, { restartCount: 2, lastState: { terminated: OOM } }),
+      3,
+    ],
+  ])("and %s is a crash, counted, with its cause", (_, pod, crashes) => {
+    expect(readPod(pod, null)).toEqual({
+      is: "crashed",
+      crashes,
+      atMs: Date.parse(OOM.finishedAt),
+      reason: expect.stringContaining("OOMKilled: it used more memory"),
+    });
+  });
+
+  test("tells signals, codes and its last line", () => {
+    const reason = (terminated: object) => JSON.stringify(readPod(container({ terminated: { exitCode: 1, ...terminated } }), null));
+    expect(reason({ exitCode: 139 })).toContain("killed by signal 11.");
+    expect(reason({ exitCode: 2, message: "Traceback\nKeyError: x" })).toContain("exit code 2: KeyError: x.");
+  });
+
+  test("and runs again runs", () => {
+    expect(readPod(container({ running: {} }, { restartCount: 1, lastState: { terminated: OOM } }), "an old warning")).toEqual({
+      is: "running",
+    });
+  });
+});
+
+describe("a driver's pod that is over", () => {
+  const own = { state: "dead", reason: "it was idle for 1 h", logTail: ["last"], appId: "app-1" };
+  const over = (phase: string, terminated: object, more: object = {}) =>
+    readPod(
+      podOf({
+        phase,
+        ...more,
+        containerStatuses: [{ name: "driver", restartCount: 0, state: { terminated: { exitCode: 0, ...terminated } } }],
+      }),
+      null,
+    );
+
+  test("has the driver's own words", () => {
+    expect(over("Succeeded", { message: JSON.stringify(own) })).toEqual({ is: "over", end: own });
+    expect(over("Succeeded", { message: JSON.stringify({ ...own, state: "error" }) })).toMatchObject({ end: { state: "dead" } });
+  });
+
+  test.each(["", "no JSON", '{"state":"up"}', "null"])("says nothing where the driver said %j", (message) => {
+    expect(over("Succeeded", { message })).toEqual({ is: "over", end: { state: "dead", reason: "", logTail: null, appId: null } });
+  });
+
+  test.each([
+    [{ reason: "Evicted", message: "The node was low on resource: memory" }, "was evicted: The node was low on resource: memory."],
+    [
+      { reason: "NodeShutdown", message: "Pod was terminated in response to imminent node shutdown" },
+      "The node node-1 of the driver's pod was lost or shut down",
+    ],
+    [{ reason: "DeadlineExceeded", message: "too long" }, "failed (DeadlineExceeded): too long."],
+  ])("names what took it: %j", (more, words) => {
+    expect(over("Failed", { exitCode: 137, reason: "Error" }, more)).toMatchObject({
+      end: { state: "dead", reason: expect.stringContaining(words) },
+    });
+  });
+
+  test("and was deleted had its own end if that came first", () => {
+    const ended = (finishedAt: string) => {
+      const pod = podOf({
+        phase: "Succeeded",
+        containerStatuses: [
+          { name: "driver", restartCount: 0, state: { terminated: { exitCode: 0, finishedAt, message: JSON.stringify(own) } } },
+        ],
+      });
+      const metadata = { ...pod.metadata, deletionTimestamp: "2026-01-01T00:00:30Z", deletionGracePeriodSeconds: 30 };
+      return readPod({ ...pod, metadata }, null);
+    };
+    expect(ended("2025-12-31T23:59:59Z")).toEqual({ is: "over", end: own });
+    expect(ended("2026-01-01T00:00:01Z")).toMatchObject({ end: { state: "dead", reason: "The driver's pod was deleted." } });
+  });
+
+  test("and gone says who took it, not the signal that came with it", () => {
+    const killed = {
+      name: "driver",
+      restartCount: 0,
+      state: { terminated: { exitCode: 0, message: JSON.stringify({ ...own, reason: "a signal" }) } },
+    };
+    expect(readGonePod(podOf({ containerStatuses: [killed] }))).toEqual({
+      state: "dead",
+      reason: "The driver's pod was deleted.",
+      logTail: ["last"],
+      appId: "app-1",
+    });
+    const taken = {
+      type: "DisruptionTarget",
+      status: "True",
+      reason: "DeletionByTaintManager",
+      message: "Taint manager: deleting due to NoExecute taint",
+    };
+    expect(readGonePod(podOf({ conditions: [taken] })).reason).toMatch(/taken away \(DeletionByTaintManager\): Taint manager/);
+  });
+});
