@@ -87,7 +87,6 @@ const fields = (spec: SessionSpec): Record<string, string> => {
   return Object.fromEntries(Object.entries(named).flatMap(([key, value]) => (value === null || value === 0 ? [] : [[key, String(value)]])));
 };
 
-/** Livy splits at commas and blanks. */
 /** At commas alone, as Spark does and as whoever checked the URIs did. */
 const splitList = (list: string | undefined): string[] =>
   (list ?? "")
