@@ -110,7 +110,7 @@ describe("an interrupt", () => {
     });
     const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(id, "print('kept' in globals(), spark.range(7).count())");
     expect(answeredMs).toBeLessThan(500);
-    expect(nextMs).toBeLessThan(4_000);
+    expect(nextMs).toBeLessThan(2_000);
     expect(textOf(following)).toBe("False 7");
     expect(cancelled.state).toBe("cancelled");
     expect(textOf(cancelled)).toMatch(/interpreter was restarted/i);
