@@ -40,6 +40,29 @@ export const SessionSpec = Type.Object({
 });
 export type SessionSpec = Static<typeof SessionSpec>;
 
+/** A session of which nothing was asked. */
+export const NO_SPEC: SessionSpec = {
+  kind: "shared",
+  name: null,
+  proxyUser: null,
+  conf: {},
+  jars: [],
+  pyFiles: [],
+  files: [],
+  archives: [],
+  driverMemory: null,
+  driverCores: 0,
+  executorMemory: null,
+  executorCores: 0,
+  numExecutors: 0,
+  queue: null,
+  ttl: null,
+  ttlMs: 0,
+  idleTimeout: null,
+  idleTimeoutMs: 0,
+  heartbeatTimeoutMs: 0,
+};
+
 /** Conf keys whose values no answer, log or annotation ever holds: Spark's own `spark.redaction.regex`. */
 export const REDACTED_KEYS = /secret|password|token|access[.]?key/i;
 export const REDACTED = "*********(redacted)";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Type } from "typebox";
 import type { Claim, ClaimDraft, SessionEnd } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
-import { redactSpec, SessionSpec } from "../core/spec.ts";
+import { NO_SPEC, redactSpec, SessionSpec } from "../core/spec.ts";
 import { describe, readWhole, storing, Unreadable, writeWhole } from "./files.ts";
 import { type DirectoryLock, isCode, lockDirectory } from "./lock.ts";
 
@@ -44,28 +44,6 @@ const ClaimFile = Type.Object({
   createdMs: Type.Integer(),
   notes: Type.Array(Type.String()),
 });
-
-const NO_SPEC: SessionSpec = {
-  kind: "shared",
-  name: null,
-  proxyUser: null,
-  conf: {},
-  jars: [],
-  pyFiles: [],
-  files: [],
-  archives: [],
-  driverMemory: null,
-  driverCores: 0,
-  executorMemory: null,
-  executorCores: 0,
-  numExecutors: 0,
-  queue: null,
-  ttl: null,
-  ttlMs: 0,
-  idleTimeout: null,
-  idleTimeoutMs: 0,
-  heartbeatTimeoutMs: 0,
-};
 
 /** A unix socket's address holds so many bytes with its end (Linux 108, the BSDs and macOS 104). */
 const SOCKET_PATH_BYTES = process.platform === "linux" ? 107 : 103;

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../../src/core/ports.ts";
-import type { SessionSpec } from "../../src/core/spec.ts";
+import { NO_SPEC, type SessionSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { FrameChannel, type WireFrame } from "../../src/protocol/codec.ts";
 import { PROTOCOL_VERSIONS } from "../../src/protocol/frames.ts";
@@ -21,29 +21,7 @@ export interface LaunchSite {
   dispose(): Promise<void>;
 }
 
-const NO_SPEC: SessionSpec = {
-  kind: "pyspark",
-  name: null,
-  proxyUser: null,
-  conf: {},
-  jars: [],
-  pyFiles: [],
-  files: [],
-  archives: [],
-  driverMemory: null,
-  driverCores: 0,
-  executorMemory: null,
-  executorCores: 0,
-  numExecutors: 0,
-  queue: null,
-  ttl: null,
-  ttlMs: 0,
-  idleTimeout: null,
-  idleTimeoutMs: 0,
-  heartbeatTimeoutMs: 0,
-};
-
-export const specOf = (asked: Partial<SessionSpec> = {}): SessionSpec => ({ ...NO_SPEC, ...asked });
+export const specOf = (asked: Partial<SessionSpec> = {}): SessionSpec => ({ ...NO_SPEC, kind: "pyspark", ...asked });
 export const draftOf = (asked: Partial<SessionSpec> = {}, more: Partial<ClaimDraft> = {}): ClaimDraft => ({
   owner: null,
   notes: [],

@@ -3,7 +3,7 @@ import { Type } from "typebox";
 import { Check } from "typebox/value";
 import type { Claim, ClaimDraft, SessionEnd } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
-import { redactSpec, SessionSpec } from "../../core/spec.ts";
+import { NO_SPEC, redactSpec, SessionSpec } from "../../core/spec.ts";
 import { type Api, isStatus } from "./api.ts";
 import { KEY_BYTES, MasterKeys } from "./keys.ts";
 import {
@@ -370,28 +370,6 @@ const unreadable = (id: number, uid: string, item: ConfigMap): ClaimState => {
     launched: true,
     doom: end,
   };
-};
-
-const NO_SPEC: SessionSpec = {
-  kind: "shared",
-  name: null,
-  proxyUser: null,
-  conf: {},
-  jars: [],
-  pyFiles: [],
-  files: [],
-  archives: [],
-  driverMemory: null,
-  driverCores: 0,
-  executorMemory: null,
-  executorCores: 0,
-  numExecutors: 0,
-  queue: null,
-  ttl: null,
-  ttlMs: 0,
-  idleTimeout: null,
-  idleTimeoutMs: 0,
-  heartbeatTimeoutMs: 0,
 };
 
 /** The API server's refusals as Problems. */
