@@ -258,8 +258,10 @@ class _Worker:
 
 def _error_record(error: BaseException, outcome: str) -> Dict[str, Any]:
     record = describe(error)
-    if outcome == "cancelled" and not is_a(error, KeyboardInterrupt) and "cancelled" in record["evalue"]:
-        # A cancelled job comes back as Spark's failure; to whoever cancelled it, it is the interrupt they asked for.
+    torn = "cancelled" in record["evalue"] or record["ename"].startswith("Py4J")
+    if outcome == "cancelled" and not is_a(error, KeyboardInterrupt) and torn:
+        # A cancelled job comes back as Spark's failure, a call that a signal tore as one of the connection's when library code asks
+        # the JVM once more on its way out; to whoever cancelled it, either is the interrupt they asked for.
         frames: List[str] = [line for line in record["traceback"] if line.startswith(("Traceback", "  File", "    "))]
         return {"ename": "KeyboardInterrupt", "evalue": "", "traceback": [*frames, "KeyboardInterrupt\n"]}
     return record
