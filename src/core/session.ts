@@ -95,10 +95,6 @@ export class Session {
   get end(): SessionEnd | null {
     return this.#end;
   }
-  /** Unix ms of the last statement's queueing or end; the session's creation before the first. */
-  get activeMs(): number {
-    return Math.max(this.#view.activeMs, this.createdMs);
-  }
   /** Grows whenever anything a session object or its log tail shows has changed. */
   get revision(): number {
     return this.#revision + this.#view.revision;
@@ -405,11 +401,6 @@ export class Session {
   async #past(signal: AbortSignal): Promise<void> {
     if (this.#caughtUp || (await this.caughtUp(this.#parts.startWaitMs, signal))) return;
     throw new Problem("DRIVER_UNREACHABLE", "The session's driver has not been reached yet; try again in a moment.");
-  }
-
-  /** Resolves with whether the session takes code (or has ended) within `waitMs`. */
-  ready(waitMs: number, signal: AbortSignal): Promise<boolean> {
-    return this.#until(() => ["idle", "busy", "error"].includes(this.state) || isEnded(this.state), waitMs, signal);
   }
 
   /** Lines of log so far: notes of the launch, then the driver's. */

@@ -75,8 +75,6 @@ export class View {
   openStatements = 0;
   /** What the driver said of its coming end. */
   ending: Pick<RecordFrame<"ending">, "state" | "reason"> | null = null;
-  /** When the last statement was queued or finished, Unix ms; 0 for never. */
-  activeMs = 0;
   /** Grows with whatever a session object shows. */
   revision = 0;
 
@@ -202,7 +200,6 @@ export class View {
     this.#newest = entry;
     this.#bytes += code.length;
     this.openStatements += 1;
-    this.activeMs = Math.max(this.activeMs, atMs);
     this.revision += 1;
     this.#letGo();
   }
@@ -271,7 +268,6 @@ export class View {
     entry.progress = 1;
     entry.input = null;
     this.openStatements -= 1;
-    this.activeMs = Math.max(this.activeMs, atMs);
     this.revision += 1;
     this.#letGo();
   }
