@@ -35,6 +35,7 @@ const count = (name: string, cwd: string, command: string, args: readonly string
     process.stderr.write(`${name} left no report: ${String(cause)}\n`);
   }
   const silent = counted.passed + counted.failed === 0 || (status !== 0 && counted.failed === 0);
+  if (silent) process.stderr.write(`\n${name}: ended with ${status ?? signal} and no failed test: counted as one\n`);
   return silent ? { ...counted, failed: counted.failed + 1 } : counted;
 };
 

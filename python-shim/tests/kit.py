@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from spark_shim.link import proof_of
 from spark_shim.pipe import LineBuffer, encode
@@ -21,6 +23,20 @@ from spark_shim.processes import SESSION_VARIABLE
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHIM = os.path.dirname(HERE)
 Frame = Dict[str, Any]
+
+
+@contextlib.contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """A disk that takes no more: inside, no file of this process grows beyond `size` bytes. Not a fixture, whose end comes after pytest has
+    printed the test's outcome, to a file perhaps."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0, what: str = "the condition") -> Any:

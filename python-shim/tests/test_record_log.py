@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import resource
-import signal
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import List, Tuple
 
 import pytest
+from kit import files_end_at
 
 from spark_shim import record_log
 from spark_shim.record_log import Record, RecordLog, parse_record
@@ -33,16 +32,6 @@ class Log(RecordLog):
                 record = parse_record(line)
                 assert record is not None and record["seq"] == number
                 found.append(number)
-
-
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_reader_gets_every_record_once_whether_from_memory_or_from_disk(tmp_path: Path) -> None:
@@ -98,20 +87,22 @@ def test_one_record_larger_than_the_memory_is_read_from_disk(tmp_path: Path) -> 
     assert log.numbers_after(0) == [1, 2]
 
 
-def test_a_full_disk_is_said_once_and_the_log_goes_on_in_memory(tmp_path: Path, no_room: None) -> None:
+def test_a_full_disk_is_said_once_and_the_log_goes_on_in_memory(tmp_path: Path) -> None:
     log = Log(tmp_path)
-    for _ in range(20):
-        log.write(5)
-        log.flush()
+    with files_end_at(1000):
+        for _ in range(20):
+            log.write(5)
+            log.flush()
     assert len(log.said) == 1 and "going on from memory" in log.said[0]
     assert log.numbers_after(0) == list(range(1, 101))
 
 
-def test_memory_stays_bounded_while_the_disk_is_full_and_first_seq_tells(tmp_path: Path, no_room: None) -> None:
+def test_memory_stays_bounded_while_the_disk_is_full_and_first_seq_tells(tmp_path: Path) -> None:
     log = Log(tmp_path, memory=20_000)
-    for _ in range(100):
-        log.write(10)
-        log.flush()
+    with files_end_at(1000):
+        for _ in range(100):
+            log.write(10)
+            log.flush()
     assert sum(map(len, log._lines)) <= 20_000
     assert 800 < log.first_seq <= 1000
     assert log.numbers_after(log.first_seq - 1) == list(range(log.first_seq, 1001))
@@ -122,18 +113,12 @@ def test_when_the_disk_has_room_again_memory_is_written_to_it(tmp_path: Path, mo
     log = Log(tmp_path)
     log.write(3)
     log.flush()
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
-    try:
+    with files_end_at(10):
         log.write(3)
         log.append("progress", {"statement": 0})
         log.flush()
         log.write(3)
         log.flush()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
     log.flush()
     assert log.said[-1] == "The journal can be written again."
     log.close()

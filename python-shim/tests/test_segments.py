@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 from pathlib import Path
 from typing import List, Tuple
 
 import pytest
+from kit import files_end_at
 
 from spark_shim.segments import Segments
 
@@ -82,17 +81,11 @@ def test_the_oldest_files_go_at_the_bound_and_their_numbers_are_told_first(tmp_p
 
 def test_a_disk_that_takes_no_more_leaves_no_half_line(tmp_path: Path) -> None:
     segments = filled(tmp_path, range(1, 11))
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = next(tmp_path.glob("*.seg")).stat().st_size
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 500, limits[1]))
+    with files_end_at(size + 500):
         segments.append(11, b"y" * 1000)
         with pytest.raises(OSError):
             segments.flush()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
     assert next(tmp_path.glob("*.seg")).stat().st_size == size
     assert segments.last == 10
     segments.append(12, b"z")
