@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
 import type { FastifyBaseLogger } from "fastify";
 import { type Config, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
 import { Sessions } from "./core/sessions.ts";
 import { Auth } from "./faces/auth.ts";
+import { Certificate } from "./faces/certificate.ts";
 import { createHttp } from "./faces/http.ts";
 import { livyFace } from "./faces/livy/routes.ts";
 import { openLauncher } from "./launch/index.ts";
@@ -64,7 +64,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       tls:
         config.tlsCert === null || config.tlsKey === null
           ? null
-          : { cert: await readFile(config.tlsCert), key: await readFile(config.tlsKey) },
+          : await Certificate.open({ cert: config.tlsCert, key: config.tlsKey }, (fault) => log.warn({ fault }, "tls")),
       auth,
       hostNames: config.allowedHosts,
       origins: config.allowedOrigins,

@@ -52,6 +52,8 @@ export class Access {
     const list = [...superusers, ...impersonators];
     if (caller.name === null ? impersonators.includes("*") : listed(list, caller.name)) return;
     const who = caller.name === null ? "Without authentication nobody is" : `User '${caller.name}' is not`;
-    throw new Problem("FORBIDDEN", `${who} allowed to impersonate '${proxyUser}'. Ask the operator for a place in \`impersonators\`.`);
+    throw new Problem("FORBIDDEN", `${who} allowed to impersonate '${proxyUser}'. Ask the operator for a place in \`impersonators\`.`, {
+      proxyUser,
+    });
   }
 }
