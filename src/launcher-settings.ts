@@ -12,10 +12,10 @@ export const launcherSettings = async (config: Config, prepared: Prepared | null
   if (config.launcher === "kubernetes") return { launcher: "kubernetes", kubernetes: await kubernetesSettings(config) };
   if (prepared === null) throw new Error("local drivers need a Spark that was prepared");
   // A Spark of the user's own may name its master in its spark-defaults.conf.
-  const sparkConf = prepared.sparkHome === null ? { "spark.master": "local[*]", ...config.sparkConf } : config.sparkConf;
+  const defaultMaster = prepared.sparkHome === null ? "local[*]" : null;
   // Which Spark it is has been decided: drivers are told of it by name, and one that the environment names must not get in its way.
   const { SPARK_HOME: _, ...environment } = inheritedEnvironment();
-  return { launcher: "local", local: { ...config, ...prepared, sparkConf, timeZone: config.sparkTimeZone, environment } };
+  return { launcher: "local", local: { ...config, ...prepared, defaultMaster, timeZone: config.sparkTimeZone, environment } };
 };
 
 type Kubernetes = Extract<LauncherSettings, { launcher: "kubernetes" }>["kubernetes"];
@@ -26,7 +26,13 @@ const kubernetesSettings = async (config: Config): Promise<Kubernetes> => {
     throw new ConfigError(["--launcher kubernetes needs --kubernetes-image: an image with Spark, Java and Python, as apache/spark."]);
   return {
     ...config,
-    spark: { sparkConf: config.sparkConf, timeZone: config.sparkTimeZone, refusedConf: config.refusedConf, environment: {} },
+    spark: {
+      sparkConf: config.sparkConf,
+      defaultMaster: null,
+      timeZone: config.sparkTimeZone,
+      refusedConf: config.refusedConf,
+      environment: {},
+    },
     instance: config.kubernetesInstance,
     namespace: config.kubernetesNamespace,
     serverNamespace: config.kubernetesServerNamespace,

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from "fastify";
 import { type Config, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
+import { Presets } from "./core/presets.ts";
 import { Sessions } from "./core/sessions.ts";
 import { Auth } from "./faces/auth.ts";
 import { Certificate } from "./faces/certificate.ts";
@@ -11,9 +12,12 @@ import { launcherSettings } from "./launcher-settings.ts";
 import { openLink } from "./link/link.ts";
 import { logEvents } from "./observe/events.ts";
 import type { Prepared } from "./prepare.ts";
+import { readPresets, tryPresets } from "./presets.ts";
 
 /** Answers of this size on are compressed for other machines that ask. */
 const GZIP_FROM_BYTES = 16 * 1024;
+/** What drivers can run. */
+const KINDS = ["pyspark", "sql"] as const;
 /** A request that carries no code needs no more. */
 const SMALL_BODY_BYTES = 1024 * 1024;
 
@@ -50,6 +54,9 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     const launcher = await openLauncher(await launcherSettings(config, prepared));
     opened.push(() => launcher.close());
 
+    const presets = await readPresets(config, (message) => log.warn({ fault: message }, "configuration"));
+    await tryPresets(presets, KINDS, launcher);
+
     const sessions = new Sessions(
       { launcher, openLink, clock: { now: Date.now }, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs },
       access,
@@ -78,8 +85,9 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       faces: [
         livyFace({
           sessions,
+          presets: new Presets(presets, config.defaultPreset, access),
           spec: {
-            kinds: ["pyspark", "sql"],
+            kinds: KINDS,
             refusedConf: config.refusedConf,
             idleTimeoutMs: config.idleTimeoutMs,
             ttlMs: config.ttlMs,

@@ -84,6 +84,13 @@ const valueFor = (random: Random, schema: Schema | undefined): unknown => {
   return random.pick(["1", "pyspark", "print(1)", "spark", ...ODD_TEXTS]);
 };
 
+/** A body of a few fields: of many, one is always wrong. */
+const sparse = (random: Random, schema: Schema | undefined): unknown => {
+  const fields = Object.entries(schema?.properties ?? {});
+  const few = Array.from({ length: random.below(4) }, () => random.pick(fields));
+  return Object.fromEntries(few.map(([name, field]) => [name, valueFor(random, field)]));
+};
+
 const asText = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? "")).toWellFormed();
 
 const shake = (random: Random, text: string): string => {
@@ -144,6 +151,29 @@ const garbage = (port: number, random: Random): Promise<void> =>
     socket.on("close", () => resolve());
     socket.setTimeout(5_000, () => socket.destroy());
   });
+
+test("2000 seeded sessions that are only planned meet no 5xx, and none is there", { timeout: 120_000 }, async () => {
+  // Their names are among those that the fuzz picks.
+  const presets = { spark: { limits: { driverMemory: "2g", numExecutors: 3 } }, "1": { users: ["nobody"] } };
+  await using server = await startServer({ flags: ["--presets", JSON.stringify(presets)] });
+  const livy = new Livy(server.url);
+  const document = await livy.expect<OpenApi>(200, "GET", "/openapi.json");
+  const schema = document.paths["/sessions"]?.["post"]?.requestBody?.content?.["application/json"]?.schema;
+  const random = seeded(SEED);
+  const statuses = new Map<number, number>();
+  const planned = new Set<unknown>();
+  for (let round = 0; round < 2_000; round += 1) {
+    const body = random.below(10) === 0 ? random.pick(ODD_BODIES) : shake(random, JSON.stringify(sparse(random, schema)) ?? "");
+    const answer: Answer = await livy.ask("POST", "/sessions?dryRun=true", body, 20_000);
+    statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+    if (answer.status === 200) planned.add((answer.body as { preset?: unknown }).preset);
+    else expect([answer.status, typeof (answer.body as { msg?: unknown }).msg]).toEqual([400, "string"]);
+  }
+  expect(statuses.get(200)).toBeGreaterThan(200);
+  expect(statuses.get(400)).toBeGreaterThan(200);
+  expect([...planned]).toEqual(expect.arrayContaining([null, "spark"]));
+  expect(await livy.expect(200, "GET", "/sessions")).toMatchObject({ total: 0 });
+});
 
 test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no crash and no growth`, { timeout: 240_000 }, async () => {
   await using server = await startServer({ flags: ["--max-sessions", "1"] });

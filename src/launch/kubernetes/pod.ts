@@ -8,8 +8,9 @@ import type {
   V1VolumeMount,
 } from "@kubernetes/client-node";
 import type { Claim } from "../../core/ports.ts";
+import type { Conf, SessionSpec } from "../../core/spec.ts";
 import { driverName, ID_ANNOTATION, OWNER_ANNOTATION, ROLE_LABEL, SPEC_ANNOTATION, sessionLabels, TAG_LABEL } from "./names.ts";
-import { type Conf, driverResources } from "./resources.ts";
+import { driverResources } from "./resources.ts";
 import type { PodSettings } from "./settings.ts";
 import { overlay } from "./template.ts";
 import { mountOf, volumeOf, volumeWishes } from "./volumes.ts";
@@ -88,7 +89,7 @@ export const driverPod = (parts: PodParts): V1Pod => {
         ...pod.metadata?.annotations,
         [ID_ANNOTATION]: String(claim.id),
         ...(claim.owner === null ? {} : { [OWNER_ANNOTATION]: claim.owner }),
-        [SPEC_ANNOTATION]: JSON.stringify({ ...claim.spec, conf: shortConf(claim.spec.conf) }),
+        [SPEC_ANNOTATION]: JSON.stringify(shortSpec(claim.spec)),
       },
     },
     spec: {
@@ -101,6 +102,12 @@ export const driverPod = (parts: PodParts): V1Pod => {
 };
 
 /** An annotation is for people: an inline template or a long list is not repeated in it. */
+const shortSpec = ({ conf, preset, ...spec }: SessionSpec): object => ({
+  ...spec,
+  conf: shortConf(conf),
+  ...(preset === undefined ? {} : { preset: { name: preset.name, conf: shortConf(preset.conf) } }),
+});
+
 const shortConf = (conf: Conf): Conf =>
   Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, value.length > 1024 ? `${value.slice(0, 1024)}…` : value]));
 
