@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { type Config, ConfigError, inheritedEnvironment } from "./config.ts";
 import type { LauncherSettings } from "./launch/index.ts";
 import { readAllowRule } from "./launch/kubernetes/policy.ts";
+import { templateKey } from "./launch/kubernetes/template.ts";
 import { type Prepared, SHIM } from "./prepare.ts";
 
 /**
@@ -22,6 +23,9 @@ type Kubernetes = Extract<LauncherSettings, { launcher: "kubernetes" }>["kuberne
 
 const kubernetesSettings = async (config: Config): Promise<Kubernetes> => {
   const { kubernetesImage: image, kubernetesImagePullPolicy: pullPolicy, kubernetesReach: reach } = config;
+  const template = (["driver", "executor"] as const).find((role) => config.sparkConf[templateKey(role)] !== undefined);
+  if (template !== undefined)
+    throw new ConfigError([`sparkConf: ${templateKey(template)}: name the file as --kubernetes-${template}-template.`]);
   if (image === null)
     throw new ConfigError(["--launcher kubernetes needs --kubernetes-image: an image with Spark, Java and Python, as apache/spark."]);
   return {

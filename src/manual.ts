@@ -201,9 +201,9 @@ export const configurationPage = (): string => {
     lines.push("", `## ${title}`, "", "| option | value | default | |", "|---|---|---|---|", ...optionsOf(group).map(row));
   }
   lines.push(
-    ...presetSection(),
     "",
     `Variables follow from the names: \`sparkHome\` is \`${variableOf("sparkHome")}\`. \`LONGWICK_URL\` and \`LONGWICK_TOKEN\` belong to \`longwick run\`.`,
+    ...presetSection(),
   );
   return `${lines.join("\n")}\n`;
 };

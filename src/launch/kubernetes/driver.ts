@@ -76,6 +76,13 @@ const imageOf = (executors: V1Pod): Conf => {
   return image === undefined ? {} : { "spark.kubernetes.executor.container.image": image };
 };
 
+/** The preset's, then the session's own. */
+const templatesOf = ({ preset, conf }: SessionSpec, role: TemplateRole): readonly V1Pod[] =>
+  [preset?.conf[templateKey(role)], conf[templateKey(role)]]
+    .filter((text) => text !== undefined)
+    // Written by whoever read them: they are JSON here.
+    .map((text) => JSON.parse(text) as V1Pod);
+
 /**
  * What follows from a session's claim, spec and settings alone: the same whoever asks.
  * @throws Problem SPEC_REFUSED
@@ -84,18 +91,17 @@ export const planDriver = ({ claim, spec, settings }: Pick<DriverParts, "claim" 
   const name = driverName(settings.instance, claim.id, claim.uid);
   const launch = sparkLaunch(claim.id, spec, settings.spark);
   const asked = plain(launch.conf);
-  const template = (role: TemplateRole): V1Pod | null => {
-    const text = asked[templateKey(role)];
-    // Written by the claim: a template is JSON there.
-    return text === undefined ? null : (JSON.parse(text) as V1Pod);
-  };
-  const executors = executorTemplate(settings, template("executor"));
+  const executors = executorTemplate(settings, templatesOf(spec, "executor"));
   const conf = {
     ...sourced("server", defaultConf(settings, executors, asked)),
     ...withoutTemplates(launch.conf),
     ...sourced("server", clientConf(name, claim.uid, namespaceOf(asked, settings), settings)),
   };
-  return { pod: driverPod({ claim, settings, template: template("driver"), conf: asked }), executors, launch: { ...launch, conf } };
+  return {
+    pod: driverPod({ claim, settings, templates: templatesOf(spec, "driver"), conf: asked }),
+    executors,
+    launch: { ...launch, conf },
+  };
 };
 
 /** The session's objects as values: the same ones whoever makes them. */

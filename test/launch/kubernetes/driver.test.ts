@@ -301,6 +301,10 @@ describe("a preset", () => {
     expect(pod.metadata?.labels).toMatchObject({ tier: "gpu", team: "mine" });
     expect(pod.spec?.priorityClassName).toBe("urgent");
     expect(first(pod)).toMatchObject({ image: "preset:1", resources: { requests: { memory: "2868Mi" } } });
+    const own = { metadata: { labels: { tier: "mine" } }, spec: { terminationGracePeriodSeconds: 9 } };
+    const { pod: templated } = objectsOf({ preset, conf: { "spark.kubernetes.driver.podTemplateFile": JSON.stringify(own) } });
+    expect(templated.metadata?.labels).toMatchObject({ tier: "mine", team: "preset" });
+    expect(templated.spec).toMatchObject({ priorityClassName: "urgent", terminationGracePeriodSeconds: 9 });
     expect(first(objectsOf({ preset, driverMemory: "4g" }, settings).pod).resources?.requests?.["memory"]).toBe("5735Mi");
   });
 
