@@ -47,16 +47,12 @@ export class Presets {
   choose(name: string | null, caller: Caller): Preset | null {
     const chosen = name ?? this.#default;
     if (chosen === null) return null;
-    const preset = this.#presets.find((candidate) => candidate.name === chosen);
     const mine = this.list(caller);
-    if (preset !== undefined && mine.includes(preset)) return preset;
-    const names = mine.map((candidate) => candidate.name).join(", ");
-    if (preset !== undefined)
-      throw new Problem(
-        "FORBIDDEN",
-        `User '${caller.name}' may not use preset '${chosen}'.${names === "" ? "" : ` There are for you: ${names}.`}`,
-      );
-    const known = names === "" ? "there are none here" : `there are ${names}`;
-    throw new Problem("SPEC_REFUSED", `Rejected, Reason: Unknown preset '${chosen.slice(0, 100).toWellFormed()}': ${known}`);
+    const preset = mine.find(({ name: candidate }) => candidate === chosen);
+    if (preset !== undefined) return preset;
+    const known = mine.length === 0 ? "there are none for you" : `there are ${mine.map((other) => other.name).join(", ")}`;
+    if (this.#presets.some((other) => other.name === chosen))
+      throw new Problem("FORBIDDEN", `User '${caller.name}' may not use preset '${chosen}': ${known}.`);
+    throw new Problem("SPEC_REFUSED", `Rejected, Reason: Unknown preset '${chosen}': ${known}`);
   }
 }

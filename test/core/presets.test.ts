@@ -34,9 +34,9 @@ describe("presets", () => {
   test.each([
     [[SMALL, LARGE], "smal", "ann", "SPEC_REFUSED", "Rejected, Reason: Unknown preset 'smal': there are small, large"],
     [[SMALL, LARGE], "smal", "bob", "SPEC_REFUSED", "Rejected, Reason: Unknown preset 'smal': there are small"],
-    [[], "small", "bob", "SPEC_REFUSED", "Rejected, Reason: Unknown preset 'small': there are none here"],
-    [[SMALL, LARGE], "large", "bob", "FORBIDDEN", "User 'bob' may not use preset 'large'. There are for you: small."],
-    [[LARGE], "large", "bob", "FORBIDDEN", "User 'bob' may not use preset 'large'."],
+    [[], "small", "bob", "SPEC_REFUSED", "Rejected, Reason: Unknown preset 'small': there are none for you"],
+    [[SMALL, LARGE], "large", "bob", "FORBIDDEN", "User 'bob' may not use preset 'large': there are small."],
+    [[LARGE], "large", "bob", "FORBIDDEN", "User 'bob' may not use preset 'large': there are none for you."],
   ])("%# are refused with those there are", (all, name, caller, code, message) => {
     expect(() => presets(all).choose(name, user(caller))).toThrow(expect.objectContaining({ code, message }));
   });

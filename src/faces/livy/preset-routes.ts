@@ -16,8 +16,8 @@ export const presetRoutes = (app: App, { options: { presets } }: Room): void => 
 const presetObject = ({ name, displayName, description, kind, conf, limits }: Preset) => ({
   ...{ name, displayName, description, kind, limits },
   driverMemory: conf["spark.driver.memory"] ?? null,
-  driverCores: Number(conf["spark.driver.cores"] ?? 0),
+  driverCores: Number(conf["spark.driver.cores"]) || 0,
   executorMemory: conf["spark.executor.memory"] ?? null,
-  executorCores: Number(conf["spark.executor.cores"] ?? 0),
-  numExecutors: Number(conf["spark.executor.instances"] ?? 0),
+  executorCores: Number(conf["spark.executor.cores"]) || 0,
+  numExecutors: Number(conf["spark.executor.instances"]) || 0,
 });
