@@ -17,6 +17,12 @@ export const NAMESPACE = "longwick-test";
 export const SERVICE_ACCOUNT = "longwick-driver";
 /** Spark with Python and Java in the usual places, and nothing of ours. */
 export const IMAGE = process.env["LONGWICK_TEST_IMAGE"] ?? "localhost/spark-py:4.1.4";
+/** Spark laid out as in its own images, without IPython. */
+export const STOCK_IMAGE = process.env["LONGWICK_TEST_STOCK_IMAGE"] ?? "localhost/spark-stock:4.1.4";
+/** What docker/driver.Dockerfile makes. */
+export const DRIVER_IMAGE = process.env["LONGWICK_TEST_DRIVER_IMAGE"] ?? "localhost/longwick-driver:test";
+/** What docker/server.Dockerfile makes. */
+export const SERVER_IMAGE = process.env["LONGWICK_TEST_SERVER_IMAGE"] ?? "localhost/longwick-server:test";
 const STUB = "stub-java";
 
 export const soon = (ms = 60_000): AbortSignal => AbortSignal.timeout(ms);
