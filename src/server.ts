@@ -93,7 +93,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
             ttlMs: config.ttlMs,
             impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
           },
-          paths: { localDirs: config.localPaths, localIsHere: config.launcher === "local" },
+          paths: { driversAreHere: config.launcher === "local", localDirs: config.localPaths },
           holdMs: config.heldGetMs,
           statementLimitBytes: config.bodyLimitBytes,
           uploadLimitBytes: config.uploadLimitBytes,

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, TextIO, Type, Union
 
 from ..pipe import SETTINGS_VARIABLE, Message, Pipe
 from .complete import Completer
-from .errors import PlainError, describe, is_a
+from .errors import PlainError, describe, is_a, root_cause
 from .gate import Gate
 from .magics import Magics
 from .spark import Spark, Watcher
@@ -28,6 +28,8 @@ from .streams import Outputs
 #: After `exit` the process's exit handlers and threads have so long.
 EXIT_SECONDS = 5.0
 SQL_ROW_LIMIT = 1000
+#: After Spark's JVM this process is ended within a moment; one that is still there goes on.
+SPARK_GONE_SECONDS = 5.0
 #: A signal that Python has not seen after so long is sent once more.
 NUDGE_SECONDS = 0.1
 
@@ -67,7 +69,8 @@ class Interpreter:
         try:
             self._start()
         except BaseException as error:
-            self._outputs.send({"is": "failed", "reason": "".join(describe(error)["traceback"])})
+            self._outputs.send({"is": "log", "lines": [line.rstrip("\n") for line in describe(error)["traceback"]]})
+            self._outputs.send({"is": "failed", "reason": root_cause(error)})
             return
         while True:
             message = self._work.get()
@@ -138,6 +141,9 @@ class Interpreter:
         if os.getpid() != self._pid:
             _leave_forked_child(error)
         self._watcher.end()
+        if error is not None and self._spark.is_gone(error):
+            # The supervisor is about to end this process, and tells why: the error would only tell of a connection.
+            time.sleep(SPARK_GONE_SECONDS)
         outcome = "ok"
         if error is not None:
             outcome = "cancelled" if self._gate.wanted(statement.id) else "error"
