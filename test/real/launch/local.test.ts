@@ -8,9 +8,9 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { onSession, type SessionEvent } from "../../../src/core/events.ts";
 import { type Claim, type Launcher, PLANNED } from "../../../src/core/ports.ts";
-import { processesOf } from "../../../src/launch/processes.ts";
+import { tryPresets } from "../../../src/presets.ts";
 import { LocalSite, settingsWithoutSpark } from "../../kit/local-site.ts";
-import { draftOf, END, firstWords, launcherContract, reach } from "../../launch/contract.ts";
+import { draftOf, END, firstWords, launcherContract, NO_LIMITS, presetOf, reach } from "../../launch/contract.ts";
 
 launcherContract("local", () => LocalSite.make());
 
@@ -52,22 +52,36 @@ describe("local", { timeout: 60_000 }, () => {
     });
     const launcher = await open();
     const draft = draftOf({ jars: ["file:///a.jar"], conf: { "spark.a": "1" } });
-    const { conf, jars, workload } = await launcher.plan(draft, soon());
+    const { conf, jars, workload: planned } = await launcher.plan(draft, soon());
     const claim = await launcher.claim(draft, soon());
-    await reach(launcher.launch(claim), "running");
+    const workload = launcher.launch(claim);
+    await reach(workload, "running");
+    await firstWords(workload);
     const told = JSON.parse(await readFile(site.session(0, "driver.json"), "utf8"));
     expect(Object.fromEntries(Object.entries(conf).map(([key, { value }]) => [key, value]))).toEqual(told.conf);
     expect([jars, conf["spark.master"]]).toEqual([told.jars, { value: "local[1]", source: "server" }]);
-    const [supervisor] = (await processesOf(claim.uid)).toSorted((a, b) => a - b);
+    const supervisor = await site.supervisorPid(0);
     const [command, environment] = await Promise.all(
       ["cmdline", "environ"].map(async (file) => (await readFile(`/proc/${supervisor}/${file}`, "utf8")).split("\0").slice(0, -1)),
     );
     // Which Python it is may be decided by a wrapper of that name.
-    expect(workload["command"]).toEqual(["python3", ...(command ?? []).slice(-3)]);
-    const { LONGWICK_SESSION: uid, SPARK_LOCAL_IP, ...shared } = workload["environment"] as Record<string, string>;
+    expect(planned["command"]).toEqual(["python3", ...(command ?? []).slice(-3)]);
+    const { LONGWICK_SESSION: uid, SPARK_LOCAL_IP, ...shared } = planned["environment"] as Record<string, string>;
     expect([uid, SPARK_LOCAL_IP, told.env]).toEqual([PLANNED.uid, "127.0.0.1", { SPARK_LOCAL_IP: "127.0.0.1" }]);
     expect(environment).toEqual(expect.arrayContaining(Object.entries(shared).map(([name, value]) => `${name}=${value}`)));
-    expect(JSON.stringify(workload)).not.toContain("hush");
+    expect(JSON.stringify(planned)).not.toContain("hush");
+  });
+
+  test("a preset that is over its own limits is refused when it is tried out, and nothing is left of the try", async () => {
+    const launcher = await open();
+    const limits = { ...NO_LIMITS, driverMemory: "1g" };
+    const small = presetOf({ name: "small", conf: { "spark.driver.memory": "1g" }, limits });
+    const large = presetOf({ name: "large", conf: { "spark.driver.memory": "2g" }, limits });
+    await tryPresets([small], [], launcher);
+    await expect(tryPresets([small, large], [], launcher)).rejects.toThrow(
+      /^presets\.large: spark\.driver\.memory 2g is over preset 'large' limit of 1g$/,
+    );
+    expect(await launcher.claims(soon())).toEqual([]);
   });
 
   test("what it keeps is for its owner alone, and secrets go with the end", async () => {
