@@ -33,8 +33,10 @@ export interface StatementView {
   readonly jobs: readonly Job[];
   /** The first record that told of jobs when it had run for longer than JOBS_SHOWN_MS; 0: none yet. */
   readonly jobsSeq: number;
-  /** Its number in the interpreter's history, from 1; 0: it has none, or has not started. */
+  /** Its number in the interpreter's history, from 1, or the last number when it has no place there; 0: it has not started. */
   readonly count: number;
+  /** What it has for the front end that sent it, besides outputs. */
+  readonly returned: Pick<RecordFrame<"returned">, "payload" | "expressions"> | null;
   readonly outputs: readonly Output[];
   /** The prompt of an `input()` that waits for its answer. */
   readonly input: { readonly prompt: string; readonly password: boolean } | null;
@@ -193,6 +195,7 @@ export class View {
       jobs: [],
       jobsSeq: 0,
       count: 0,
+      returned: null,
       outputs,
       input: null,
       revision: 0,
@@ -222,6 +225,7 @@ export class View {
         jobs: [],
         jobsSeq: 0,
         count: 0,
+        returned: null,
         outputs: [],
         input: null,
         revision: 0,
@@ -260,8 +264,8 @@ export class View {
         entry.startedMs = record.atMs;
         this.running = entry;
         // Drivers of older releases do not tell, and count what is not silent.
-        if (!entry.silent && entry.kind === "pyspark") this.executionCount += 1;
-        entry.count = entry.silent ? 0 : this.executionCount;
+        this.executionCount = record.count ?? this.executionCount + (entry.silent || entry.kind !== "pyspark" ? 0 : 1);
+        entry.count = this.executionCount;
         this.revision += 1;
         return;
       case "stream":
@@ -295,6 +299,11 @@ export class View {
         return;
       case "finished":
         return this.#finish(entry, record.outcome, record.rung, record.atMs);
+      case "returned":
+        entry.returned = { payload: record.payload, expressions: record.expressions };
+        return;
+      case "comm":
+        return;
       case "dropped":
         return this.#push(entry, { type: "dropped", bytes: record.bytes }, 0);
     }

@@ -73,12 +73,23 @@ const draftsOf = (record: RecordFrame, statement: StatementView, cause: Cause, u
       ];
     case "dropped":
       return [iopub("stream", { name: "stderr", text: `\n[${record.bytes} bytes of output were dropped here: over the limit]\n` })];
+    case "comm":
+      return [commPart(record, parent)];
     case "finished":
       return ended(record, statement, cause, uiUrl);
     default:
       return [];
   }
 };
+
+const commPart = ({ event, comm, target, data, metadata, buffers }: RecordFrame<"comm">, parent: string): Part => ({
+  channel: "iopub",
+  type: `comm_${event}`,
+  content: { comm_id: comm, data, ...(event === "open" ? { target_name: target ?? "", target_module: null } : {}) },
+  metadata,
+  parent,
+  buffers: buffers.map((buffer) => Buffer.from(buffer, "base64")),
+});
 
 const begun = (statement: StatementView, cause: Cause): readonly Part[] => {
   const { header: parent } = cause;
@@ -118,7 +129,8 @@ const replyOf = (statement: StatementView, failure: Content | null, dropped: boo
   // Deprecated by the specification, and what JupyterLab, nbclient and ipykernel speak of what an error before it dropped.
   if (dropped) return { status: "aborted", execution_count, ename: "Aborted", evalue: "", traceback: [] };
   if (failure !== null) return { status: "error", execution_count, ...failure, payload: [], user_expressions: {} };
-  return { status: "ok", execution_count, payload: [], user_expressions: {} };
+  const { payload = [], expressions = {} } = statement.returned ?? {};
+  return { status: "ok", execution_count, payload, user_expressions: expressions };
 };
 
 const NO_ERROR = { ename: "StatementLost", evalue: "The statement's result is lost with its driver.", traceback: [] };
