@@ -134,6 +134,10 @@ export class Session {
   get lives(): number {
     return this.#view.lives;
   }
+  /** Why the last of them did; null: none has. */
+  get exitReason(): string | null {
+    return this.#view.exitReason;
+  }
   /** When it was last used, Unix time in milliseconds. */
   get activityMs(): number {
     return Math.max(this.claim.createdMs, this.#view.activityMs);

@@ -84,6 +84,8 @@ export class View {
   executionCount = 0;
   /** Interpreters that have ended. */
   lives = 0;
+  /** Why the last one that ended did; null: none has. */
+  exitReason: string | null = null;
   /** When a statement was last heard of, by the driver's clock; 0: never. */
   activityMs = 0;
   /** Lines of log so far. */
@@ -152,6 +154,7 @@ export class View {
         if (record.phase === "exited") {
           this.executionCount = 0;
           this.lives += 1;
+          this.exitReason = record.reason;
         }
         if (record.facts !== null) this.facts = record.facts;
         this.revision += 1;

@@ -145,7 +145,7 @@ class Interpreter:
         self._gate.close()  # again: an interrupt may have come before the first one took hold
         if os.getpid() != self._pid:
             _leave_forked_child(error)
-        self._watcher.end()
+        self._watcher.end(statement)
         outcome = "ok"
         if error is not None:
             outcome = "cancelled" if self._gate.wanted(statement.id) else "error"
