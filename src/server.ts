@@ -6,7 +6,9 @@ import { Sessions } from "./core/sessions.ts";
 import { Auth } from "./faces/auth.ts";
 import { Certificate } from "./faces/certificate.ts";
 import { createHttp } from "./faces/http.ts";
+import { jupyterFace } from "./faces/jupyter/routes.ts";
 import { livyFace } from "./faces/livy/routes.ts";
+import type { SpecRules } from "./faces/livy/spec.ts";
 import { openLauncher } from "./launch/index.ts";
 import { launcherSettings } from "./launcher-settings.ts";
 import { openLink } from "./link/link.ts";
@@ -65,6 +67,16 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     opened.push(() => sessions.close());
     let adopted = false;
 
+    const chosen = new Presets(presets, config.defaultPreset, access);
+    const rules = {
+      kinds: KINDS,
+      refusedConf: config.refusedConf,
+      idleTimeoutMs: config.idleTimeoutMs,
+      ttlMs: config.ttlMs,
+      impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
+    } satisfies SpecRules;
+    const paths = { driversAreHere: config.launcher === "local", localDirs: config.localPaths };
+
     const http = await createHttp({
       basePath: config.basePath,
       trustedProxies: config.trustedProxies,
@@ -85,19 +97,17 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       faces: [
         livyFace({
           sessions,
-          presets: new Presets(presets, config.defaultPreset, access),
-          spec: {
-            kinds: KINDS,
-            refusedConf: config.refusedConf,
-            idleTimeoutMs: config.idleTimeoutMs,
-            ttlMs: config.ttlMs,
-            impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
-          },
-          paths: { driversAreHere: config.launcher === "local", localDirs: config.localPaths },
+          presets: chosen,
+          spec: rules,
+          paths,
           holdMs: config.heldGetMs,
           statementLimitBytes: config.bodyLimitBytes,
           uploadLimitBytes: config.uploadLimitBytes,
           version,
+        }),
+        jupyterFace({
+          ...{ sessions, spec: rules, paths, version, basePath: config.basePath, messageLimitBytes: config.bodyLimitBytes },
+          ...{ presets: chosen, launchDisplayMs: config.launchDisplayMs },
         }),
       ],
     });

@@ -19,6 +19,18 @@ export interface SessionParts {
 }
 
 export type SubmitBody = RequestBody<"submit">;
+/** A notebook's cell; a driver of an older release runs it as a plain statement. */
+export type CellBody = RequestBody<"cell">;
+export type CommBody = RequestBody<"comm">;
+
+/** Somebody who has the session open. */
+export interface SessionClient {
+  /** By which protocol. */
+  readonly face: string;
+  /** Who is logged in; null while authentication is off. */
+  readonly user: string | null;
+  readonly sinceMs: number;
+}
 
 /** A touch reaches the driver at most so often (design.md §3, 9). */
 const TOUCH_EVERY_MS = 5_000;
@@ -54,6 +66,9 @@ export class Session {
   #followed: Promise<void> = Promise.resolve();
   /** Called at each change, by whoever waits for one. */
   readonly #waiters = new Set<() => void>();
+  readonly #clients = new Set<SessionClient>();
+  /** The life of the supervisor that is followed, and the protocol's version it speaks. */
+  #hello: { readonly epoch: string; readonly version: number } | null = null;
 
   constructor(claim: Claim, parts: SessionParts) {
     this.claim = claim;
@@ -92,6 +107,46 @@ export class Session {
   }
   get executors(): number {
     return this.#view.executors;
+  }
+  /** Who has it open now, in order of coming. */
+  get clients(): readonly SessionClient[] {
+    return [...this.#clients];
+  }
+  /** One life of the driver's supervisor; null before it was reached. */
+  get epoch(): string | null {
+    return this.#hello?.epoch ?? null;
+  }
+  /** The protocol's version that the driver speaks; 0 before it was reached. */
+  get protocolVersion(): number {
+    return this.#hello?.version ?? 0;
+  }
+  /** Number of the last record known. */
+  get lastSeq(): number {
+    return this.#view.lastSeq;
+  }
+  /** The statement that runs now. */
+  get running(): StatementView | undefined {
+    return this.#view.running;
+  }
+  /** The number of the last statement in the interpreter's history; 0: none yet. */
+  get executionCount(): number {
+    return this.#view.executionCount;
+  }
+  /** Interpreters that have ended so far. */
+  get lives(): number {
+    return this.#view.lives;
+  }
+  /** Why the last of them did; null: none has. */
+  get exitReason(): string | null {
+    return this.#view.exitReason;
+  }
+  /** When it was last used, Unix time in milliseconds. */
+  get activityMs(): number {
+    return Math.max(this.claim.createdMs, this.#view.activityMs);
+  }
+  /** What the launcher says of a driver that does not run yet; empty when it does, or nothing is known. */
+  get pendingReason(): string {
+    return this.#phase.phase === "pending" ? this.#phase.reason : "";
   }
   /** How it ended; null while it lives. */
   get end(): SessionEnd | null {
@@ -185,6 +240,7 @@ export class Session {
       case "up":
         this.#linkDown = null;
         this.#headSeq = event.hello.lastSeq;
+        this.#hello = event.hello;
         publishSession({ session, event: "link-up", detail: event.hello.epoch });
         return;
       case "down":
@@ -265,16 +321,32 @@ export class Session {
    * @throws Problem SESSION_ENDED, SESSION_STARTING (nothing was queued), TOO_MANY_STATEMENTS, DRIVER_UNREACHABLE
    */
   async submit(body: SubmitBody, signal: AbortSignal): Promise<number> {
+    return this.#queue("submit", body, signal);
+  }
+
+  /** Queues a notebook's cell, as `submit` does. */
+  async cell(body: CellBody, signal: AbortSignal): Promise<number> {
+    return this.#queue(this.protocolVersion >= 3 ? "cell" : "submit", body, signal);
+  }
+
+  /**
+   * Queues a front end's message to an object in the interpreter, as `submit` does.
+   * @throws Problem NOT_SUPPORTED (a driver of an older release)
+   */
+  async comm(body: CommBody, signal: AbortSignal): Promise<number> {
+    return this.#queue("comm", body, signal);
+  }
+
+  async #queue<Name extends "submit" | "cell" | "comm">(name: Name, body: RequestBody<Name>, signal: AbortSignal): Promise<number> {
     this.#checkAlive();
     const { startWaitMs } = this.#parts;
-    const reachable = () => this.#link?.up === true || isEnded(this.state) || this.#linkRefused !== null;
-    if (!(await this.#until(reachable, startWaitMs, signal))) {
+    if (!(await this.reachable(startWaitMs, signal))) {
       const { state } = this;
       if (state === "starting" || state === "not_started") throw new Problem("SESSION_STARTING", `Session is in state ${state}`);
       throw new Problem("DRIVER_UNREACHABLE", ["The session's driver cannot be reached.", ...this.#tidings()].join(" "));
     }
     this.#checkAlive();
-    const { statement } = await this.#request("submit", body, signal);
+    const { statement } = await this.#request(name, body, signal);
     // The answer may come before the record that tells of the statement.
     const known = () => this.#view.statement(statement) !== undefined || isEnded(this.state);
     await this.#until(known, startWaitMs, signal);
@@ -324,6 +396,18 @@ export class Session {
     return this.#request("inspect", { code, kind, cursor, detail }, signal);
   }
 
+  /** Whether Python code can run as it stands. */
+  async parse(code: string, signal: AbortSignal): Promise<ReplyResult<"parse">> {
+    this.#checkAlive();
+    return this.#request("parse", { code }, signal);
+  }
+
+  /** Open channels between front ends and objects in the interpreter: id → target. */
+  async comms(signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
+    this.#checkAlive();
+    return (await this.#request("comms", {}, signal)).comms;
+  }
+
   /**
    * Gives the driver a file under this name, which must be no path; answers where the driver has it.
    * @throws Problem INVALID (name), NOT_SUPPORTED (a driver of an older release), SESSION_ENDED, TOO_MANY_STATEMENTS (its disk is full)
@@ -344,6 +428,15 @@ export class Session {
     return path;
   }
 
+  /** Notes that somebody has the session open, until the answer is called. */
+  join(client: SessionClient): () => void {
+    this.#clients.add(client);
+    this.#changed();
+    return () => {
+      if (this.#clients.delete(client)) this.#changed();
+    };
+  }
+
   /** Says that somebody looked at the session. Cheap: reaches the driver at most every five seconds, and is forgotten while it cannot. */
   touch(client: string): void {
     const now = this.#parts.clock.now();
@@ -357,6 +450,11 @@ export class Session {
   /** What the view holds of a statement, without asking the driver. */
   peek(id: number): StatementView | undefined {
     return this.#view.statement(id);
+  }
+
+  /** Statements, silent ones too, that are not final or were heard of after a record. */
+  heardAfter(seq: number): readonly StatementView[] {
+    return this.#view.heardAfter(seq);
   }
 
   /**
@@ -397,6 +495,16 @@ export class Session {
       return this.#knowsPast && (statement === undefined || isFinalStatement(statement.state));
     };
     await this.#until(final, waitMs, signal);
+  }
+
+  /** Resolves with true once the driver can be asked or never will be, with false after `waitMs`. */
+  reachable(waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.#until(() => this.#link?.up === true || isEnded(this.state) || this.#linkRefused !== null, waitMs, signal);
+  }
+
+  /** Resolves with true once `revision` is past the one given, with false after `waitMs`. */
+  changed(revision: number, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.#until(() => this.revision !== revision, waitMs, signal);
   }
 
   /** Resolves with whether the driver's past is known (or there is none to come) within `waitMs`. */

@@ -13,6 +13,19 @@ export const SessionKind = Type.Union([
 ]);
 export type SessionKind = Static<typeof SessionKind>;
 
+/** What a session that was started as a Jupyter kernel remembers of it. */
+const KernelSpec = Type.Object(
+  {
+    name: Type.String({ description: "The kernelspec's." }),
+    id: Type.Union([Text, Type.Null()], {
+      description: "Of the kernel whose earlier session this one goes on for; null: the kernel is new.",
+    }),
+    keep: Type.Boolean({ description: "Shutting the kernel down leaves the session running." }),
+    path: Type.Union([Text, Type.Null()], { description: "The notebook it was started for, as the client calls it." }),
+  },
+  { description: "Absent: the session is no kernel's." },
+);
+
 /** A driver's conf: Spark's keys, and values as Spark reads them. */
 export type Conf = Readonly<Record<string, string>>;
 
@@ -51,6 +64,7 @@ export const SessionSpec = Type.Object({
   idleTimeout: Type.Union([Text, Type.Null()], { description: "As the client wrote it, for answers." }),
   idleTimeoutMs: Type.Integer({ minimum: 0, description: "0: no limit." }),
   heartbeatTimeoutMs: Type.Integer({ minimum: 0, description: "0: no heartbeat is asked for." }),
+  kernel: Type.Optional(KernelSpec),
   /** The operator's settings that lie beneath what was asked for, as they were then: a preset may change, a session keeps what it has. */
   preset: Type.Optional(Type.Object({ name: Text, conf: Type.Record(Text, Text), limits: PresetLimits })),
 });

@@ -11,12 +11,14 @@ import linecache
 import os
 import sys
 from types import CodeType, ModuleType
-from typing import Any, Dict, Optional, Union
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 from . import figures_backend
+from .cells import check
 from .display import Bundle, Display, bundle, cleaned
 from .errors import CELL
 from .magics import Magics
+from .sql_magic import SqlMagic
 from .statement import Statement
 from .streams import Outputs
 
@@ -29,10 +31,11 @@ _Compilable = Union[ast.Module, ast.Expression]
 class PythonExecutor:
     """Runs statements of kind pyspark in the namespace of `main`."""
 
-    def __init__(self, main: ModuleType, outputs: Outputs, magics: Magics) -> None:
+    def __init__(self, main: ModuleType, outputs: Outputs, magics: Magics, sql: SqlMagic) -> None:
         self._namespace = main.__dict__
         self._outputs = outputs
         self._magics = magics
+        self._sql = sql
         self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self._count = 0
         self._loop: Optional[asyncio.AbstractEventLoop] = None
@@ -43,9 +46,13 @@ class PythonExecutor:
 
     def run(self, statement: Statement) -> None:
         """Raises what the code raises."""
-        if not statement.silent:
+        if statement.stored:
             self._count += 1
-        name = "%s%s>" % (CELL, "silent" if statement.silent else self._count)
+        name = "%s%s>" % (CELL, self._count if statement.stored else "silent" if statement.silent else "unnumbered")
+        if statement.code.startswith("%%sql"):
+            line, _, query = statement.code[len("%%sql") :].partition("\n")
+            self._sql.run(line, query)
+            return
         linecache.cache[name] = (len(statement.code), None, [line + "\n" for line in statement.code.split("\n")], name)
         tree = self._parse(statement.code, name)
         last = None if statement.silent else _take_last_expression(tree, statement.code)
@@ -57,6 +64,23 @@ class PythonExecutor:
         finally:
             self._magics.remember_figure()
             figures_backend.flush()
+
+    def number(self, statement: Statement) -> int:
+        """The statement's number in the history, before it runs; of one without a place there, the last number."""
+        return self._count + 1 if statement.stored else self._count
+
+    def value(self, expression: str) -> Tuple[Bundle, Bundle]:
+        """An expression's value as a bundle. Raises what the code raises."""
+        return bundle(eval(expression, self._namespace))
+
+    @staticmethod
+    def check(code: str) -> Tuple[str, str]:
+        return check(code)
+
+    @staticmethod
+    def call(function: Callable[[], None]) -> None:
+        """Calls what is to run as the user's code does."""
+        function()
 
     def _parse(self, code: str, name: str) -> ast.Module:
         """The code's tree. A line that begins with % where Python cannot be is a magic: the parser itself says where."""
