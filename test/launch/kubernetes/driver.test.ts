@@ -55,7 +55,6 @@ describe("a driver's pod", () => {
       objectsOf({ driverMemory: "2g", numExecutors: 3, conf: { "spark.sql.shuffle.partitions": "4" } }),
     );
     expect(conf).toMatchObject({
-      "spark.master": "k8s://https://kubernetes.default.svc",
       "spark.submit.deployMode": "client",
       "spark.kubernetes.namespace": "spark",
       "spark.kubernetes.driver.pod.name": NAME,
@@ -70,7 +69,10 @@ describe("a driver's pod", () => {
     });
     expect(file).toMatchObject({
       listen: { tcp: { host: "::", port: 7997 } },
-      confFromEnv: { "spark.driver.host": "LONGWICK_POD_IP" },
+      confFromEnv: {
+        "spark.driver.host": "{LONGWICK_POD_IP}",
+        "spark.master": "k8s://https://{KUBERNETES_SERVICE_HOST}:{KUBERNETES_SERVICE_PORT}",
+      },
       tls: { certificate: "/etc/longwick/tls.crt" },
       terminationMessage: "/dev/termination-log",
     });
