@@ -338,7 +338,7 @@ describe("a plan", () => {
       "spark.driver.memory": { value: "2g", source: "field driverMemory" },
       "spark.sql.shuffle.partitions": { value: "4", source: "user" },
       "spark.a": { value: "1", source: "configuration" },
-      "spark.master": { value: "k8s://https://kubernetes.default.svc", source: "server" },
+      "spark.master": { value: "k8s://https://{KUBERNETES_SERVICE_HOST}:{KUBERNETES_SERVICE_PORT}", source: "server" },
       "spark.kubernetes.container.image": { value: SETTINGS.image, source: "server" },
     });
   });
