@@ -123,11 +123,9 @@ const Kubernetes = Type.Object({
   }),
   kubernetesRunAsUser: count(185, "User and group that drivers and executors run as; 185 is Spark's.", { minimum: 1 }),
   kubernetesPython: Type.String({ default: "python3", minLength: 1, description: "Python of the image: a path, or a name on its PATH." }),
-  kubernetesMaster: Type.String({
-    default: "k8s://https://kubernetes.default.svc",
-    minLength: 1,
-    description: "The API server as drivers reach it, as a Spark master.",
-  }),
+  kubernetesMaster: text(
+    "The API server as drivers reach it, as a Spark master (`k8s://https://HOST:PORT`). Default: the address that Kubernetes tells every pod.",
+  ),
   kubernetesDriverTemplate: path("Pod template (YAML) that every driver's pod starts from."),
   kubernetesExecutorTemplate: path("Pod template (YAML) that every executor's pod starts from."),
   kubernetesAllow: list(

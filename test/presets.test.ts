@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Config, loadConfig } from "../src/config.ts";
-import type { ClaimDraft, Launcher } from "../src/core/ports.ts";
+import type { Launcher, SessionDraft } from "../src/core/ports.ts";
 import { Problem } from "../src/core/problems.ts";
 import { readPresets, tryPresets } from "../src/presets.ts";
 import { NO_LIMITS, presetOf } from "./launch/contract.ts";
@@ -89,19 +89,27 @@ executorMemory = "8g"
 });
 
 describe("a preset that is tried out", () => {
-  const launcher = (plan: (draft: ClaimDraft) => void): Launcher => {
+  const launcher = (plan: (draft: SessionDraft) => void): Launcher => {
     const unused = () => Promise.reject(new Error("not to be called"));
     return {
       plan: async (draft) => {
         plan(draft);
         return { conf: {}, jars: [], pyFiles: [], files: [], archives: [], workload: {} };
       },
-      ...{ claim: unused, claims: unused, launch: () => never("not to be called"), conclude: unused, remove: unused, close: unused },
+      ...{
+        claim: unused,
+        follow: unused,
+        find: unused,
+        launch: () => never("not to be called"),
+        conclude: unused,
+        remove: unused,
+        close: unused,
+      },
     };
   };
 
   test("is planned as a session that asks for nothing else", async () => {
-    const drafts: ClaimDraft[] = [];
+    const drafts: SessionDraft[] = [];
     await tryPresets(
       [presetOf({ name: "a", kind: "sql", conf: { "spark.a": "1" } })],
       ["sql"],

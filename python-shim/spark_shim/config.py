@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
+import re
+from typing import Any, Dict, List, Match, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 
 Value = TypeVar("Value")
 _REQUIRED = object()
+_VARIABLE = re.compile(r"\{(\w+)\}")
 
 
 class ConfigError(Exception):
@@ -108,7 +110,7 @@ def read_config(path: str) -> DriverConfig:
         java=optional("java"),
         spark_home=optional("sparkHome"),
         archive=optional("archive"),
-        conf={**pairs("conf"), **{name: _address(path, variable) for name, variable in pairs("confFromEnv").items()}},
+        conf={**pairs("conf"), **{name: _filled(path, text) for name, text in pairs("confFromEnv").items()}},
         proxy_user=optional("proxyUser"),
         jars=texts("jars"),
         py_files=texts("pyFiles"),
@@ -138,12 +140,16 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _address(path: str, variable: str) -> str:
-    """What only the place where the driver runs can know: its own address."""
-    value = os.environ.get(variable, "")
-    if not value:
-        raise ConfigError("%s: the environment has no %s" % (path, variable))
-    return "[%s]" % value if ":" in value else value
+def _filled(path: str, text: str) -> str:
+    """What only the place where the driver runs can know: addresses, as `{VARIABLE}` in the text. Those of IPv6 get their brackets."""
+
+    def address(match: Match[str]) -> str:
+        value = os.environ.get(match.group(1), "")
+        if not value:
+            raise ConfigError("%s: the environment has no %s" % (path, match.group(1)))
+        return "[%s]" % value if ":" in value else value
+
+    return _VARIABLE.sub(address, text)
 
 
 def _listen(path: str, raw: Dict[str, Any]) -> Union[str, Tuple[str, int]]:

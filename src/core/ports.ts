@@ -28,11 +28,17 @@ export interface SessionEnd {
   readonly appId: string | null;
 }
 
-export interface ClaimDraft {
+/** What somebody asks for. */
+export interface SessionDraft {
   readonly owner: string | null;
   /** With its secrets: the launcher keeps them where only the driver can read them. */
   readonly spec: SessionSpec;
   readonly notes: readonly string[];
+}
+
+export interface ClaimDraft extends SessionDraft {
+  /** UUID that the claim shall have; unique for ever. */
+  readonly uid: string;
 }
 
 /** A value of a driver's conf and who it is from: `server`, `configuration`, `preset NAME`, `user` (the request's conf), `field NAME`. */
@@ -56,6 +62,14 @@ export interface LaunchPlan {
 /** Id and uid of a session that is only planned. */
 export const PLANNED = { id: 0, uid: "00000000-0000-0000-0000-000000000000" } as const;
 
+/** Told of claims, whichever server made, changed or removed them. Must not throw. */
+export interface ClaimListener {
+  /** The claim is there, or is another than before. */
+  known(claim: Claim): void;
+  /** Nothing is left of it; its workload, if it was launched here, ends. */
+  gone(claim: Claim): void;
+}
+
 /** Where drivers come from: processes on this machine, pods in a cluster. */
 export interface Launcher {
   /**
@@ -68,13 +82,24 @@ export interface Launcher {
    * What `claim` and `launch` would make of it, under the id and uid of PLANNED; nothing is taken or made.
    * @throws Problem SPEC_REFUSED for whatever `claim` would refuse
    */
-  plan(draft: ClaimDraft, signal: AbortSignal): Promise<LaunchPlan>;
-  /** Every claim there is, ended ones within retention too. Called once, at the server's start. */
-  claims(signal: AbortSignal): Promise<readonly Claim[]>;
-  /** Starts the claim's workload or adopts the one that is there; idempotent. Failures show as an ended phase, never as a rejection. */
+  plan(draft: SessionDraft, signal: AbortSignal): Promise<LaunchPlan>;
+  /**
+   * Tells of every claim there is, ended ones within retention too, and resolves; then, until it is closed, of what other servers of the
+   * same sessions do, soon after they do it. Rejects when claims cannot be read.
+   */
+  follow(listener: ClaimListener, signal: AbortSignal): Promise<void>;
+  /**
+   * Asks for a claim that `follow` has not told of yet, by id or by the name it holds; null when there is none.
+   * @throws Problem DRIVER_UNREACHABLE when that cannot be found out now
+   */
+  find(idOrName: number | string): Promise<Claim | null>;
+  /**
+   * Starts the claim's workload or adopts the one that is there; idempotent, also among servers. Failures show as an ended phase, never
+   * as a rejection; so does an end that another server wrote down.
+   */
   launch(claim: Claim): Workload;
-  /** Writes down how the session ended. Idempotent; the first end stays. */
-  conclude(claim: Claim, end: SessionEnd): Promise<void>;
+  /** Writes down how the session ended. Idempotent; the first end stays, and is answered. */
+  conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd>;
   /** Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended. */
   remove(claim: Claim): Promise<void>;
   /** Lets go of everything without ending any workload. Idempotent. */

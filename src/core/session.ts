@@ -35,6 +35,9 @@ export interface SessionClient {
 /** A touch reaches the driver at most so often (design.md §3, 9). */
 const TOUCH_EVERY_MS = 5_000;
 const READ_LIMIT_BYTES = 8 * 1024 * 1024;
+/** How far and how long the driver is asked for what has not come over the link yet. */
+const AHEAD_LIMIT_BYTES = 1024 * 1024;
+const AHEAD_MS = 2_000;
 /** In base64 and JSON it still fits one line of the wire. */
 const UPLOAD_PIECE_BYTES = 180 * 1024;
 
@@ -276,14 +279,15 @@ export class Session {
     this.#view.lose(`Session ${this.id} has ended: ${reason}`, endedMs);
     const logTail = this.#view.logTotal > 0 ? this.#view.logTail.slice(-100) : phase.logTail;
     const end: SessionEnd = { state, reason, logTail, endedMs, appId: this.appId };
-    await this.#parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
+    const written = await this.#parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
       publishSession({ session: this.id, event: "fault", detail: `its end could not be written down: ${String(error)}` });
+      return end;
     });
-    this.#end = end;
-    this.#phase = { ...phase, state, reason };
+    this.#end = written;
+    this.#phase = { ...phase, state: written.state, reason: written.reason };
     this.#subscribers.end();
     this.#changed();
-    publishSession({ session: this.id, event: "ended", detail: `${state}: ${reason}` });
+    publishSession({ session: this.id, event: "ended", detail: `${written.state}: ${written.reason}` });
   }
 
   #changed(): void {
@@ -359,10 +363,7 @@ export class Session {
    */
   async cancel(statement: number, { restart }: { restart: boolean }, signal: AbortSignal): Promise<void> {
     this.#checkAlive();
-    await this.#past(signal);
-    const known = this.#view.statement(statement);
-    if (known === undefined) throw new Problem("STATEMENT_NOT_FOUND", `Statement '${statement}' not found.`);
-    if (isFinalStatement(known.state)) return;
+    if (isFinalStatement((await this.#known(statement, signal)).state)) return;
     await this.#request("cancel", { statement, restart }, signal);
   }
 
@@ -471,9 +472,7 @@ export class Session {
    * @throws Problem STATEMENT_NOT_FOUND, also when the driver no longer keeps it; DRIVER_UNREACHABLE
    */
   async statement(id: number, signal: AbortSignal): Promise<StatementView> {
-    await this.#past(signal);
-    const known = this.#view.statement(id);
-    if (known === undefined) throw new Problem("STATEMENT_NOT_FOUND", `Statement '${id}' not found.`);
+    const known = await this.#known(id, signal);
     if (known.whole || this.#link === null || this.#end !== null) return known;
     const past = new View();
     let fromSeq = known.firstSeq;
@@ -520,6 +519,31 @@ export class Session {
   async #past(signal: AbortSignal): Promise<void> {
     if (this.#caughtUp || (await this.caughtUp(this.#parts.startWaitMs, signal))) return;
     throw new Problem("DRIVER_UNREACHABLE", "The session's driver has not been reached yet; try again in a moment.");
+  }
+
+  /**
+   * What the view holds of a statement. Of one that was submitted through another server a moment ago the driver knows more.
+   * @throws Problem STATEMENT_NOT_FOUND, DRIVER_UNREACHABLE
+   */
+  async #known(id: number, signal: AbortSignal): Promise<StatementView> {
+    await this.#past(signal);
+    if (this.#view.statement(id) === undefined && this.#link?.up === true) await this.#lookAhead(id, signal);
+    const known = this.#view.statement(id);
+    if (known === undefined) throw new Problem("STATEMENT_NOT_FOUND", `Statement '${id}' not found.`);
+    return known;
+  }
+
+  /** Waits for the records that the driver has and the link has not brought yet. */
+  async #lookAhead(id: number, signal: AbortSignal): Promise<void> {
+    const asked = { fromSeq: this.#view.lastSeq + 1, toSeq: Number.MAX_SAFE_INTEGER - 1, limitBytes: AHEAD_LIMIT_BYTES };
+    const page = await this.#request("read", asked, AbortSignal.any([signal, AbortSignal.timeout(AHEAD_MS)])).catch((cause: unknown) => {
+      signal.throwIfAborted();
+      throw new Problem("DRIVER_UNREACHABLE", `The driver cannot be asked about statement ${id} now; try again in a moment.`, { cause });
+    });
+    // Checked border: the link validated the reply; a record has its number, whatever else it has.
+    const newest = (page.records as RecordFrame[]).at(-1)?.seq ?? 0;
+    const come = () => this.#view.lastSeq >= newest || this.#view.statement(id) !== undefined || isEnded(this.state);
+    await this.#until(come, AHEAD_MS, signal);
   }
 
   /** Lines of log so far: notes of the launch, then the driver's. */

@@ -1,6 +1,7 @@
+import { randomUUID } from "node:crypto";
 import type { Access, Caller, Right } from "./access.ts";
 import { publishSession } from "./events.ts";
-import type { ClaimDraft, LaunchPlan } from "./ports.ts";
+import type { Claim, LaunchPlan, SessionDraft } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { Session, type SessionParts } from "./session.ts";
 
@@ -19,16 +20,17 @@ const TIDY_EVERY_MS = 10_000;
 const ADOPT_WAIT_MS = 1_000;
 const DIGITS = /^-?\d+$/;
 
-/** All sessions of this server. */
+/** All sessions there are, whichever server made them. */
 export class Sessions {
   readonly #parts: SessionParts;
   readonly #access: Access;
   readonly #limits: SessionsLimits;
   readonly #byId = new Map<number, Session>();
   readonly #deleting = new Map<number, Promise<void>>();
-  /** Sessions whose claim is being taken: they count against the limits. */
-  readonly #coming: ClaimDraft[] = [];
+  /** Sessions whose claim is being taken, by uid: they count against the limits. */
+  readonly #coming = new Map<string, SessionDraft>();
   #draining = false;
+  #closed = false;
   readonly #tidy: NodeJS.Timeout;
 
   constructor(parts: SessionParts, access: Access, limits: SessionsLimits) {
@@ -43,14 +45,12 @@ export class Sessions {
     return this.#draining;
   }
 
-  /** Takes over every session there is: what runs is adopted, what died is concluded. Called once, before the server listens. */
+  /**
+   * Takes over every session there is: what runs is adopted, what died is concluded; from then on those too that other servers make.
+   * Called once, before the server listens.
+   */
   async adopt(signal: AbortSignal): Promise<void> {
-    for (const claim of await this.#parts.launcher.claims(signal)) {
-      const session = new Session(claim, this.#parts);
-      this.#byId.set(claim.id, session);
-      if (claim.end === null) publishSession({ session: claim.id, event: "adopted", detail: "found at the start" });
-      session.start();
-    }
+    await this.#parts.launcher.follow({ known: (claim) => this.#known(claim), gone: (claim) => this.#gone(claim) }, signal);
     // Most clients then never notice; a driver that takes longer is waited for by whoever asks for its statements.
     await Promise.all([...this.#byId.values()].map((session) => session.caughtUp(ADOPT_WAIT_MS, signal)));
   }
@@ -59,25 +59,59 @@ export class Sessions {
    * Claims an id and starts a driver; the session is `starting`.
    * @throws Problem SPEC_REFUSED, TOO_MANY_SESSIONS, NAME_TAKEN, DRAINING, FORBIDDEN (proxyUser)
    */
-  async create(draft: ClaimDraft, caller: Caller, signal: AbortSignal): Promise<Session> {
+  async create(draft: SessionDraft, caller: Caller, signal: AbortSignal): Promise<Session> {
     this.#checkMay(draft, caller);
-    this.#coming.push(draft);
+    const uid = randomUUID();
+    this.#coming.set(uid, draft);
     try {
-      const claim = await this.#parts.launcher.claim(draft, signal);
-      const session = new Session(claim, this.#parts);
-      this.#byId.set(claim.id, session);
-      session.start();
-      return session;
+      return this.#take(await this.#parts.launcher.claim({ ...draft, uid }, signal));
     } finally {
-      this.#coming.splice(this.#coming.indexOf(draft), 1);
+      this.#coming.delete(uid);
     }
+  }
+
+  /** The claim's session, begun or adopted if it is new. */
+  #take(claim: Claim): Session {
+    const known = this.#byId.get(claim.id);
+    if (known !== undefined) return known;
+    const session = new Session(claim, this.#parts);
+    this.#byId.set(claim.id, session);
+    session.start();
+    return session;
+  }
+
+  #known(claim: Claim): void {
+    if (this.#closed || this.#byId.has(claim.id)) return;
+    this.#take(claim);
+    // The news of our own claim may be here before the answer to it.
+    if (claim.end === null && !this.#coming.has(claim.uid))
+      publishSession({ session: claim.id, event: "adopted", detail: "another server made it" });
+  }
+
+  #gone({ id, uid }: Claim): void {
+    if (this.#byId.get(id)?.uid !== uid || this.#deleting.has(id)) return;
+    this.#byId.delete(id);
+    publishSession({ session: id, event: "removed", detail: "another server removed it" });
+  }
+
+  /**
+   * Makes sure that a session which another server has just made is known here, before it is looked for. Costs nothing when it is.
+   * @throws Problem DRIVER_UNREACHABLE when it cannot be found out whether there is one
+   */
+  async seek(idOrName: string): Promise<void> {
+    const isId = DIGITS.test(idOrName);
+    const known = this.#named(idOrName);
+    // The name of one that has ended may be another's by now.
+    if (known !== undefined && (isId || known.end === null)) return;
+    const claim = await this.#parts.launcher.find(isId ? Number(idOrName) : idOrName);
+    if (claim !== null) this.#known(claim);
   }
 
   /**
    * What `create` would start; no id is claimed and nothing is made.
    * @throws Problem as `create`
    */
-  async plan(draft: ClaimDraft, caller: Caller, signal: AbortSignal): Promise<LaunchPlan> {
+  async plan(draft: SessionDraft, caller: Caller, signal: AbortSignal): Promise<LaunchPlan> {
     this.#checkMay(draft, caller);
     const { name } = draft.spec;
     const holder = name === null ? undefined : this.#byName(name);
@@ -90,7 +124,7 @@ export class Sessions {
    * @throws Problem SESSION_NOT_FOUND, FORBIDDEN
    */
   find(idOrName: string, caller: Caller, right: Right): Session {
-    const session = DIGITS.test(idOrName) ? this.#byId.get(Number(idOrName)) : this.#byName(idOrName);
+    const session = this.#named(idOrName);
     if (session === undefined || this.#deleting.has(session.id)) {
       throw new Problem("SESSION_NOT_FOUND", `Session '${idOrName}' not found.`);
     }
@@ -142,20 +176,23 @@ export class Sessions {
   /** Lets go of every session without ending one. Idempotent. */
   async close(): Promise<void> {
     this.drain();
+    this.#closed = true;
     clearInterval(this.#tidy);
     await Promise.allSettled(this.#deleting.values());
     await Promise.all([...this.#byId.values()].map((session) => session.detach()));
   }
 
-  #checkMay(draft: ClaimDraft, caller: Caller): void {
+  #checkMay(draft: SessionDraft, caller: Caller): void {
     this.checkOpen();
     this.#access.checkProxyUser(caller, draft.spec.proxyUser);
     this.#checkLimits(draft);
   }
 
-  #checkLimits({ owner, spec: { preset } }: ClaimDraft): void {
+  #checkLimits({ owner, spec: { preset } }: SessionDraft): void {
     const { maxSessions, maxSessionsPerUser } = this.#limits;
-    const living = [...this.#coming, ...[...this.#byId.values()].filter((session) => session.end === null)];
+    const begun = [...this.#byId.values()].filter((session) => session.end === null);
+    const known = new Set(begun.map((session) => session.uid));
+    const living = [...begun, ...[...this.#coming].flatMap(([uid, coming]) => (known.has(uid) ? [] : [coming]))];
     if (maxSessions > 0 && living.length >= maxSessions) {
       throw new Problem("TOO_MANY_SESSIONS", `Rejected, too many sessions are being created or running: the limit is ${maxSessions}.`);
     }
@@ -174,6 +211,10 @@ export class Sessions {
         `Rejected, too many sessions of ${owner ?? "this server"} with preset '${name}': its limit per user is ${limits.sessionsPerUser}.`,
       );
     }
+  }
+
+  #named(idOrName: string): Session | undefined {
+    return DIGITS.test(idOrName) ? this.#byId.get(Number(idOrName)) : this.#byName(idOrName);
   }
 
   /** The living session of that name, else the newest that has ended. */

@@ -2,27 +2,40 @@ import { readFile } from "node:fs/promises";
 import type { Duplex } from "node:stream";
 import { KubeConfig, loadYaml } from "@kubernetes/client-node";
 import { publishSession } from "../core/events.ts";
-import { type Claim, type ClaimDraft, type Launcher, type LaunchPlan, PLANNED, type SessionEnd, type Workload } from "../core/ports.ts";
+import {
+  type Claim,
+  type ClaimDraft,
+  type ClaimListener,
+  type Launcher,
+  type LaunchPlan,
+  PLANNED,
+  type SessionDraft,
+  type SessionEnd,
+  type Workload,
+} from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
 import { type Conf, redactSpec, type SessionSpec } from "../core/spec.ts";
 import { plain, shownConf } from "./conf.ts";
-import { describe } from "./files.ts";
 import { Api } from "./kubernetes/api.ts";
-import { type ClaimState, Claims, readMasterKeys } from "./kubernetes/claims.ts";
+import type { ClaimState } from "./kubernetes/claim-reading.ts";
+import { Claims, readMasterKeys } from "./kubernetes/claims.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
 import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
 import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
-import { driverName, ID_ANNOTATION, INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
+import { KnownClaims } from "./kubernetes/known-claims.ts";
+import { driverName, INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
+import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
 import { checkPolicy, checkPossible, type SessionTemplate } from "./kubernetes/policy.ts";
+import { eraseSession } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { shownPod } from "./kubernetes/shown-pod.ts";
 import { containerKey, isInline, parseTemplate, readTemplate, templateKey } from "./kubernetes/template.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
 import { type Stored, Watch } from "./kubernetes/watch.ts";
-import { eraseSession, KubernetesWorkload } from "./kubernetes/workload.ts";
+import { KubernetesWorkload } from "./kubernetes/workload.ts";
 import { admittedSpec, sparkLaunch } from "./spark.ts";
 
 const OPEN_MS = 30_000;
@@ -98,7 +111,11 @@ interface PodEvent extends Stored {
 
 class KubernetesLauncher implements Launcher {
   readonly #parts: LauncherParts;
-  readonly #states = new Map<string, ClaimState>();
+  readonly #known: KnownClaims;
+  /** Uids of the claims made by this server. */
+  readonly #own = new Set<string>();
+  /** Whether all claims that were there at the start are known. */
+  #following = false;
   readonly #workloads = new Map<string, KubernetesWorkload>();
   /** By the name of their pods. */
   readonly #byName = new Map<string, KubernetesWorkload>();
@@ -110,17 +127,23 @@ class KubernetesLauncher implements Launcher {
 
   constructor(parts: LauncherParts) {
     this.#parts = parts;
+    this.#known = new KnownClaims(parts.claims);
     this.#watch(parts.settings.namespace);
   }
 
   async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
     const { spec } = await this.#admit(draft, signal);
-    const state = await this.#parts.claims.claim({ ...draft, spec }, signal);
-    this.#states.set(state.claim.uid, state);
+    // Before the watch may tell of it.
+    this.#own.add(draft.uid);
+    const state = await this.#parts.claims.claim({ ...draft, spec }, signal).catch((error: unknown) => {
+      this.#own.delete(draft.uid);
+      throw error;
+    });
+    if (this.#known.get(draft.uid) === undefined) this.#known.put(state);
     return state.claim;
   }
 
-  async plan(draft: ClaimDraft, signal: AbortSignal): Promise<LaunchPlan> {
+  async plan(draft: SessionDraft, signal: AbortSignal): Promise<LaunchPlan> {
     const { plan } = await this.#admit(draft, signal);
     const { jars, pyFiles, files, archives, conf } = plan.launch;
     const { pod, executors } = plan;
@@ -132,18 +155,30 @@ class KubernetesLauncher implements Launcher {
     };
   }
 
-  async claims(signal: AbortSignal): Promise<readonly Claim[]> {
-    const states = await this.#parts.claims.all(signal);
-    for (const state of states) this.#states.set(state.claim.uid, state);
-    void this.#clearOrphans(states);
-    return states.map(({ claim }) => claim);
+  async follow(listener: ClaimListener, signal: AbortSignal): Promise<void> {
+    const changed = (state: ClaimState) => {
+      this.#workloads.get(state.claim.uid)?.claimChanged(state);
+      listener.known(state.claim);
+    };
+    const gone = ({ claim }: ClaimState) => {
+      this.#workloads.get(claim.uid)?.claimGone();
+      this.#forget(claim);
+      listener.gone(claim);
+    };
+    await this.#known.follow({ changed, gone }, signal);
+    this.#following = true;
+    void this.#clearOrphans();
+  }
+
+  async find(idOrName: number | string): Promise<Claim | null> {
+    return (await this.#known.find(idOrName))?.claim ?? null;
   }
 
   launch(claim: Claim): Workload {
     const known = this.#workloads.get(claim.uid);
     if (known !== undefined) return known;
     const { settings, keys, api, claims, reach } = this.#parts;
-    const state = this.#stateOf(claim);
+    const state = this.#known.get(claim.uid) ?? goneState(claim);
     const namespace = this.#namespaceOf(claim.spec);
     const name = driverName(settings.instance, claim.id, claim.uid);
     const watch = this.#watch(namespace);
@@ -161,6 +196,7 @@ class KubernetesLauncher implements Launcher {
       name,
       found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid)) ?? null),
       startTimeoutMs: this.#parts.startTimeoutMs,
+      others: this.#following && !this.#own.has(claim.uid),
       objects: async (signal) =>
         driverObjects({
           claim,
@@ -183,19 +219,29 @@ class KubernetesLauncher implements Launcher {
     return workload;
   }
 
-  async conclude(claim: Claim, end: SessionEnd): Promise<void> {
+  async conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
+    const state = this.#known.get(claim.uid);
+    if (state === undefined) return end;
+    if (state.claim.end !== null) return state.claim.end;
     const signal = this.#cleaning();
-    await this.#parts.claims.conclude(claim, end, signal);
+    const written = await this.#parts.claims.conclude(state, end, signal);
+    this.#known.put({ ...state, claim: { ...claim, end: written } });
     await this.#erase(claim, signal);
+    return written;
   }
 
   async remove(claim: Claim): Promise<void> {
     const signal = this.#cleaning();
     await this.#erase(claim, signal);
-    await this.#parts.claims.remove(claim, signal);
+    await this.#parts.claims.remove(this.#known.get(claim.uid) ?? goneState(claim), signal);
+    this.#known.drop(claim.uid);
     await this.#workloads.get(claim.uid)?.release();
+    this.#forget(claim);
+  }
+
+  #forget(claim: Claim): void {
+    this.#own.delete(claim.uid);
     this.#workloads.delete(claim.uid);
-    this.#states.delete(claim.uid);
     this.#byName.delete(driverName(this.#parts.settings.instance, claim.id, claim.uid));
   }
 
@@ -207,7 +253,7 @@ class KubernetesLauncher implements Launcher {
   async #close(): Promise<void> {
     this.#closing.abort(new Error("the launcher was closed"));
     await Promise.all([...this.#workloads.values()].map((workload) => workload.release()));
-    await Promise.all([...this.#pods.values(), ...this.#events.values()].map((watch) => watch.close()));
+    await Promise.all([this.#known, ...this.#pods.values(), ...this.#events.values()].map((watch) => watch.close()));
     this.#parts.api.close();
   }
 
@@ -215,16 +261,12 @@ class KubernetesLauncher implements Launcher {
     return AbortSignal.any([this.#closing.signal, AbortSignal.timeout(CLEAN_MS)]);
   }
 
-  #erase(claim: Claim, signal: AbortSignal): Promise<void> {
+  /** Unless its workload has seen to that. */
+  async #erase(claim: Claim, signal: AbortSignal): Promise<void> {
+    if (this.#workloads.get(claim.uid)?.erased === true) return;
     const { api, settings } = this.#parts;
     const name = driverName(settings.instance, claim.id, claim.uid);
-    return eraseSession({ api, namespace: this.#namespaceOf(claim.spec), name, state: { claim } }, 0, signal);
-  }
-
-  #stateOf(claim: Claim): ClaimState {
-    const state = this.#states.get(claim.uid);
-    if (state === undefined) throw new Error(`claim ${claim.id} is not one of this launcher's`);
-    return state;
+    await eraseSession({ api, namespace: this.#namespaceOf(claim.spec), name, uid: claim.uid }, 0, signal);
   }
 
   #namespaceOf(spec: SessionSpec): string {
@@ -236,7 +278,7 @@ class KubernetesLauncher implements Launcher {
    * The spec as a claim keeps it, conf canonical and templates inline, and what would be made of it.
    * @throws Problem SPEC_REFUSED
    */
-  async #admit(draft: ClaimDraft, signal: AbortSignal): Promise<{ spec: SessionSpec; plan: DriverPlan }> {
+  async #admit(draft: SessionDraft, signal: AbortSignal): Promise<{ spec: SessionSpec; plan: DriverPlan }> {
     const { settings } = this.#parts;
     const asked = admittedSpec(draft.spec, settings.spark);
     const templates = await this.#templates(asked.conf, signal);
@@ -312,32 +354,18 @@ class KubernetesLauncher implements Launcher {
     else workload?.executorWarned(name, text, Date.parse(event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp ?? ""));
   }
 
-  /** Nothing runs that no claim owns: what a claim that was removed by hand left behind goes too. */
-  async #clearOrphans(states: readonly ClaimState[]): Promise<void> {
-    const known = new Set(states.map(({ claim }) => claim.uid));
+  #clearOrphans(): Promise<void> {
     const { api, claims, settings } = this.#parts;
-    await claims.clear(known, this.#cleaning()).catch((error: unknown) => {
-      if (!this.#closing.signal.aborted)
-        publishSession({ session: -1, event: "fault", detail: `secrets without a claim cannot be removed: ${describe(error)}` });
-    });
-    for (const [namespace, watch] of this.#pods) {
-      await watch.synced;
-      for (const pod of watch.values()) {
-        const uid = sessionOf(pod);
-        const id = Number(pod.metadata.annotations?.[ID_ANNOTATION]);
-        const signal = this.#cleaning();
-        try {
-          if (known.has(uid) || this.#states.has(uid) || (await claims.holds(id, uid, signal))) continue;
-          publishSession({ session: id, event: "fault", detail: `its pod ${pod.metadata.name} has no claim and is removed` });
-          await eraseSession({ api, namespace, name: driverName(settings.instance, id, uid), state: { claim: { uid } } }, 0, signal);
-        } catch (error) {
-          if (this.#closing.signal.aborted) return;
-          publishSession({ session: id, event: "fault", detail: `its pod without a claim cannot be removed: ${String(error)}` });
-        }
-      }
-    }
+    const lives = (uid: string) => this.#own.has(uid) || this.#known.get(uid)?.claim.end === null;
+    return clearOrphans({ api, claims, instance: settings.instance, namespaces: [...this.#pods.keys()], lives }, this.#closing.signal);
   }
 }
+
+/** What stands for a claim that is gone: nothing is begun for it. */
+const goneState = (claim: Claim): ClaimState => {
+  const end: SessionEnd = { state: "killed", reason: "The session was deleted.", logTail: [], endedMs: Date.now(), appId: null };
+  return { claim: { ...claim, end: claim.end ?? end }, keyId: "", hasSecret: true, launched: true, doom: null };
+};
 
 /** What follows a warning that says why. */
 const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;

@@ -1,6 +1,16 @@
 import { stat } from "node:fs/promises";
 import { publishSession } from "../core/events.ts";
-import { type Claim, type ClaimDraft, type Launcher, type LaunchPlan, PLANNED, type SessionEnd, type Workload } from "../core/ports.ts";
+import {
+  type Claim,
+  type ClaimDraft,
+  type ClaimListener,
+  type Launcher,
+  type LaunchPlan,
+  PLANNED,
+  type SessionDraft,
+  type SessionEnd,
+  type Workload,
+} from "../core/ports.ts";
 import { redactValue } from "../core/spec.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
 import { shownConf } from "./conf.ts";
@@ -59,7 +69,7 @@ class LocalLauncher implements Launcher {
     return claim;
   }
 
-  async plan(draft: ClaimDraft, signal: AbortSignal): Promise<LaunchPlan> {
+  async plan(draft: SessionDraft, signal: AbortSignal): Promise<LaunchPlan> {
     signal.throwIfAborted();
     const { id, uid } = PLANNED;
     const { python, environment: inherited, shimDir } = this.#settings;
@@ -78,13 +88,17 @@ class LocalLauncher implements Launcher {
     };
   }
 
-  async claims(signal: AbortSignal): Promise<readonly Claim[]> {
-    const claims = await this.#runtime.claims();
-    for (const claim of claims) {
+  /** The directory is this server's alone: nothing comes or goes that it does not do itself. */
+  async follow(listener: ClaimListener, signal: AbortSignal): Promise<void> {
+    for (const claim of await this.#runtime.claims()) {
       signal.throwIfAborted();
       if (claim.end !== null && !(await this.#runtime.concluded(claim.id))) await this.#abandon(claim, claim.end);
+      listener.known(claim);
     }
-    return claims;
+  }
+
+  async find(): Promise<null> {
+    return null;
   }
 
   launch(claim: Claim): Workload {
@@ -106,8 +120,8 @@ class LocalLauncher implements Launcher {
     return workload;
   }
 
-  async conclude(claim: Claim, end: SessionEnd): Promise<void> {
-    await this.#runtime.conclude(claim, end);
+  conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
+    return this.#runtime.conclude(claim, end);
   }
 
   async remove(claim: Claim): Promise<void> {

@@ -123,7 +123,7 @@ export class RuntimeDirectory {
       const paths = this.paths(id);
       const claim: Claim = {
         id,
-        uid: randomUUID(),
+        uid: draft.uid,
         owner: draft.owner,
         spec: redactSpec(draft.spec),
         createdMs,
@@ -171,17 +171,19 @@ export class RuntimeDirectory {
     return exists(this.paths(id).end);
   }
 
-  /** Writes the end down, unless one is there; secrets and the journal go, the name is free again. */
-  async conclude(claim: Claim, end: SessionEnd): Promise<void> {
+  /** Writes the end down, unless one is there, and answers the one that is; secrets and the journal go, the name is free again. */
+  async conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     const paths = this.paths(claim.id);
     // The journal first: on a full disk it makes the room. Nobody reads it once the driver is gone.
     await rm(paths.journal, { recursive: true, force: true });
-    await storing(async () => {
+    const written = await storing(async () => {
       const present = await readWhole(paths.end, EndFile).catch(() => null);
       if (present === null) await writeWhole(paths.end, JSON.stringify(end));
+      return present ?? end;
     });
     for (const path of [paths.spec, paths.driver, paths.socket]) await rm(path, { force: true });
     await this.#leaveName(claim.spec.name, claim.id);
+    return written;
   }
 
   /** Nothing is left but that the id was used. */

@@ -1,11 +1,10 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import pino from "pino";
 import { Access, type AccessRules } from "../../src/core/access.ts";
-import type { Claim, ClaimDraft, Launcher, LaunchPlan, SessionEnd, Workload } from "../../src/core/ports.ts";
+import type { Claim, ClaimDraft, ClaimListener, Launcher, LaunchPlan, SessionDraft, SessionEnd, Workload } from "../../src/core/ports.ts";
 import { type Preset, Presets } from "../../src/core/presets.ts";
 import { Problem } from "../../src/core/problems.ts";
-import { Sessions } from "../../src/core/sessions.ts";
+import { Sessions, type SessionsLimits } from "../../src/core/sessions.ts";
 import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { Auth } from "../../src/faces/auth.ts";
@@ -20,30 +19,59 @@ import { FakeDriver } from "../kit/fake-driver.ts";
 export class FakeLauncher implements Launcher {
   readonly drivers: FakeDriver[] = [];
   readonly specs: ClaimDraft[] = [];
-  readonly planned: ClaimDraft[] = [];
+  readonly planned: SessionDraft[] = [];
   /** Whether drivers can be dialled as soon as they are launched. */
   listening = true;
+  /** Claims that other servers made and nobody has told of yet, and how often they were asked for. */
+  readonly unheard: Claim[] = [];
+  asked = 0;
+  readonly removed: number[] = [];
   readonly #names = new Map<string, number>();
+  readonly #ends = new Map<number, PromiseWithResolvers<WorkloadPhase>>();
+  #listener: ClaimListener | null = null;
 
   async claim(draft: ClaimDraft): Promise<Claim> {
-    const id = this.drivers.length;
     const { name } = draft.spec;
     const other = name === null ? undefined : this.#names.get(name);
     if (other !== undefined) throw new Problem("NAME_TAKEN", `Duplicate session name: ${name} for session ${other}`);
-    if (name !== null) this.#names.set(name, id);
-    this.drivers.push(Object.assign(new FakeDriver(), { session: randomUUID(), listening: this.listening }));
+    if (name !== null) this.#names.set(name, this.drivers.length);
     this.specs.push(draft);
-    const uid = this.driver(id).session;
-    return { id, uid, owner: draft.owner, spec: redactSpec(draft.spec), createdMs: Date.now(), notes: draft.notes, end: null };
+    const claim = this.elsewhere(draft);
+    // Other servers' news of it, this one's too, may be quicker than the answer.
+    this.told.known(claim);
+    return claim;
   }
 
-  async plan(draft: ClaimDraft): Promise<LaunchPlan> {
+  /** A claim as another server makes it. */
+  elsewhere(draft: ClaimDraft): Claim {
+    const id = this.drivers.length;
+    this.drivers.push(Object.assign(new FakeDriver(), { session: draft.uid, listening: this.listening }));
+    const { uid, owner, notes } = draft;
+    return { id, uid, owner, spec: redactSpec(draft.spec), createdMs: Date.now(), notes, end: null };
+  }
+
+  async follow(listener: ClaimListener): Promise<void> {
+    this.#listener = listener;
+  }
+
+  /** Who is told of what other servers do. */
+  get told(): ClaimListener {
+    return this.#listener ?? { known: () => undefined, gone: () => undefined };
+  }
+
+  async find(idOrName: number | string): Promise<Claim | null> {
+    this.asked += 1;
+    return this.unheard.find((claim) => claim.id === idOrName || claim.spec.name === idOrName) ?? null;
+  }
+
+  async plan(draft: SessionDraft): Promise<LaunchPlan> {
     this.planned.push(draft);
     return { conf: {}, jars: [], pyFiles: [], files: [], archives: [], workload: {} };
   }
 
-  async claims(): Promise<readonly Claim[]> {
-    return [];
+  /** Ends a workload as another server's words in the claim do. */
+  end(id: number, end: Pick<SessionEnd, "state" | "reason">): void {
+    this.#ends.get(id)?.resolve({ phase: "ended", logTail: [], ...end });
   }
 
   driver(id: number): FakeDriver {
@@ -55,6 +83,7 @@ export class FakeLauncher implements Launcher {
   launch(claim: Claim): Workload {
     const driver = this.driver(claim.id);
     const stopped = Promise.withResolvers<WorkloadPhase>();
+    this.#ends.set(claim.id, stopped);
     const running: WorkloadPhase = { phase: "running" };
     return {
       phase: running,
@@ -75,9 +104,12 @@ export class FakeLauncher implements Launcher {
     };
   }
 
-  async conclude(_claim: Claim, _end: SessionEnd): Promise<void> {}
+  async conclude(_claim: Claim, end: SessionEnd): Promise<SessionEnd> {
+    return end;
+  }
 
   async remove(claim: Claim): Promise<void> {
+    this.removed.push(claim.id);
     if (claim.spec.name !== null) this.#names.delete(claim.spec.name);
   }
 
@@ -94,6 +126,7 @@ export interface ServiceOptions {
   readonly http?: Partial<HttpOptions>;
   readonly livy?: Partial<LivyOptions>;
   readonly jupyter?: Partial<JupyterOptions>;
+  readonly limits?: Partial<SessionsLimits>;
 }
 
 export interface Asking {
@@ -122,7 +155,9 @@ export class Service implements AsyncDisposable {
       maxSessions: 0,
       maxSessionsPerUser: 0,
       retentionMs: 60_000,
+      ...options.limits,
     });
+    await sessions.adopt(AbortSignal.timeout(1_000));
     const auth = await Auth.open({
       htpasswdFile: options.htpasswdFile ?? null,
       tokensFile: options.tokensFile ?? null,

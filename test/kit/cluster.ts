@@ -43,11 +43,11 @@ const ifMissing = async (asked: Promise<unknown>): Promise<void> => {
 };
 
 /** What an operator does once: a namespace, and an account that may make executors. */
-export const prepareNamespace = async (api: Api): Promise<void> => {
+export const prepareNamespace = async (api: Api, namespace = NAMESPACE): Promise<void> => {
   const labels = { "pod-security.kubernetes.io/enforce": "restricted" };
-  await ifMissing(api.create("api/v1/namespaces", { metadata: { name: NAMESPACE, labels } }, soon()));
-  const core = `api/v1/namespaces/${NAMESPACE}`;
-  const rbac = `apis/rbac.authorization.k8s.io/v1/namespaces/${NAMESPACE}`;
+  await ifMissing(api.create("api/v1/namespaces", { metadata: { name: namespace, labels } }, soon()));
+  const core = `api/v1/namespaces/${namespace}`;
+  const rbac = `apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}`;
   const rules = [
     {
       apiGroups: [""],
@@ -60,11 +60,7 @@ export const prepareNamespace = async (api: Api): Promise<void> => {
   await ifMissing(api.create(`${core}/serviceaccounts`, { metadata: { name } }, soon()));
   await ifMissing(api.create(`${rbac}/roles`, { metadata: { name }, rules }, soon()));
   await ifMissing(
-    api.create(
-      `${rbac}/rolebindings`,
-      { metadata: { name }, roleRef, subjects: [{ kind: "ServiceAccount", name, namespace: NAMESPACE }] },
-      soon(),
-    ),
+    api.create(`${rbac}/rolebindings`, { metadata: { name }, roleRef, subjects: [{ kind: "ServiceAccount", name, namespace }] }, soon()),
   );
   await ifMissing(api.create(`${core}/configmaps`, { metadata: { name: STUB }, data: { java: "#!/bin/sh\nexec cat\n" } }, soon()));
 };
@@ -110,7 +106,7 @@ export const clusterSettings = (instance: string): KubernetesSettings => ({
   python: "python3",
   java: null,
   sparkHome: null,
-  master: "k8s://https://kubernetes.default.svc",
+  master: null,
   driverTemplate: null,
   executorTemplate: null,
   allow: [],
@@ -180,12 +176,12 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
     return `configmaps/${claimName(this.settings.instance, claim.id)}`;
   }
 
-  /** How many objects of this instance there are, but the mark of ids and the master key. */
-  async left(): Promise<readonly string[]> {
+  /** The objects of this instance, but the mark of ids and the master key. */
+  async left(namespace = NAMESPACE): Promise<readonly string[]> {
     const query = { labelSelector: `${INSTANCE_LABEL}=${this.settings.instance},longwick/part notin (ids,master-key)` };
     const names: string[] = [];
     for (const kind of KINDS) {
-      const { items } = await this.api.list<DriverPod>(`api/v1/namespaces/${NAMESPACE}/${kind}`, query, soon());
+      const { items } = await this.api.list<DriverPod>(`api/v1/namespaces/${namespace}/${kind}`, query, soon());
       names.push(...items.map(({ metadata }) => `${kind}/${metadata.name}`));
     }
     return names;

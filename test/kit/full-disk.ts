@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Claim } from "../../src/core/ports.ts";
 import { Problem } from "../../src/core/problems.ts";
 import { openLocalLauncher } from "../../src/launch/local.ts";
-import { draftOf, END, firstWords, reach } from "../launch/contract.ts";
+import { claimsOf, draftOf, END, firstWords, reach } from "../launch/contract.ts";
 import { settingsWithoutSpark } from "./local-site.ts";
 
 /**
@@ -52,7 +52,7 @@ const launched = await reach(launcher.launch(waiting), "ended");
 await launcher.close();
 
 const second = await openLocalLauncher(settings);
-const [found = running] = await second.claims(soon());
+const [found = running] = await claimsOf(second, soon());
 const adopted = second.launch(found);
 await reach(adopted, "running");
 const alive = (await firstWords(adopted)).frame;
@@ -66,7 +66,7 @@ const late = await second.claim(draftOf({ name: "late" }), soon());
 await second.conclude(running, END);
 await second.close();
 const next = await openLocalLauncher(settings);
-const claims: readonly Claim[] = await next.claims(soon());
+const claims: readonly Claim[] = await claimsOf(next, soon());
 await next.close();
 const left = claims.map(({ id, spec, end }) => ({ id, name: spec.name, end: end?.reason ?? null }));
 process.stdout.write(JSON.stringify({ claimed, launched, alive, stopped, concluded, litter, late: late.id, left }));

@@ -15,7 +15,8 @@ import { until } from "./until.ts";
 const CLI = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
 /** Ours but for what says where tests run: a server refuses variables of its own that it does not know. */
 const OWN_ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^LONGWICK_(TEST|CI)_/.test(name)));
-const READY_MS = 20_000;
+/** On a machine that others use too, a process needs its time. */
+const READY_MS = 60_000;
 const GONE_MS = 20_000;
 
 export interface ServerOptions {
@@ -176,7 +177,8 @@ export class Server implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const served = this.#child !== null && this.#child.exitCode === null;
+    // One that never said where it listens cannot be asked.
+    const served = this.#port !== 0 && this.#child !== null && this.#child.exitCode === null;
     try {
       if (served) await this.#deleteSessions();
       await this.stop();

@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { Problem } from "../../core/problems.ts";
 import type { Face } from "../http.ts";
+import { readInt32 } from "../validation.ts";
 import { presetRoutes } from "./preset-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { resourceRoutes } from "./resource-routes.ts";
@@ -22,6 +23,11 @@ export const livyFace =
       checkVersion(request.headers.accept);
       done();
     });
+    // A session that another server has just made may not be known here yet.
+    app.addHook("onRequest", async ({ params }) => {
+      const { session } = params as { readonly session?: string };
+      if (session !== undefined && isSessionName(session)) await options.sessions.seek(session);
+    });
     app.get("/version", { schema: { tags: ["service"], summary: "Versions", response: answers({ 200: Version }) } }, () => ({
       ...{ url: "", branch: "", revision: "", version: LIVY_VERSION, date: "", user: "" },
       longwick: options.version,
@@ -32,6 +38,9 @@ export const livyFace =
     recordRoutes(app, room);
     resourceRoutes(app, room);
   };
+
+/** Whether there can be a session of this id or name. */
+const isSessionName = (text: string): boolean => !/^-?\d+$/.test(text) || (readInt32(text) ?? -1) >= 0;
 
 /** A client may ask for a version of the interface as a media type; there is one. */
 const checkVersion = (accept: string | undefined): void => {

@@ -1,4 +1,4 @@
-import type { ClaimDraft, LaunchPlan } from "../../core/ports.ts";
+import type { LaunchPlan, SessionDraft } from "../../core/ports.ts";
 import type { Session } from "../../core/session.ts";
 import { redactSpec } from "../../core/spec.ts";
 import { isFinalStatement } from "../../core/states.ts";
@@ -60,7 +60,7 @@ export const sessionObject = (session: Session): SessionObject => {
 };
 
 /** What a session would be; without secrets, as the plan is. */
-export const planObject = ({ owner, spec, notes }: ClaimDraft, plan: LaunchPlan): SessionPlan => ({
+export const planObject = ({ owner, spec, notes }: SessionDraft, plan: LaunchPlan): SessionPlan => ({
   owner,
   name: spec.name,
   proxyUser: spec.proxyUser,

@@ -37,7 +37,11 @@ export interface ApiCall {
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: unknown;
   readonly contentType?: string;
+  readonly accept?: string;
 }
+
+/** Asks for a list of what objects are called and carry, without what they hold. */
+export const METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /** What is said of an object's life; names as the API server writes them. */
 export interface WatchEvent {
@@ -74,8 +78,8 @@ export class Api {
     this.#agent = this.#base.protocol === "http:" ? new HttpAgent(options) : new HttpsAgent(options);
   }
 
-  get<T>(path: string, signal: AbortSignal, query: ApiCall["query"] = {}): Promise<T> {
-    return this.call<T>("GET", path, { query }, signal);
+  get<T>(path: string, signal: AbortSignal, query: ApiCall["query"] = {}, accept?: string): Promise<T> {
+    return this.call<T>("GET", path, { query, ...(accept === undefined ? {} : { accept }) }, signal);
   }
 
   create<T>(path: string, body: unknown, signal: AbortSignal): Promise<T> {
@@ -97,7 +101,12 @@ export class Api {
   }
 
   /** All objects of a list as they are at one moment, and that moment. */
-  async list<T>(path: string, query: ApiCall["query"], signal: AbortSignal): Promise<{ items: readonly T[]; resourceVersion: string }> {
+  async list<T>(
+    path: string,
+    query: ApiCall["query"],
+    signal: AbortSignal,
+    accept?: string,
+  ): Promise<{ items: readonly T[]; resourceVersion: string }> {
     interface Page {
       readonly metadata: { readonly resourceVersion?: string; readonly continue?: string };
       readonly items: readonly T[] | null;
@@ -105,7 +114,7 @@ export class Api {
     const items: T[] = [];
     let next: string | undefined;
     for (;;) {
-      const page: Page = await this.get<Page>(path, signal, { ...query, limit: PAGE, continue: next });
+      const page: Page = await this.get<Page>(path, signal, { ...query, limit: PAGE, continue: next }, accept);
       items.push(...(page.items ?? []));
       next = page.metadata.continue;
       if (!next) return { items, resourceVersion: page.metadata.resourceVersion ?? "" };
@@ -181,7 +190,7 @@ export class Api {
     const options = await this.#options();
     const headers: Record<string, string | number> = {
       ...(options.headers as Record<string, string> | undefined),
-      accept: "application/json",
+      accept: call.accept ?? "application/json",
       ...(body === undefined ? {} : { "content-type": call.contentType ?? "application/json", "content-length": Buffer.byteLength(body) }),
     };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {

@@ -1,10 +1,10 @@
-import { randomBytes, randomUUID } from "node:crypto";
-import { Type } from "typebox";
+import { randomBytes } from "node:crypto";
 import { Check } from "typebox/value";
 import type { Claim, ClaimDraft, SessionEnd } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
-import { NO_SPEC, redactSpec, SessionSpec } from "../../core/spec.ts";
+import { redactSpec, SessionSpec } from "../../core/spec.ts";
 import { type Api, isStatus } from "./api.ts";
+import { type ClaimJson, type ClaimState, type ConfigMap, type Doom, readClaim, uidOf, writeEnd } from "./claim-reading.ts";
 import { KEY_BYTES, MasterKeys } from "./keys.ts";
 import {
   claimName,
@@ -18,57 +18,33 @@ import {
   sessionLabels,
   specName,
 } from "./names.ts";
-import type { Stored } from "./watch.ts";
+import { type Stored, Watch } from "./watch.ts";
 
-interface ConfigMap extends Stored {
-  readonly data?: Readonly<Record<string, string>>;
-}
 interface Secret extends Stored {
   readonly data?: Readonly<Record<string, string>>;
 }
 
-const EndJson = Type.Object({
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-  endedMs: Type.Integer(),
-  appId: Type.Union([Type.String(), Type.Null()]),
-});
-const ClaimJson = Type.Object({
-  owner: Type.Union([Type.String(), Type.Null()]),
-  spec: SessionSpec,
-  createdMs: Type.Integer(),
-  notes: Type.Array(Type.String()),
-  /** Whose master key its keys come from. */
-  key: Type.String(),
-  /** Whether a Secret holds the spec with its secrets. */
-  secret: Type.Boolean(),
-});
-type ClaimJson = Type.Static<typeof ClaimJson>;
-
-/** What a claim says of its workload besides what the core must know. */
-export interface ClaimState {
-  readonly claim: Claim;
-  readonly keyId: string;
-  readonly hasSecret: boolean;
-  /** A pod was made: when there is none any more it is gone for good. */
-  readonly launched: boolean;
-  /** Somebody decided that it ends, and may not have come to the end of it. */
-  readonly doom: SessionEnd | null;
+/** Told of claims by their watch. */
+export interface ClaimWatcher {
+  changed(state: ClaimState): void;
+  /** The uid of one that is gone. */
+  gone(uid: string): void;
+  /** Words for a log. */
+  fault(message: string): void;
 }
+
+type Removable = Pick<ClaimState, "hasSecret"> & { readonly claim: Pick<Claim, "id" | "uid" | "spec"> };
 
 /** A new name is its session's before the claim is written; so long an unknown holder is believed. */
 const HOLDER_GRACE_MS = 60_000;
-/** A claim follows its secrets within seconds. */
-const UNCLAIMED_MS = 10 * 60_000;
-const END_TAIL_BYTES = 128 * 1024;
 /** Nothing in a claim is worth waiting for longer. */
 const STORE_MS = 30_000;
+const UNDO_MS = 5_000;
 
 /** Claims as ConfigMaps of the server's own namespace: whoever creates one has the id. */
 export class Claims {
+  readonly namespace: string;
   readonly #api: Api;
-  readonly #namespace: string;
   readonly #instance: string;
   readonly #keys: MasterKeys;
   /** One id at a time: the servers compete for the mark, our own requests need not. */
@@ -77,7 +53,7 @@ export class Claims {
 
   constructor(api: Api, namespace: string, instance: string, keys: MasterKeys) {
     this.#api = api;
-    this.#namespace = namespace;
+    this.namespace = namespace;
     this.#instance = instance;
     this.#keys = keys;
   }
@@ -89,23 +65,50 @@ export class Claims {
   claim(draft: ClaimDraft, signal: AbortSignal): Promise<ClaimState> {
     return storing(async () => {
       const within = AbortSignal.any([signal, AbortSignal.timeout(STORE_MS)]);
-      const uid = randomUUID();
+      const { uid } = draft;
       const id = await this.#takeId(within);
       if (draft.spec.name !== null) await this.#takeName(draft.spec.name, id, uid, within);
       try {
-        return await this.#write(id, uid, draft, within);
+        return await this.#write(id, draft, within);
       } catch (error) {
-        await this.#leaveName(draft.spec.name, uid, AbortSignal.timeout(STORE_MS)).catch(() => undefined);
+        // Its answer may be all that was lost.
+        await this.remove({ claim: { id, uid, spec: draft.spec }, hasSecret: true }, AbortSignal.timeout(UNDO_MS)).catch(() => undefined);
         throw error;
       }
     });
   }
 
-  /** Every claim of this instance, ended ones too. */
-  async all(signal: AbortSignal): Promise<readonly ClaimState[]> {
-    const labelSelector = `${INSTANCE_LABEL}=${this.#instance},${PART_LABEL}=claim`;
-    const { items } = await this.#api.list<ConfigMap>(this.#configMaps, { labelSelector }, signal);
-    return items.map((item) => this.#read(item)).sort((a, b) => a.claim.id - b.claim.id);
+  /**
+   * Follows every claim of this instance, ended ones too; close the watch when it is not needed any more.
+   * @throws ApiError when they cannot be read
+   */
+  async follow({ changed, gone, fault }: ClaimWatcher, signal: AbortSignal): Promise<Watch<ConfigMap>> {
+    const query = { labelSelector: this.#claimLabels };
+    // A watch tries for ever; what will never be allowed is to be known now.
+    await this.#api.get(this.#configMaps, signal, { ...query, limit: 1 });
+    return new Watch<ConfigMap>(this.#api, {
+      path: this.#configMaps,
+      query,
+      changed: (item) => changed(readClaim(item)),
+      gone: (item) => gone(uidOf(item)),
+      keep: ({ metadata }) => ({ metadata }),
+      fault,
+    });
+  }
+
+  /** A claim by id, or by the name its session holds, as it is now. */
+  async find(idOrName: number | string, signal: AbortSignal): Promise<ClaimState | null> {
+    if (typeof idOrName === "number") return readIf(await this.#get(idOrName, signal));
+    const holder = await found(this.#api.get<ConfigMap>(`${this.#configMaps}/${holderName(this.#instance, idOrName)}`, signal));
+    if (holder === null) return null;
+    const item = await this.#get(Number(holder.data?.["session"]), signal);
+    return item !== null && uidOf(item) === uidOf(holder) ? readClaim(item) : null;
+  }
+
+  /** The claim as it is now; null when there is none any more. */
+  async look({ id, uid }: Claim, signal: AbortSignal): Promise<ClaimState | null> {
+    const item = await this.#get(id, signal);
+    return item !== null && uidOf(item) === uid ? readClaim(item) : null;
   }
 
   /** The spec with its secrets. */
@@ -117,72 +120,80 @@ export class Claims {
     return spec;
   }
 
-  async launched(claim: Claim, podUid: string, signal: AbortSignal): Promise<void> {
-    await this.#patch(claim, { data: { launched: podUid } }, signal);
+  /** Notes that a pod was made. What it answers was so after that: another server may have decided otherwise meanwhile. */
+  async launched(claim: Claim, podUid: string, signal: AbortSignal): Promise<ClaimState | null> {
+    return readIf(await this.#patch(claim, { data: { launched: podUid } }, signal));
   }
 
-  async doom(claim: Claim, end: SessionEnd, signal: AbortSignal): Promise<void> {
-    await this.#patch(claim, { data: { "doom.json": JSON.stringify(bounded(end)) } }, signal);
+  async doom(claim: Claim, doom: Doom, signal: AbortSignal): Promise<void> {
+    await this.#patch(claim, { data: { "doom.json": writeEnd(doom) } }, signal);
   }
 
-  /** Writes the end, unless one is there; then frees the name and forgets the secrets. */
-  async conclude(claim: Claim, end: SessionEnd, signal: AbortSignal): Promise<void> {
+  /** Writes the end, unless one is there, and answers the one that is; then frees the name and forgets the secrets. */
+  async conclude({ claim, hasSecret }: ClaimState, end: SessionEnd, signal: AbortSignal): Promise<SessionEnd> {
+    let written = end;
     for (;;) {
       const stored = await this.#get(claim.id, signal);
-      if (stored === null || stored.metadata.labels?.[SESSION_LABEL] !== claim.uid) break;
-      if (stored.data?.["end.json"] !== undefined) break;
+      if (stored === null || uidOf(stored) !== claim.uid) break;
+      const present = readClaim(stored).claim.end;
+      if (present !== null) {
+        written = present;
+        break;
+      }
       const { resourceVersion } = stored.metadata;
       try {
-        await this.#patch(claim, { metadata: { resourceVersion }, data: { "end.json": JSON.stringify(bounded(end)) } }, signal);
+        await this.#patch(claim, { metadata: { resourceVersion }, data: { "end.json": writeEnd(end) } }, signal);
         break;
       } catch (error) {
         if (!isStatus(error, 409)) throw error;
       }
     }
     await this.#leaveName(claim.spec.name, claim.uid, signal);
-    await this.#api.delete(`${this.#secrets}/${specName(this.#instance, claim.uid)}`, signal);
+    if (hasSecret) await this.#forgetSpec(claim, signal);
+    return written;
   }
 
-  async remove(claim: Claim, signal: AbortSignal): Promise<void> {
+  async remove({ claim, hasSecret }: Removable, signal: AbortSignal): Promise<void> {
     await this.#leaveName(claim.spec.name, claim.uid, signal);
-    await this.#api.delete(`${this.#secrets}/${specName(this.#instance, claim.uid)}`, signal);
+    if (hasSecret) await this.#forgetSpec(claim, signal);
     const stored = await this.#get(claim.id, signal);
-    if (stored?.metadata.labels?.[SESSION_LABEL] === claim.uid)
-      await this.#api.delete(`${this.#configMaps}/${stored.metadata.name}`, signal, { preconditions: { uid: stored.metadata.uid } });
+    if (stored === null || uidOf(stored) !== claim.uid) return;
+    const { name, uid } = stored.metadata;
+    await this.#api.delete(`${this.#configMaps}/${name}`, signal, { preconditions: { uid } }).catch(ignoreConflict);
   }
 
-  /** Whether this session's claim is there: what carries the uid of one that is not belongs to nobody. */
-  async holds(id: number, uid: string, signal: AbortSignal): Promise<boolean> {
-    return (await this.#get(id, signal))?.metadata.labels?.[SESSION_LABEL] === uid;
+  /** Whether the session of this uid has a claim, and has not ended. */
+  async lives(uid: string, signal: AbortSignal): Promise<boolean> {
+    const labelSelector = `${this.#claimLabels},${SESSION_LABEL}=${uid}`;
+    const { items } = await this.#api.list<ConfigMap>(this.#configMaps, { labelSelector }, signal);
+    return items.some((item) => readClaim(item).claim.end === null);
   }
 
-  /** Removes the secrets of claims that were begun and never written. */
-  async clear(known: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
-    const labelSelector = `${INSTANCE_LABEL}=${this.#instance},${PART_LABEL}=spec`;
-    const { items } = await this.#api.list<Secret>(this.#secrets, { labelSelector }, signal);
-    for (const { metadata } of items) {
-      const ageMs = Date.now() - Date.parse(metadata.creationTimestamp ?? "");
-      if (ageMs > UNCLAIMED_MS && !known.has(metadata.labels?.[SESSION_LABEL] ?? ""))
-        await this.#api.delete(`${this.#secrets}/${metadata.name}`, signal, { preconditions: { uid: metadata.uid } });
-    }
+  get #claimLabels(): string {
+    return `${INSTANCE_LABEL}=${this.#instance},${PART_LABEL}=claim`;
   }
-
   get #configMaps(): string {
-    return `api/v1/namespaces/${this.#namespace}/configmaps`;
+    return `api/v1/namespaces/${this.namespace}/configmaps`;
   }
   get #secrets(): string {
-    return `api/v1/namespaces/${this.#namespace}/secrets`;
+    return `api/v1/namespaces/${this.namespace}/secrets`;
   }
 
   async #get(id: number, signal: AbortSignal): Promise<ConfigMap | null> {
     return found(this.#api.get<ConfigMap>(`${this.#configMaps}/${claimName(this.#instance, id)}`, signal));
   }
 
-  async #patch(claim: Claim, patch: object, signal: AbortSignal): Promise<void> {
-    await found(this.#api.merge(`${this.#configMaps}/${claimName(this.#instance, claim.id)}`, patch, signal));
+  /** Answers the claim after it; null when there is none any more. */
+  #patch(claim: Claim, patch: object, signal: AbortSignal): Promise<ConfigMap | null> {
+    return found(this.#api.merge<ConfigMap>(`${this.#configMaps}/${claimName(this.#instance, claim.id)}`, patch, signal));
   }
 
-  async #write(id: number, uid: string, draft: ClaimDraft, signal: AbortSignal): Promise<ClaimState> {
+  #forgetSpec({ uid }: Pick<Claim, "uid">, signal: AbortSignal): Promise<void> {
+    return this.#api.delete(`${this.#secrets}/${specName(this.#instance, uid)}`, signal);
+  }
+
+  async #write(id: number, draft: ClaimDraft, signal: AbortSignal): Promise<ClaimState> {
+    const { uid } = draft;
     const spec = redactSpec(draft.spec);
     const secret = JSON.stringify(spec) !== JSON.stringify(draft.spec);
     const labels = (part: string) => sessionLabels(this.#instance, uid, part);
@@ -222,24 +233,6 @@ export class Claims {
     }
   }
 
-  #read(item: ConfigMap): ClaimState {
-    const uid = item.metadata.labels?.[SESSION_LABEL] ?? item.metadata.uid;
-    const id = Number(/-(\d+)$/.exec(item.metadata.name)?.[1] ?? Number.NaN);
-    const { data = {} } = item;
-    const json = parsed(data["claim.json"]);
-    const end = parsed(data["end.json"]);
-    const doom = parsed(data["doom.json"]);
-    if (!Check(ClaimJson, json)) return unreadable(id, uid, item);
-    const { owner, spec, createdMs, notes, key, secret } = json;
-    return {
-      claim: { id, uid, owner, spec, createdMs, notes, end: Check(EndJson, end) ? end : null },
-      keyId: key,
-      hasSecret: secret,
-      launched: data["launched"] !== undefined,
-      doom: Check(EndJson, doom) ? doom : null,
-    };
-  }
-
   // ── Ids ──
 
   #takeId(signal: AbortSignal): Promise<number> {
@@ -272,7 +265,8 @@ export class Claims {
     const path = `${this.#configMaps}/${idsName(this.#instance)}`;
     let mark = await found(this.#api.get<ConfigMap>(path, signal));
     if (mark === null) {
-      const used = (await this.all(signal)).map(({ claim }) => claim.id + 1);
+      const claims = await this.#api.list<ConfigMap>(this.#configMaps, { labelSelector: this.#claimLabels }, signal);
+      const used = claims.items.map((item) => readClaim(item).claim.id + 1);
       const object = {
         metadata: { name: idsName(this.#instance), labels: instanceLabels(this.#instance, "ids") },
         data: { next: String(Math.max(0, ...used)) },
@@ -339,38 +333,7 @@ const ignoreConflict = (error: unknown): void => {
   if (!isStatus(error, 409)) throw error;
 };
 
-const parsed = (text: string | undefined): unknown => {
-  try {
-    return text === undefined ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-};
-
-/** The last lines that fit beside the rest of a claim. */
-const bounded = (end: SessionEnd): SessionEnd => {
-  const logTail: string[] = [];
-  let room = END_TAIL_BYTES;
-  for (const line of [...end.logTail].reverse()) {
-    room -= Buffer.byteLength(line) + 3;
-    if (room < 0) break;
-    logTail.unshift(line);
-  }
-  return { ...end, logTail };
-};
-
-const unreadable = (id: number, uid: string, item: ConfigMap): ClaimState => {
-  const reason = `The session's claim, ConfigMap ${item.metadata.name}, cannot be read back.`;
-  const createdMs = Date.parse(item.metadata.creationTimestamp ?? "") || 0;
-  const end: SessionEnd = { state: "dead", reason, logTail: [reason], endedMs: createdMs, appId: null };
-  return {
-    claim: { id, uid, owner: null, spec: NO_SPEC, createdMs, notes: [], end },
-    keyId: "",
-    hasSecret: false,
-    launched: true,
-    doom: end,
-  };
-};
+const readIf = (item: ConfigMap | null): ClaimState | null => (item === null ? null : readClaim(item));
 
 /** The API server's refusals as Problems. */
 const storing = async <T>(work: () => Promise<T>): Promise<T> => {

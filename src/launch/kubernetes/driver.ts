@@ -38,9 +38,12 @@ export interface DriverParts {
   readonly shim: Uint8Array;
 }
 
+/** By address: a name server that does not answer for a moment must not end a driver. Both are in every container (Kubernetes, Service). */
+const OWN_MASTER = "k8s://https://{KUBERNETES_SERVICE_HOST}:{KUBERNETES_SERVICE_PORT}";
+
 /** Executors and what they need are Spark's to make, in client mode; the rest of these is where the driver is (driver-facts §11). */
 const clientConf = (name: string, uid: string, namespace: string, settings: PodSettings): Conf => ({
-  "spark.master": settings.master,
+  "spark.master": settings.master ?? OWN_MASTER,
   "spark.submit.deployMode": "client",
   "spark.kubernetes.namespace": namespace,
   // Executors and their ConfigMap belong to this pod and go with it.
@@ -127,7 +130,7 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
     tls: { certificate: PATHS.tlsCertificate, key: PATHS.tlsKey },
     terminationMessage: "/dev/termination-log",
     echo: true,
-    confFromEnv: { "spark.driver.host": POD_IP_VARIABLE },
+    confFromEnv: { "spark.driver.host": `{${POD_IP_VARIABLE}}`, ...(settings.master === null ? { "spark.master": OWN_MASTER } : {}) },
   };
   const tag = driverName(instance, claim.id, claim.uid);
   const metadata = (part: string) => ({ name: tag, namespace, labels: { ...sessionLabels(instance, claim.uid, part), [TAG_LABEL]: tag } });

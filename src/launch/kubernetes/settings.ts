@@ -23,8 +23,8 @@ export interface PodSettings extends DriverLimits {
   readonly java: string | null;
   /** null: the image's SPARK_HOME, else that of its Python's pyspark package. */
   readonly sparkHome: string | null;
-  /** The API server as drivers reach it. */
-  readonly master: string;
+  /** The API server as drivers reach it; null: by the address that Kubernetes tells every container. */
+  readonly master: string | null;
   /** What every driver or executor pod starts from; not subject to the rules. */
   readonly driverTemplate: V1Pod | null;
   readonly executorTemplate: V1Pod | null;

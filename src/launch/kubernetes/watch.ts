@@ -24,6 +24,8 @@ export interface WatchedList<T extends Stored> {
   changed(object: T): void;
   /** It is gone; what it was like last. */
   gone(object: T): void;
+  /** What is kept of it in memory; all of it when absent. */
+  keep?(object: T): T;
   /** The watch is down or up again; words for a log. */
   fault(message: string): void;
 }
@@ -105,7 +107,7 @@ export class Watch<T extends Stored> {
   }
 
   #put(object: T): void {
-    this.#objects.set(object.metadata.uid, object);
+    this.#objects.set(object.metadata.uid, this.#list.keep?.(object) ?? object);
     this.#list.changed(object);
   }
 

@@ -1,20 +1,19 @@
 import type { Duplex } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import type { V1Pod } from "@kubernetes/client-node";
 import { publishSession } from "../../core/events.ts";
 import type { SessionEnd, Workload } from "../../core/ports.ts";
 import type { WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
 import { type Api, ApiError, isStatus, NoAnswer } from "./api.ts";
-import type { ClaimState, Claims } from "./claims.ts";
+import type { ClaimState, Doom } from "./claim-reading.ts";
+import type { Claims } from "./claims.ts";
 import type { DriverObjects } from "./driver.ts";
 import type { SessionKeys } from "./keys.ts";
-import { ROLE_LABEL, SESSION_LABEL } from "./names.ts";
-import { type DriverPod, type PodEnd, readGonePod, readPod, restartsOf } from "./pod-reading.ts";
+import { type DriverPod, readGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { readRefusal } from "./refusals.ts";
-import type { Stored } from "./watch.ts";
+import { eraseSession, makeSession, ownSession, presentPod, readLog, type SessionPlace } from "./session-objects.ts";
 
 /** What a workload needs of its launcher. */
 export interface KubernetesWorkloadParts {
@@ -29,6 +28,8 @@ export interface KubernetesWorkloadParts {
   /** The pod that the watch knows, once it has looked. */
   readonly found: Promise<DriverPod | null>;
   readonly startTimeoutMs: number;
+  /** Whether another server made the session and most likely looks after it. */
+  readonly others: boolean;
   /** What is to be made; the same whoever makes it. */
   objects(signal: AbortSignal): Promise<DriverObjects>;
   dial(pod: DriverPod, signal: AbortSignal): Promise<Duplex>;
@@ -37,24 +38,23 @@ export interface KubernetesWorkloadParts {
 /** A supervisor that crashes more often than this within the window is given up. */
 const RESTART_LIMIT = 3;
 const RESTART_WINDOW_MS = 10 * 60_000;
-const TAIL_LINES = 100;
 /** A try to make the objects; then its state is told, and it is tried again. */
 const CREATE_MS = 20_000;
 const QUOTA_PAUSE_MS = 5_000;
-/** A pod whose node does not answer is forgotten so long after its grace: the kubelet ends it when it comes back. */
-const UNREACHABLE_MS = 60_000;
+/** What another server has begun is left to it for so long; then it is taken for gone. */
+const TAKEOVER_MS = 3_000;
 const LOOK_MS = 1_000;
 /** What only tells more is not waited for longer. */
 const ASK_MS = 5_000;
 /** An executor that Kubernetes warned of is looked at so often, while it waits. */
 const EXECUTOR_LOOK_MS = 15_000;
-const DELETE_MS = 120_000;
 /** The longest a timer can be told to wait. */
 const FOREVER_MS = 2 ** 31 - 1;
 
 /**
  * A driver as a pod. One loop looks where it stands and does what is next, whoever left it there: finish what was to end, adopt the
- * pod there is, tell of the one that is gone, make the one that never was.
+ * pod there is, tell of the one that is gone, make the one that never was. Several servers may do the same at once: every step may be
+ * done twice, and what was decided is in the claim. So that it seldom is, the one that made the session goes first.
  */
 export class KubernetesWorkload implements Workload {
   readonly key: Uint8Array;
@@ -69,8 +69,13 @@ export class KubernetesWorkload implements Workload {
   /** The pod as it was last, once it has gone. */
   #gone: DriverPod | null = null;
   #launched: boolean;
-  #settled = false;
-  #doom: SessionEnd | null;
+  /** Something was made that the claim may not know of. */
+  #unclaimed = false;
+  #erased = false;
+  #doom: Doom | null;
+  #others: boolean;
+  /** Since when something is to be done that another server most likely does. */
+  #leftSinceMs: number | null = null;
   #stopGraceMs: number | null = null;
   #warning: string | null = null;
   #executorWarning: { readonly executor: string; readonly message: string; readonly atMs: number } | null = null;
@@ -84,6 +89,7 @@ export class KubernetesWorkload implements Workload {
     const { claim, launched, doom } = parts.state;
     this.#launched = launched;
     this.#doom = doom;
+    this.#others = parts.others;
     const { end } = claim;
     this.#phases = new Phases(end === null ? { phase: "pending", reason: "The driver's pod is being made." } : { phase: "ended", ...end });
     this.#life = end === null ? this.#live() : Promise.resolve();
@@ -108,6 +114,7 @@ export class KubernetesWorkload implements Workload {
 
   async stop(graceMs: number): Promise<void> {
     this.#stopGraceMs ??= graceMs;
+    this.#others = false;
     this.#poke();
     await this.#life;
   }
@@ -124,6 +131,30 @@ export class KubernetesWorkload implements Workload {
     this.#gone = pod;
     this.#pod = null;
     this.#poke();
+  }
+
+  /** The claim is another than before, by whichever server's hand. */
+  claimChanged({ claim: { end }, launched, doom }: ClaimState): void {
+    this.#launched ||= launched;
+    // Whoever decided that is at it.
+    if (doom !== null && this.#doom === null && this.#stopGraceMs === null) this.#others = true;
+    this.#doom ??= doom;
+    this.#leftSinceMs = null;
+    if (end !== null) this.#phases.set({ phase: "ended", ...end });
+    this.#poke();
+  }
+
+  /** The claim is gone, and with it the session. */
+  claimGone(): void {
+    // Whoever removes a session ends its pod first; a claim that was removed by hand leaves that to us.
+    if (this.#pod !== null && this.#pod.metadata.deletionTimestamp === undefined) this.#unclaimed = true;
+    this.#phases.set({ phase: "ended", ...GONE_CLAIM });
+    this.#poke();
+  }
+
+  /** Whether nothing of the session is left in the cluster besides its claim. */
+  get erased(): boolean {
+    return this.#erased;
   }
 
   /** Kubernetes warned of something about the pod of this uid. */
@@ -148,9 +179,9 @@ export class KubernetesWorkload implements Workload {
     await this.#life;
   }
 
-  /** Removes what the session has in the cluster besides its claim. Idempotent. */
-  erase(graceMs: number, signal: AbortSignal): Promise<void> {
-    return eraseSession(this.#parts, graceMs, signal);
+  get #place(): SessionPlace {
+    const { api, namespace, name, state } = this.#parts;
+    return { api, namespace, name, uid: state.claim.uid };
   }
 
   #poke(): void {
@@ -166,9 +197,16 @@ export class KubernetesWorkload implements Workload {
         const waitMs = await this.#step(signal);
         if (waitMs > 0) await this.#wait(waitMs, signal);
       }
+      // Another server ended the session while this one was making its pod.
+      if (this.#unclaimed && !signal.aborted) await this.#erase(0, signal);
     } catch (error) {
       if (signal.aborted) return;
-      this.#end({ state: "dead", reason: `The driver's pod cannot be looked after: ${describe(error)}.`, logTail: null, appId: null });
+      this.#phases.set({
+        phase: "ended",
+        state: "dead",
+        reason: `The driver's pod cannot be looked after: ${describe(error)}.`,
+        logTail: [],
+      });
     }
   }
 
@@ -186,12 +224,24 @@ export class KubernetesWorkload implements Workload {
     if (this.#doom !== null) return this.#finish(this.#doom, signal);
     const pod = this.#pod;
     if (pod === null) return this.#withoutPod(signal);
-    if (!this.#settled) await this.#settle(pod, signal);
+    if (this.#launched) return this.#look(pod, signal);
+    const leftMs = await this.#leftToOthersMs(signal);
+    if (leftMs > 0) return Math.min(leftMs, await this.#look(pod, signal));
+    await this.#settle(pod, signal);
+    return 0;
+  }
+
+  /** Does what the pod calls for. */
+  async #look(pod: DriverPod, signal: AbortSignal): Promise<number> {
     const reading = readPod(pod, this.#warning);
-    if (reading.is === "over") {
-      this.#end({ ...reading.end, logTail: reading.end.logTail ?? (await this.#readLog(signal)) });
-      return 0;
-    }
+    if (reading.is === "over")
+      return this.#condemn(
+        async () => ({
+          ...reading.end,
+          logTail: reading.end.logTail ?? (await readLog(this.#place, pod.spec.containers[0]?.name, signal)),
+        }),
+        signal,
+      );
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     switch (reading.is) {
       case "hopeless":
@@ -205,33 +255,46 @@ export class KubernetesWorkload implements Workload {
     }
   }
 
+  /**
+   * How long what is to be done is to be left to the server that made the session; 0: it is ours to do. Before the session is taken over
+   * its claim is looked at, for that server may be hidden from us alone.
+   */
+  async #leftToOthersMs(signal: AbortSignal, graceMs = 0): Promise<number> {
+    if (!this.#others) return 0;
+    this.#leftSinceMs ??= Date.now();
+    const leftMs = this.#leftSinceMs + graceMs + TAKEOVER_MS - Date.now();
+    if (leftMs > 0) return leftMs;
+    const { claims, state } = this.#parts;
+    const now = await claims.look(state.claim, signal);
+    this.#others = false;
+    if (now === null) this.claimGone();
+    else this.claimChanged(now);
+    // Woken by that at once.
+    return TAKEOVER_MS;
+  }
+
   async #withoutPod(signal: AbortSignal): Promise<number> {
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
-    if (this.#gone !== null || this.#launched) {
-      const end = this.#gone === null ? GONE_UNSEEN : readGonePod(this.#gone);
-      return this.#condemn({ ...end, logTail: end.logTail ?? [] }, signal);
+    if (this.#gone !== null) {
+      const end = readGonePod(this.#gone);
+      return this.#condemn(() => ({ ...end, logTail: end.logTail ?? [] }), signal);
     }
-    return this.#create(signal);
+    const leftMs = await this.#leftToOthersMs(signal);
+    if (leftMs > 0) return leftMs;
+    if (!this.#launched) return this.#create(signal);
+    // The watch of the pods may be behind what the claim says.
+    const pod = await presentPod(this.#place, signal);
+    if (pod === null) return this.#condemn(() => GONE_UNSEEN, signal);
+    this.#pod ??= pod;
+    return 0;
   }
 
   async #create(signal: AbortSignal): Promise<number> {
-    const { api, namespace, name, state } = this.#parts;
     try {
       const within = AbortSignal.any([signal, AbortSignal.timeout(CREATE_MS)]);
-      const { pod, secret, configMap } = await this.#parts.objects(within);
-      const make = async <T extends Stored>(kind: string, object: unknown): Promise<T> => {
-        const path = `api/v1/namespaces/${namespace}/${kind}`;
-        try {
-          return await api.create<T>(path, object, within);
-        } catch (error) {
-          if (!isStatus(error, 409)) throw error;
-          const present = await api.get<T>(`${path}/${name}`, within);
-          if (present.metadata.labels?.[SESSION_LABEL] === state.claim.uid) return present;
-          throw new ApiError(422, "Conflict", `${kind} ${name} is there already and belongs to somebody else`, 0);
-        }
-      };
-      await Promise.all([make("secrets", secret), make("configmaps", configMap)]);
-      const made = await make<DriverPod>("pods", pod satisfies V1Pod);
+      const objects = await this.#parts.objects(within);
+      this.#unclaimed = true;
+      const made = await makeSession(this.#place, objects, within);
       if (this.#gone?.metadata.uid !== made.metadata.uid) this.#pod ??= made;
       return 0;
     } catch (error) {
@@ -246,16 +309,14 @@ export class KubernetesWorkload implements Workload {
 
   /** Once the pod is there its Secret and ConfigMap belong to it, and the claim knows that it was. */
   async #settle(pod: DriverPod, signal: AbortSignal): Promise<void> {
-    const { api, claims, namespace, name, state } = this.#parts;
-    this.#settled = true;
-    if (this.#launched) return;
-    const ownerReferences = [{ apiVersion: "v1", kind: "Pod", name, uid: pod.metadata.uid }];
-    const own = (kind: string) =>
-      api.merge(`api/v1/namespaces/${namespace}/${kind}/${name}`, { metadata: { ownerReferences } }, signal).catch((error: unknown) => {
-        if (!isStatus(error, 404)) throw error;
-      });
-    await Promise.all([own("secrets"), own("configmaps"), claims.launched(state.claim, pod.metadata.uid, signal)]);
-    this.#launched = true;
+    const { claims, state } = this.#parts;
+    const [after] = await Promise.all([
+      claims.launched(state.claim, pod.metadata.uid, signal),
+      ownSession(this.#place, pod.metadata.uid, signal),
+    ]);
+    if (after === null) return this.claimGone();
+    this.#unclaimed = after.claim.end !== null || after.doom !== null;
+    this.claimChanged(after);
   }
 
   async #running(pod: DriverPod, trouble: string | null, signal: AbortSignal): Promise<number> {
@@ -306,91 +367,53 @@ export class KubernetesWorkload implements Workload {
   }
 
   /** It cannot go well any more. */
-  async #giveUp(reason: string, signal: AbortSignal, container?: string): Promise<number> {
-    const logTail = this.#pod === null ? [] : await this.#readLog(signal, container);
-    return this.#condemn({ state: "dead", reason, logTail: [...logTail, reason], appId: null }, signal);
+  #giveUp(reason: string, signal: AbortSignal, container?: string): Promise<number> {
+    const end = async () => {
+      const logTail = this.#pod === null ? [] : await readLog(this.#place, container ?? this.#pod.spec.containers[0]?.name, signal);
+      return { state: "dead", reason, logTail: [...logTail, reason], appId: null } as const;
+    };
+    return this.#condemn(end, signal);
   }
 
   #stopNow(signal: AbortSignal): Promise<number> {
-    return this.#condemn({ state: "killed", reason: "The session was stopped.", logTail: [], appId: null }, signal);
+    return this.#condemn(() => ({ state: "killed", reason: "The session was stopped.", logTail: [], appId: null }), signal);
   }
 
   /** Written down first: whoever finds the claim finishes what was begun. */
-  async #condemn(end: Omit<SessionEnd, "endedMs">, signal: AbortSignal): Promise<number> {
-    this.#doom = { ...end, endedMs: Date.now() };
+  async #condemn(end: () => Fate | Promise<Fate>, signal: AbortSignal): Promise<number> {
+    const leftMs = await this.#leftToOthersMs(signal);
+    if (leftMs > 0) return leftMs;
+    // Ours before the watch tells of it.
+    this.#doom = { ...(await end()), endedMs: Date.now(), graceMs: this.#stopGraceMs ?? 0 };
     await this.#parts.claims.doom(this.#parts.state.claim, this.#doom, signal);
     return 0;
   }
 
-  async #finish(doom: SessionEnd, signal: AbortSignal): Promise<number> {
-    await this.erase(this.#stopGraceMs ?? 0, signal);
-    this.#end(doom);
+  async #finish(doom: Doom, signal: AbortSignal): Promise<number> {
+    const leftMs = await this.#leftToOthersMs(signal, doom.graceMs);
+    if (leftMs > 0) return leftMs;
+    await this.#erase(this.#stopGraceMs ?? doom.graceMs, signal);
+    this.#phases.set({ phase: "ended", ...doom });
     return 0;
   }
 
-  #end({ state, reason, logTail }: PodEnd): void {
-    this.#phases.set({ phase: "ended", state, reason, logTail: logTail ?? [] });
+  async #erase(graceMs: number, signal: AbortSignal): Promise<void> {
+    await eraseSession(this.#place, graceMs, signal);
+    this.#unclaimed = false;
+    this.#erased = true;
   }
 
   #tell(phase: WorkloadPhase): void {
     if (!isDeepStrictEqual(this.phase, phase)) this.#phases.set(phase);
   }
-
-  /** The last lines a container wrote, of this life or of the one before. */
-  async #readLog(signal: AbortSignal, container = this.#pod?.spec.containers[0]?.name): Promise<readonly string[]> {
-    const { api, namespace, name } = this.#parts;
-    const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
-    const read = (previous: boolean) =>
-      api
-        .get<unknown>(`api/v1/namespaces/${namespace}/pods/${name}/log`, within, { container, previous, tailLines: TAIL_LINES })
-        .catch(() => "");
-    const text = (await read(false)) || (await read(true));
-    return typeof text === "string" ? text.split("\n").filter((line) => line !== "") : [];
-  }
 }
 
-const GONE_UNSEEN: PodEnd = {
+type Fate = Omit<SessionEnd, "endedMs">;
+
+const GONE_CLAIM = { state: "killed", reason: "The session was deleted.", logTail: [] } as const;
+const GONE_UNSEEN: Fate = {
   state: "dead",
   reason: "The driver's pod is gone; it was deleted while no server looked.",
   logTail: [],
   appId: null,
 };
-
-/** What of a session is to be removed, and how to get at it. */
-export interface SessionRemains {
-  readonly api: Api;
-  readonly namespace: string;
-  readonly name: string;
-  readonly state: { readonly claim: { readonly uid: string } };
-}
-
-/**
- * Deletes the driver's pod, executors, Secret and ConfigMap and waits until they are gone; what belongs to the driver's pod besides
- * (executors' ConfigMap, claims on demand) goes with it. Idempotent.
- */
-export const eraseSession = async (
-  { api, namespace, name, state }: SessionRemains,
-  graceMs: number,
-  signal: AbortSignal,
-): Promise<void> => {
-  const of = `${SESSION_LABEL}=${state.claim.uid}`;
-  const pods = `api/v1/namespaces/${namespace}/pods`;
-  const within = AbortSignal.any([signal, AbortSignal.timeout(graceMs + UNREACHABLE_MS + DELETE_MS)]);
-  const executors = { labelSelector: `${of},${ROLE_LABEL}=executor` };
-  await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: Math.ceil(graceMs / 1_000) });
-  const forcedMs = Date.now() + graceMs + UNREACHABLE_MS;
-  for (let lookMs = FIRST_LOOK_MS; ; lookMs = Math.min(LOOK_MS, lookMs * LOOK_GROWTH)) {
-    const { items } = await api.list<Stored>(pods, { labelSelector: of }, within);
-    if (items.length === 0) break;
-    if (items.every((item) => item.metadata.name !== name)) await api.delete(pods, within, { gracePeriodSeconds: 0 }, executors);
-    else if (Date.now() > forcedMs) await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: 0 });
-    await pause(lookMs, undefined, { signal: within });
-  }
-  await Promise.all([
-    api.delete(`api/v1/namespaces/${namespace}/secrets/${name}`, within),
-    api.delete(`api/v1/namespaces/${namespace}/configmaps/${name}`, within),
-  ]);
-};
-/** Most go within two seconds, some stay for minutes. */
-const FIRST_LOOK_MS = 100;
-const LOOK_GROWTH = 1.5;

@@ -55,7 +55,6 @@ describe("a driver's pod", () => {
       objectsOf({ driverMemory: "2g", numExecutors: 3, conf: { "spark.sql.shuffle.partitions": "4" } }),
     );
     expect(conf).toMatchObject({
-      "spark.master": "k8s://https://kubernetes.default.svc",
       "spark.submit.deployMode": "client",
       "spark.kubernetes.namespace": "spark",
       "spark.kubernetes.driver.pod.name": NAME,
@@ -70,7 +69,10 @@ describe("a driver's pod", () => {
     });
     expect(file).toMatchObject({
       listen: { tcp: { host: "::", port: 7997 } },
-      confFromEnv: { "spark.driver.host": "LONGWICK_POD_IP" },
+      confFromEnv: {
+        "spark.driver.host": "{LONGWICK_POD_IP}",
+        "spark.master": "k8s://https://{KUBERNETES_SERVICE_HOST}:{KUBERNETES_SERVICE_PORT}",
+      },
       tls: { certificate: "/etc/longwick/tls.crt" },
       terminationMessage: "/dev/termination-log",
     });
@@ -336,7 +338,7 @@ describe("a plan", () => {
       "spark.driver.memory": { value: "2g", source: "field driverMemory" },
       "spark.sql.shuffle.partitions": { value: "4", source: "user" },
       "spark.a": { value: "1", source: "configuration" },
-      "spark.master": { value: "k8s://https://kubernetes.default.svc", source: "server" },
+      "spark.master": { value: "k8s://https://{KUBERNETES_SERVICE_HOST}:{KUBERNETES_SERVICE_PORT}", source: "server" },
       "spark.kubernetes.container.image": { value: SETTINGS.image, source: "server" },
     });
   });

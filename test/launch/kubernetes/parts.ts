@@ -18,7 +18,7 @@ export const SETTINGS: PodSettings = {
   python: "python3",
   java: null,
   sparkHome: null,
-  master: "k8s://https://kubernetes.default.svc",
+  master: null,
   driverTemplate: null,
   executorTemplate: null,
   allow: [],

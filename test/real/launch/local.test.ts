@@ -10,7 +10,7 @@ import { onSession, type SessionEvent } from "../../../src/core/events.ts";
 import { type Claim, type Launcher, PLANNED } from "../../../src/core/ports.ts";
 import { tryPresets } from "../../../src/presets.ts";
 import { LocalSite, settingsWithoutSpark } from "../../kit/local-site.ts";
-import { draftOf, END, firstWords, launcherContract, NO_LIMITS, presetOf, reach } from "../../launch/contract.ts";
+import { claimsOf, draftOf, END, firstWords, launcherContract, NO_LIMITS, presetOf, reach } from "../../launch/contract.ts";
 
 launcherContract("local", () => LocalSite.make());
 
@@ -81,7 +81,7 @@ describe("local", { timeout: 60_000 }, () => {
     await expect(tryPresets([small, large], [], launcher)).rejects.toThrow(
       /^presets\.large: spark\.driver\.memory 2g is over preset 'large' limit of 1g$/,
     );
-    expect(await launcher.claims(soon())).toEqual([]);
+    expect(await claimsOf(launcher, soon())).toEqual([]);
   });
 
   test("what it keeps is for its owner alone, and secrets go with the end", async () => {
@@ -173,7 +173,7 @@ describe("local", { timeout: 60_000 }, () => {
     await once(server, "exit");
 
     const launcher = await open();
-    expect(await launcher.claims(soon())).toEqual([claim]);
+    expect(await claimsOf(launcher, soon())).toEqual([claim]);
     const pid = await site.supervisorPid(0);
     const workload = launcher.launch(claim);
     await reach(workload, "running");
@@ -204,7 +204,7 @@ describe("local", { timeout: 60_000 }, () => {
     const events: SessionEvent[] = [];
     const unsubscribe = onSession((event) => events.push(event));
     const launcher = await open();
-    const [found] = await launcher.claims(soon());
+    const [found] = await claimsOf(launcher, soon());
     unsubscribe();
     const reason = "The session's claim cannot be read back from the runtime directory: it is not JSON.";
     expect(found).toMatchObject({ id: 0, uid: claim.uid, owner: null, end: { state: "dead", reason, logTail: [reason] } });
@@ -215,7 +215,7 @@ describe("local", { timeout: 60_000 }, () => {
     // Its name is free, its id is not.
     expect(await launcher.claim(draftOf({ name: "left" }), soon())).toMatchObject({ id: 1 });
     await launcher.remove(found);
-    expect((await launcher.claims(soon())).map((left) => left.id)).toEqual([1]);
+    expect((await claimsOf(launcher, soon())).map((left) => left.id)).toEqual([1]);
   });
 
   test("a claim torn beyond its uid still ends its supervisor", async () => {
@@ -223,7 +223,7 @@ describe("local", { timeout: 60_000 }, () => {
     await damage(site.session(0, "claim.json"));
     await damage(site.session(0, "driver.json"));
     const launcher = await open();
-    expect(await launcher.claims(soon())).toMatchObject([{ id: 0, end: { state: "dead" } }]);
+    expect(await claimsOf(launcher, soon())).toMatchObject([{ id: 0, end: { state: "dead" } }]);
     await expect.poll(() => site.running(claim), { timeout: 10_000 }).toBe(0);
   });
 
@@ -234,7 +234,7 @@ describe("local", { timeout: 60_000 }, () => {
     await first.close();
     await damage(site.session(0, "end.json"));
     const second = await open();
-    expect(await second.claims(soon())).toMatchObject([
+    expect(await claimsOf(second, soon())).toMatchObject([
       { id: 0, end: { state: "dead", reason: expect.stringContaining("end cannot be read") } },
     ]);
   });
@@ -246,7 +246,7 @@ describe("local", { timeout: 60_000 }, () => {
     await mkdir(site.session(1));
     await writeFile(site.session(1, "spec.json"), "{");
     const second = await open();
-    expect((await second.claims(soon())).map((claim) => claim.id)).toEqual([0]);
+    expect((await claimsOf(second, soon())).map((claim) => claim.id)).toEqual([0]);
     expect(await readdir(dirname(site.session(0)))).toEqual(["0"]);
     expect((await second.claim(draftOf(), soon())).id).toBe(2);
   });

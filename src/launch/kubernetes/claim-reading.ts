@@ -1,0 +1,104 @@
+import { Type } from "typebox";
+import { Check } from "typebox/value";
+import type { Claim, SessionEnd } from "../../core/ports.ts";
+import { NO_SPEC, SessionSpec } from "../../core/spec.ts";
+import { SESSION_LABEL } from "./names.ts";
+import type { Stored } from "./watch.ts";
+
+export interface ConfigMap extends Stored {
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** What a claim says of its workload besides what the core must know. */
+export interface ClaimState {
+  readonly claim: Claim;
+  readonly keyId: string;
+  readonly hasSecret: boolean;
+  /** A pod was made: when there is none any more it is gone for good. */
+  readonly launched: boolean;
+  /** Somebody decided that it ends, and may not have come to the end of it. */
+  readonly doom: Doom | null;
+}
+
+/** How a session is going to end. */
+export interface Doom extends SessionEnd {
+  /** How long its pod may take to end by itself. */
+  readonly graceMs: number;
+}
+
+const END = {
+  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
+  reason: Type.String(),
+  logTail: Type.Array(Type.String()),
+  endedMs: Type.Integer(),
+  appId: Type.Union([Type.String(), Type.Null()]),
+};
+const EndJson = Type.Object(END);
+const DoomJson = Type.Object({ ...END, graceMs: Type.Integer() });
+const ClaimJson = Type.Object({
+  owner: Type.Union([Type.String(), Type.Null()]),
+  spec: SessionSpec,
+  createdMs: Type.Integer(),
+  notes: Type.Array(Type.String()),
+  /** Whose master key its keys come from. */
+  key: Type.String(),
+  /** Whether a Secret holds the spec with its secrets. */
+  secret: Type.Boolean(),
+});
+export type ClaimJson = Type.Static<typeof ClaimJson>;
+
+const END_TAIL_BYTES = 128 * 1024;
+
+export const uidOf = ({ metadata }: Stored): string => metadata.labels?.[SESSION_LABEL] ?? metadata.uid;
+
+/** A claim as its ConfigMap has it. One that cannot be read is told of as ended, with the reason. */
+export const readClaim = (item: ConfigMap): ClaimState => {
+  const uid = uidOf(item);
+  const id = Number(/-(\d+)$/.exec(item.metadata.name)?.[1] ?? Number.NaN);
+  const { data = {} } = item;
+  const json = parsed(data["claim.json"]);
+  const end = parsed(data["end.json"]);
+  const doom = parsed(data["doom.json"]);
+  if (!Check(ClaimJson, json)) return unreadable(id, uid, item);
+  const { owner, spec, createdMs, notes, key, secret } = json;
+  return {
+    claim: { id, uid, owner, spec, createdMs, notes, end: Check(EndJson, end) ? end : null },
+    keyId: key,
+    hasSecret: secret,
+    launched: data["launched"] !== undefined,
+    doom: Check(DoomJson, doom) ? doom : null,
+  };
+};
+
+/** An end or a doom as it is kept: with the last lines that fit beside the rest of a claim. */
+export const writeEnd = (end: SessionEnd): string => {
+  const logTail: string[] = [];
+  let room = END_TAIL_BYTES;
+  for (const line of [...end.logTail].reverse()) {
+    room -= Buffer.byteLength(line) + 3;
+    if (room < 0) break;
+    logTail.unshift(line);
+  }
+  return JSON.stringify({ ...end, logTail });
+};
+
+const parsed = (text: string | undefined): unknown => {
+  try {
+    return text === undefined ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+};
+
+const unreadable = (id: number, uid: string, item: ConfigMap): ClaimState => {
+  const reason = `The session's claim, ConfigMap ${item.metadata.name}, cannot be read back.`;
+  const createdMs = Date.parse(item.metadata.creationTimestamp ?? "") || 0;
+  const end: SessionEnd = { state: "dead", reason, logTail: [reason], endedMs: createdMs, appId: null };
+  return {
+    claim: { id, uid, owner: null, spec: NO_SPEC, createdMs, notes: [], end },
+    keyId: "",
+    hasSecret: true,
+    launched: true,
+    doom: { ...end, graceMs: 0 },
+  };
+};

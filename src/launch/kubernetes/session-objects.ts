@@ -1,0 +1,111 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { type Api, ApiError, isStatus } from "./api.ts";
+import type { DriverObjects } from "./driver.ts";
+import { ROLE_LABEL, SESSION_LABEL } from "./names.ts";
+import type { DriverPod } from "./pod-reading.ts";
+import type { Stored } from "./watch.ts";
+
+/** What a session has in the cluster besides its claim, and how to get at it. */
+export interface SessionPlace {
+  readonly api: Api;
+  readonly namespace: string;
+  /** Of the pod, the Secret and the ConfigMap. */
+  readonly name: string;
+  /** The session's. */
+  readonly uid: string;
+}
+
+/** A pod whose node does not answer is forgotten so long after its grace: the kubelet ends it when it comes back. */
+const UNREACHABLE_MS = 60_000;
+const DELETE_MS = 120_000;
+/** What only tells more is not waited for longer. */
+const LOG_MS = 5_000;
+const TAIL_LINES = 100;
+const FIRST_LOOK_MS = 50;
+const LOOK_LIMIT_MS = 1_000;
+
+const pathOf = ({ namespace }: SessionPlace, kind: string): string => `api/v1/namespaces/${namespace}/${kind}`;
+
+/**
+ * Makes what is not there yet and answers the pod. Several servers may do it at once.
+ * @throws ApiError as Kubernetes refuses it; 422 when something of that name belongs to somebody else
+ */
+export const makeSession = async (
+  place: SessionPlace,
+  { pod, secret, configMap }: DriverObjects,
+  signal: AbortSignal,
+): Promise<DriverPod> => {
+  const make = async <T extends Stored>(kind: string, object: unknown): Promise<T> => {
+    for (;;) {
+      try {
+        return await place.api.create<T>(pathOf(place, kind), object, signal);
+      } catch (error) {
+        if (!isStatus(error, 409)) throw error;
+      }
+      const present = await presentObject<T>(place, kind, signal);
+      if (present?.metadata.labels?.[SESSION_LABEL] === place.uid) return present;
+      if (present !== null) throw new ApiError(422, "Conflict", `${kind} ${place.name} is there already and belongs to somebody else`, 0);
+    }
+  };
+  // The pod last: a mount that comes late costs a second.
+  await Promise.all([make("secrets", secret), make("configmaps", configMap)]);
+  return make<DriverPod>("pods", pod);
+};
+
+/** The session's pod, null when there is none. */
+export const presentPod = async (place: SessionPlace, signal: AbortSignal): Promise<DriverPod | null> => {
+  const pod = await presentObject<DriverPod>(place, "pods", signal);
+  return pod?.metadata.labels?.[SESSION_LABEL] === place.uid ? pod : null;
+};
+
+const presentObject = async <T extends Stored>(place: SessionPlace, kind: string, signal: AbortSignal): Promise<T | null> => {
+  try {
+    return await place.api.get<T>(`${pathOf(place, kind)}/${place.name}`, signal);
+  } catch (error) {
+    if (isStatus(error, 404)) return null;
+    throw error;
+  }
+};
+
+/** Secret and ConfigMap belong to the pod from then on, and go with it. */
+export const ownSession = async (place: SessionPlace, podUid: string, signal: AbortSignal): Promise<void> => {
+  const ownerReferences = [{ apiVersion: "v1", kind: "Pod", name: place.name, uid: podUid }];
+  const own = (kind: string) =>
+    place.api.merge(`${pathOf(place, kind)}/${place.name}`, { metadata: { ownerReferences } }, signal).catch((error: unknown) => {
+      if (!isStatus(error, 404)) throw error;
+    });
+  await Promise.all([own("secrets"), own("configmaps")]);
+};
+
+/** The last lines that a container of the pod wrote, of this life or of the one before; none when they cannot be had. */
+export const readLog = async (place: SessionPlace, container: string | undefined, signal: AbortSignal): Promise<readonly string[]> => {
+  const within = AbortSignal.any([signal, AbortSignal.timeout(LOG_MS)]);
+  const read = (previous: boolean) =>
+    place.api
+      .get<unknown>(`${pathOf(place, "pods")}/${place.name}/log`, within, { container, previous, tailLines: TAIL_LINES })
+      .catch(() => "");
+  const text = (await read(false)) || (await read(true));
+  return typeof text === "string" ? text.split("\n").filter((line) => line !== "") : [];
+};
+
+/**
+ * Deletes the driver's pod, executors, Secret and ConfigMap and waits until they are gone; what belongs to the driver's pod besides
+ * (executors' ConfigMap, claims on demand) goes with it. Idempotent.
+ */
+export const eraseSession = async (place: SessionPlace, graceMs: number, signal: AbortSignal): Promise<void> => {
+  const { api, name } = place;
+  const pods = pathOf(place, "pods");
+  const of = `${SESSION_LABEL}=${place.uid}`;
+  const within = AbortSignal.any([signal, AbortSignal.timeout(graceMs + UNREACHABLE_MS + DELETE_MS)]);
+  const executors = { labelSelector: `${of},${ROLE_LABEL}=executor` };
+  await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: Math.ceil(graceMs / 1_000) });
+  const forcedMs = Date.now() + graceMs + UNREACHABLE_MS;
+  for (let waitMs = FIRST_LOOK_MS; ; waitMs = Math.min(2 * waitMs, LOOK_LIMIT_MS)) {
+    const { items } = await api.list<Stored>(pods, { labelSelector: of }, within);
+    if (items.length === 0) break;
+    if (items.every((item) => item.metadata.name !== name)) await api.delete(pods, within, { gracePeriodSeconds: 0 }, executors);
+    else if (Date.now() > forcedMs) await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: 0 });
+    await pause(waitMs, undefined, { signal: within });
+  }
+  await Promise.all(["secrets", "configmaps"].map((kind) => api.delete(`${pathOf(place, kind)}/${name}`, within)));
+};
