@@ -132,7 +132,7 @@ const run = async ({ operands, own, rest }: Arguments): Promise<number> => {
   const { code, file } = await readCode(own.get("code"), operands);
   const kind = own.get("kind") ?? (file?.endsWith(".sql") ? "sql" : "pyspark");
   if (kind !== "pyspark" && kind !== "sql") throw new UsageError(`--kind: must be pyspark or sql, not ${kind}`);
-  const { runStatement, targetOf, withOwnServer } = await import("./run.ts");
+  const [{ runStatement, withOwnServer }, { targetOf }] = await Promise.all([import("./run.ts"), import("./target.ts")]);
   const options: RunOptions = {
     ...{ code, kind },
     out: (text) => void process.stdout.write(text),
@@ -165,7 +165,7 @@ const readCode = async (
 };
 
 /** Errors whose message is all a person needs; their names, because their modules are loaded only when needed. */
-const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "AbortError", "Problem"]);
+const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "TargetError", "AbortError", "Problem"]);
 
 const explain = (error: unknown): { code: number; message: string } => {
   if (error instanceof UsageError || error instanceof ConfigError) return { code: 2, message: error.message };

@@ -1,0 +1,142 @@
+import { join } from "node:path";
+import { clientVariables, kernelVariables, loadConfig } from "./config.ts";
+import { type Address, Gateway } from "./kernel/gateway.ts";
+import { KernelHome } from "./kernel/home.ts";
+import { Remote } from "./kernel/remote.ts";
+import type { Parts } from "./kernel/wire.ts";
+import { Backoff, pause } from "./link/retry.ts";
+import { targetOf } from "./target.ts";
+
+/** Where a kernel's messages go: a kernel of the server that `LONGWICK_URL` names, or of one inside of this process. */
+
+export interface BackendOptions {
+  /** Of the connection file: what tells this kernel from others, over restarts. */
+  readonly key: string;
+  /** Of this process among those that talk to the server. */
+  readonly session: string;
+  readonly version: string;
+  readonly say: (line: string) => void;
+}
+
+export interface BackendEvents {
+  readonly onRemote: (remote: Remote) => void;
+  /** `again`: the server knows requests that it has seen. */
+  readonly onOpen: (again: boolean) => void;
+  readonly onMessage: (channel: string, parts: Parts) => void;
+  /** The server cannot be reached for now. */
+  readonly onAway: (reason: string) => void;
+  /** The kernel is there no more and will not be again. */
+  readonly onEnd: (message: string) => void;
+}
+
+export interface Backend {
+  readonly remote: Remote;
+  close(restart: boolean): Promise<void>;
+}
+
+const END_MS = 3_500;
+const FIRST_PAUSE_MS = 100;
+const LAST_PAUSE_MS = 5_000;
+/** How long drivers of the server inside outlive a kernel that was killed: on this machine, and in a cluster, from which a laptop may be asleep. */
+const LOCAL_ORPHAN_MS = 60_000;
+const CLUSTER_ORPHAN_MS = 4 * 3_600_000;
+const STOP_GRACE_MS = 3_000;
+
+/** @throws Error whose message tells a person why there is no kernel at a server */
+export const openBackend = async (options: BackendOptions, events: BackendEvents, signal: AbortSignal): Promise<Backend> => {
+  const { say } = options;
+  const { config } = loadConfig([]);
+  const home = await KernelHome.open(join(config.runtimeDir, "kernels"), options.key);
+  const { url } = clientVariables();
+  const place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url);
+  const gateway = new Gateway(place.address);
+  const id = await kernelAt(gateway, url, home, events.onAway, signal);
+  const remote = new Remote(
+    {
+      url: gateway.channels(id, options.session),
+      authorization: () => gateway.authorization,
+      pauses: new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS),
+    },
+    {
+      onOpen: () => events.onOpen(false),
+      onMessage: events.onMessage,
+      onAway: events.onAway,
+      onEnd: ({ kind, reason }) =>
+        events.onEnd(
+          kind === "gone"
+            ? `The kernel is not at ${place.address().url} any more (${reason}).`
+            : `${place.address().url} refuses this kernel: ${reason}.`,
+        ),
+    },
+  );
+  events.onRemote(remote);
+  return {
+    remote,
+    close: async (restart) => {
+      remote.close();
+      if (restart) return place.leave();
+      await gateway.end(id, END_MS).catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
+      await place.end();
+      await home.remove();
+    },
+  };
+};
+
+/** A server and what becomes of it with the kernel. */
+interface Place {
+  readonly address: () => Address;
+  /** Lets go of it; what runs there goes on. */
+  leave(): Promise<void>;
+  end(): Promise<void>;
+}
+
+const nothing = async (): Promise<void> => undefined;
+
+const foreignPlace = (url: string): Place => ({
+  address: () => targetOf(url, clientVariables().token),
+  leave: nothing,
+  end: nothing,
+});
+
+type Config = ReturnType<typeof loadConfig>["config"];
+
+const ownPlace = async (config: Config, home: KernelHome, { version, say }: BackendOptions, signal: AbortSignal): Promise<Place> => {
+  const [{ openOwnServer }, { openLog }] = await Promise.all([import("./own-server.ts"), import("./observe/log.ts")]);
+  const local = config.launcher === "local";
+  const prepared = local ? await (await import("./prepare.ts")).prepare(config, say, signal) : null;
+  const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
+  const own = {
+    directory: home.directory,
+    orphanTimeoutMs: local ? LOCAL_ORPHAN_MS : Math.min(config.orphanTimeoutMs || CLUSTER_ORPHAN_MS, CLUSTER_ORPHAN_MS),
+    stopGraceMs: Math.min(config.stopGraceMs, STOP_GRACE_MS),
+  };
+  const { server, token } = await openOwnServer(config, own, prepared, version, log);
+  const address = { url: server.url, authorization: `Bearer ${token}` };
+  return { address: () => address, leave: () => server.close(), end: () => server.end() };
+};
+
+/** The kernel of the process before this one, restarted in place; else a new one. A server that cannot be reached is waited for. */
+const kernelAt = async (
+  gateway: Gateway,
+  url: string | null,
+  home: KernelHome,
+  onAway: (reason: string) => void,
+  signal: AbortSignal,
+): Promise<string> => {
+  const pauses = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+  for (;;) {
+    try {
+      const known = await home.recall();
+      if (known !== null && known.url === url && (await gateway.restart(known.kernel))) return known.kernel;
+      const { kernelspec, handed } = kernelVariables();
+      const env = { KERNEL_WORKING_DIR: process.cwd(), ...handed };
+      const kernel = await gateway.start({ name: kernelspec, env });
+      await home.remember({ url, kernel });
+      return kernel;
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Error) || ("status" in error && Number(error.status) < 500)) throw error;
+      onAway(error.message);
+      await pause(pauses.next(), signal);
+    }
+  }
+};

@@ -1,0 +1,197 @@
+import { readFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import { parseArgs } from "node:util";
+import { Bridge, type Notice } from "./kernel/bridge.ts";
+import { type Connection, ConnectionFileError, readConnectionFile } from "./kernel/connection-file.ts";
+import { MessageMaker } from "./kernel/messages.ts";
+import type { Remote } from "./kernel/remote.ts";
+import { KernelSockets } from "./kernel/sockets.ts";
+import { Wire } from "./kernel/wire.ts";
+
+/**
+ * `longwick kernel -f FILE`: the process that a Jupyter client starts. It answers on the sockets of the connection file at once; the
+ * server it needs, a real one or one of its own, is found or started meanwhile, by what is loaded then.
+ */
+
+/** A client kills a kernel that has not gone five seconds after it was told to. */
+const LEAVE_MS = 4_500;
+const PARENT_MS = 1_000;
+/** So long a server may be away before the running cell says so. */
+const AWAY_MS = 8_000;
+
+const say = (line: string): void => void process.stderr.write(`longwick kernel: ${line}\n`);
+
+/** The server's side of the kernel, once it is there. */
+export interface Backend {
+  readonly remote: Remote;
+  /** `restart`: another process will go on with the kernel. */
+  close(restart: boolean): Promise<void>;
+}
+
+const version = (): string => {
+  // Our own file: npm does not publish a package without a version.
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+  return version;
+};
+
+const kernelInfo = (): object => ({
+  status: "ok",
+  protocol_version: "5.5",
+  implementation: "longwick",
+  implementation_version: version(),
+  language_info: {
+    name: "python",
+    version: "3",
+    mimetype: "text/x-python",
+    codemirror_mode: { name: "ipython", version: 3 },
+    pygments_lexer: "ipython3",
+    nbconvert_exporter: "python",
+    file_extension: ".py",
+  },
+  banner: `Longwick ${version()}: Python with Spark`,
+  help_links: [],
+  supported_features: [],
+});
+
+class KernelProcess {
+  readonly #connection: Connection;
+  readonly #maker = new MessageMaker(userInfo().username);
+  readonly #bridge: Bridge;
+  readonly #leaving = new AbortController();
+  #sockets: KernelSockets | null = null;
+  #backend: Promise<Backend> | null = null;
+  #remote: Remote | null = null;
+  #left: Promise<void> | null = null;
+  #awaySince: { readonly atMs: number; readonly timer: NodeJS.Timeout; notice: Notice | null } | null = null;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+    const kernel = this;
+    this.#bridge = new Bridge({
+      wire: new Wire(connection.key, connection.hash),
+      maker: this.#maker,
+      put: (channel, frames) => this.#sockets?.send(channel, frames),
+      upstream: {
+        get open() {
+          return kernel.#remote?.open ?? false;
+        },
+        send: (channel, parts) => this.#remote?.send(channel, parts),
+      },
+      kernelInfo,
+      events: {
+        onShutdown: (restart) => void this.leave(restart),
+        onDropped: (what) => say(`dropped: ${what}`),
+      },
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#sockets = await KernelSockets.open(this.#connection, {
+      onFrames: (channel, frames) => this.#bridge.take(channel, frames),
+      onSubscription: (prefix) => this.#bridge.welcome(prefix),
+    });
+    this.#bridge.started();
+    this.#watchParent();
+    this.#backend = this.#openBackend();
+    await this.#backend.catch((error: unknown) => {
+      const { name, message } = error instanceof Error ? error : new Error(String(error));
+      if (this.#leaving.signal.aborted) return;
+      say(message);
+      this.#bridge.fail(name === "Error" ? "KernelStartFailed" : name, message);
+    });
+  }
+
+  async #openBackend(): Promise<Backend> {
+    const { openBackend } = await import("./kernel-backend.ts");
+    const backend = await openBackend(
+      { key: this.#connection.key, session: this.#maker.session, version: version(), say },
+      {
+        onRemote: (remote) => {
+          this.#remote = remote;
+        },
+        onOpen: (again) => {
+          this.#back();
+          this.#bridge.opened({ again });
+        },
+        onMessage: (channel, parts) => this.#bridge.deliver(channel, parts),
+        onAway: (reason) => this.#away(reason),
+        onEnd: (message) => this.#end(message),
+      },
+      this.#leaving.signal,
+    );
+    return backend;
+  }
+
+  /** Ends the process; with `restart` the kernel stays for the process that comes next. Idempotent. */
+  leave(restart: boolean): Promise<void> {
+    this.#left ??= this.#leave(restart);
+    return this.#left;
+  }
+
+  async #leave(restart: boolean): Promise<void> {
+    setTimeout(() => process.exit(1), LEAVE_MS).unref();
+    this.#leaving.abort();
+    const backend = await this.#backend?.catch(() => null);
+    await backend?.close(restart).catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
+    await this.#sockets?.close();
+    process.exit(0);
+  }
+
+  /** A manager that dies takes its kernels along, as ipykernel does it. */
+  #watchParent(): void {
+    const parent = process.ppid;
+    setInterval(() => {
+      if (process.ppid !== parent) void this.leave(false);
+    }, PARENT_MS).unref();
+  }
+
+  #away(reason: string): void {
+    if (this.#awaySince !== null) return;
+    say(`the server cannot be reached, trying again: ${reason}`);
+    const atMs = Date.now();
+    const timer = setTimeout(() => {
+      if (this.#awaySince === null) return;
+      const text = `Longwick: the server has been away since ${new Date(atMs).toLocaleTimeString()} (${reason}). The cell goes on; its output comes as soon as the server is back.`;
+      this.#awaySince.notice = this.#bridge.notice({ id: `longwick-away-${atMs}`, text, parent: null });
+    }, AWAY_MS);
+    this.#awaySince = { atMs, timer, notice: null };
+  }
+
+  #back(): void {
+    const away = this.#awaySince;
+    if (away === null) return;
+    clearTimeout(away.timer);
+    this.#awaySince = null;
+    say("the server is back");
+    const seconds = Math.round((Date.now() - away.atMs) / 1_000);
+    if (away.notice !== null)
+      this.#bridge.notice({ ...away.notice, text: `Longwick: the server was away for ${seconds} s. Nothing is lost.` });
+  }
+
+  /** Without its server's kernel the process is of no use: the client sees that it died, and may start another. */
+  #end(message: string): void {
+    say(message);
+    this.#bridge.fail("KernelGone", message);
+    void this.#sockets?.close().finally(() => process.exit(1));
+  }
+}
+
+const main = async (): Promise<void> => {
+  const { values } = parseArgs({ args: process.argv.slice(3), options: { f: { type: "string", short: "f" } } });
+  if (values.f === undefined) throw new ConnectionFileError("a Jupyter client starts this with -f CONNECTION_FILE");
+  const kernel = new KernelProcess(readConnectionFile(values.f));
+  // An interrupt comes as a message; the signal is what a terminal sends to all that a person's client has started.
+  process.on("SIGINT", () => undefined);
+  for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => void kernel.leave(false));
+  await kernel.start();
+};
+
+// Whatever a client or a server sends, the kernel lives.
+process.on("uncaughtException", (error) => say(error.stack ?? error.message));
+process.on("unhandledRejection", (error) => say(error instanceof Error ? (error.stack ?? error.message) : String(error)));
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
+
+main().catch((error: unknown) => {
+  say(error instanceof Error ? error.message : String(error));
+  process.exit(error instanceof ConnectionFileError ? 2 : 1);
+});
