@@ -9,7 +9,8 @@ import type { RunOptions } from "./run.ts";
 
 /** `longwick`: reads the command and calls it. What it needs is loaded by the command that needs it. */
 
-const COMMANDS = ["serve", "run", "doctor"] as const;
+/** `kernelspec` has flags of its own; `kernel`, which Jupyter starts, does not come by here (bin/longwick.js). */
+const COMMANDS = ["serve", "run", "doctor", "kernelspec"] as const;
 type Command = (typeof COMMANDS)[number];
 
 /** Flags that belong to a command; all others are the server's. */
@@ -70,6 +71,10 @@ const readArguments = (argv: readonly string[]): Arguments => {
 };
 
 const main = async (argv: readonly string[]): Promise<number> => {
+  if (argv[0] === "kernelspec" && !argv.some((word) => word === "--help" || word === "-h")) {
+    const { kernelspec } = await import("./kernelspec.ts");
+    return kernelspec(argv.slice(1), version(), (line) => void process.stdout.write(`${line}\n`), say);
+  }
   const given = readArguments(argv);
   if (given.own.has("help")) {
     process.stdout.write((await import("./manual.ts")).helpText());
@@ -165,10 +170,11 @@ const readCode = async (
 };
 
 /** Errors whose message is all a person needs; their names, because their modules are loaded only when needed. */
-const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "TargetError", "AbortError", "Problem"]);
+const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "TargetError", "KernelspecError", "AbortError", "Problem"]);
 
 const explain = (error: unknown): { code: number; message: string } => {
-  if (error instanceof UsageError || error instanceof ConfigError) return { code: 2, message: error.message };
+  if (error instanceof UsageError || error instanceof ConfigError || (error instanceof Error && error.name === "KernelspecUsageError"))
+    return { code: 2, message: error.message };
   if (!(error instanceof Error)) return { code: 1, message: String(error) };
   if (error instanceof PrepareError || PLAIN_ERRORS.has(error.name)) return { code: 1, message: error.message };
   if ("code" in error && error.code === "EADDRINUSE") {

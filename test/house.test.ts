@@ -49,6 +49,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   observe: ["observe", "core"],
   prepare: ["prepare"],
   kernel: ["kernel"],
+  kernelspec: ["kernelspec"],
 };
 /** Built-ins that reach out of the process; the core does without. */
 const IO = /^node:(fs|net|http|https|http2|child_process|dgram|tls|worker_threads|cluster)(\/|$)/;
