@@ -26,7 +26,9 @@ export interface BackendEvents {
   /** The server cannot be reached for now. */
   readonly onAway: (reason: string) => void;
   /** The kernel is there no more and will not be again. */
-  readonly onEnd: (message: string) => void;
+  readonly onGone: (message: string) => void;
+  /** The server does not let us in. */
+  readonly onRefused: (message: string) => void;
 }
 
 export interface Backend {
@@ -41,6 +43,10 @@ const LAST_PAUSE_MS = 5_000;
 const LOCAL_ORPHAN_MS = 60_000;
 const CLUSTER_ORPHAN_MS = 4 * 3_600_000;
 const STOP_GRACE_MS = 3_000;
+/** How long a kernel of another server outlives this process when it was killed; a laptop may be asleep for as long. */
+const LEASE_MS = 2 * 3_600_000;
+/** Before every record of a driver. */
+const BEGINNING = "0.0.0.new";
 
 /** @throws Error whose message tells a person why there is no kernel at a server */
 export const openBackend = async (options: BackendOptions, events: BackendEvents, signal: AbortSignal): Promise<Backend> => {
@@ -50,23 +56,23 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
   const { url } = clientVariables();
   const place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url);
   const gateway = new Gateway(place.address);
-  const id = await kernelAt(gateway, url, home, events.onAway, signal);
+  const { id, made } = await kernelAt(gateway, url, home, events.onAway, signal);
   const remote = new Remote(
     {
       url: gateway.channels(id, options.session),
+      after: made ? BEGINNING : null,
       authorization: () => gateway.authorization,
       pauses: new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS),
     },
     {
-      onOpen: () => events.onOpen(false),
+      onOpen: events.onOpen,
       onMessage: events.onMessage,
       onAway: events.onAway,
-      onEnd: ({ kind, reason }) =>
-        events.onEnd(
-          kind === "gone"
-            ? `The kernel is not at ${place.address().url} any more (${reason}).`
-            : `${place.address().url} refuses this kernel: ${reason}.`,
-        ),
+      onEnd: ({ kind, reason }) => {
+        const { url: server } = place.address();
+        if (kind === "gone") events.onGone(`The kernel is not at ${server} any more: ${reason}.`);
+        else events.onRefused(`${server} refuses this kernel: ${reason}. Is its token right (LONGWICK_TOKEN, LONGWICK_TOKEN_FILE)?`);
+      },
     },
   );
   events.onRemote(remote);
@@ -122,17 +128,16 @@ const kernelAt = async (
   home: KernelHome,
   onAway: (reason: string) => void,
   signal: AbortSignal,
-): Promise<string> => {
+): Promise<{ readonly id: string; readonly made: boolean }> => {
   const pauses = new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
   for (;;) {
     try {
       const known = await home.recall();
-      if (known !== null && known.url === url && (await gateway.restart(known.kernel))) return known.kernel;
+      if (known !== null && known.url === url && (await gateway.restart(known.kernel))) return { id: known.kernel, made: false };
       const { kernelspec, handed } = kernelVariables();
-      const env = { KERNEL_WORKING_DIR: process.cwd(), ...handed };
-      const kernel = await gateway.start({ name: kernelspec, env });
-      await home.remember({ url, kernel });
-      return kernel;
+      const id = await gateway.start({ name: kernelspec, env: handed, leaseMs: url === null ? 0 : LEASE_MS });
+      await home.remember({ url, kernel: id });
+      return { id, made: true };
     } catch (error) {
       if (signal.aborted || !(error instanceof Error) || ("status" in error && Number(error.status) < 500)) throw error;
       onAway(error.message);

@@ -80,6 +80,7 @@ class KernelProcess {
       kernelInfo,
       events: {
         onShutdown: (restart) => void this.leave(restart),
+        onDead: () => this.#end("the Spark driver has ended"),
         onDropped: (what) => say(`dropped: ${what}`),
       },
     });
@@ -95,9 +96,7 @@ class KernelProcess {
     this.#backend = this.#openBackend();
     await this.#backend.catch((error: unknown) => {
       const { name, message } = error instanceof Error ? error : new Error(String(error));
-      if (this.#leaving.signal.aborted) return;
-      say(message);
-      this.#bridge.fail(name === "Error" ? "KernelStartFailed" : name, message);
+      if (!this.#leaving.signal.aborted) this.#refuse(name === "Error" ? "KernelStartFailed" : name, message);
     });
   }
 
@@ -115,7 +114,8 @@ class KernelProcess {
         },
         onMessage: (channel, parts) => this.#bridge.deliver(channel, parts),
         onAway: (reason) => this.#away(reason),
-        onEnd: (message) => this.#end(message),
+        onGone: (message) => this.#end(message),
+        onRefused: (message) => this.#refuse("KernelRefused", message),
       },
       this.#leaving.signal,
     );
@@ -166,6 +166,12 @@ class KernelProcess {
     const seconds = Math.round((Date.now() - away.atMs) / 1_000);
     if (away.notice !== null)
       this.#bridge.notice({ ...away.notice, text: `Longwick: the server was away for ${seconds} s. Nothing is lost.` });
+  }
+
+  /** Whatever is asked is answered with the reason why there is nothing to ask; a restart tries again. */
+  #refuse(name: string, message: string): void {
+    say(message);
+    this.#bridge.fail(name, message);
   }
 
   /** Without its server's kernel the process is of no use: the client sees that it died, and may start another. */

@@ -13,6 +13,8 @@ export interface Upstream {
 export interface BridgeEvents {
   /** A client wants the kernel to end; the answer has been sent. */
   readonly onShutdown: (restart: boolean) => void;
+  /** The server says that the kernel has ended. */
+  readonly onDead: () => void;
   /** Something of no use came: said once for each kind. */
   readonly onDropped: (what: string) => void;
 }
@@ -33,8 +35,6 @@ interface Failure {
 
 /** Requests of unknown kinds may never be answered; the oldest beyond so many are forgotten. */
 const REQUEST_LIMIT = 10_000;
-/** Statuses that are the process manager's to say, not ours. */
-const NOT_OURS = new Set(["starting", "restarting", "autorestarting"]);
 
 /**
  * Carries messages between the sockets of Jupyter's clients and a server's channels. Their meaning is the server's; the bridge knows who
@@ -102,7 +102,8 @@ export class Bridge {
     if (channel === "iopub") return this.#broadcast(parts);
     const parent = readHeader(parts[1]);
     const request = parent === null ? undefined : this.#requests.get(parent.id);
-    if (request === undefined) return this.#drop(`the server answered on ${channel} what nobody asks`);
+    // Other kernels may share the session, and a client may be told twice.
+    if (request === undefined) return;
     if (channel === "stdin") return this.#put("stdin", this.#wire.encode(request.identities, parts));
     if (channel !== request.channel) return this.#drop(`the server answered on ${channel} what was asked on ${request.channel}`);
     this.#requests.delete(request.header.id);
@@ -155,7 +156,12 @@ export class Bridge {
   #broadcast(parts: Parts): void {
     const header = readHeader(parts[0]);
     if (header === null) return this.#drop("the server published a header that is none");
-    if (header.type === "status" && NOT_OURS.has(statusOf(parts))) return;
+    if (header.type === "status") {
+      const state = statusOf(parts);
+      // Said once, when the process started; that it died is shown by its end.
+      if (state === "starting") return;
+      if (state === "dead") return this.#events.onDead();
+    }
     this.#put("iopub", this.#wire.encode([topicOf(header.type)], parts));
   }
 

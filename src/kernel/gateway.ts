@@ -11,6 +11,8 @@ export interface StartOptions {
   /** Of the server's kernelspecs; null: its default. */
   readonly name: string | null;
   readonly env: Readonly<Record<string, string>>;
+  /** The kernel ends when nobody has been connected to it for so long; 0: it does not. */
+  readonly leaseMs: number;
 }
 
 /** A server answered that it will not do what was asked. */
@@ -26,6 +28,8 @@ export class GatewayError extends Error {
 }
 
 const CALL_MS = 60_000;
+/** Answers to a call about a kernel that has ended. */
+const GONE: ReadonlySet<number> = new Set([400, 404, 409, 410]);
 
 /** Kernels at a server, by the REST calls of Jupyter Server. */
 export class Gateway {
@@ -37,20 +41,21 @@ export class Gateway {
   }
 
   /** Answers the new kernel's id. @throws GatewayError, and Error when the server cannot be reached */
-  start({ name, env }: StartOptions): Promise<string> {
+  start({ name, env, leaseMs }: StartOptions): Promise<string> {
     return this.#call(async (api, settings) => {
-      const options = { ...(name === null ? {} : { name }), env };
+      const longwick = leaseMs === 0 ? {} : { heartbeatTimeoutInSecond: Math.ceil(leaseMs / 1_000) };
+      const options = { ...(name === null ? {} : { name }), env, longwick };
       return (await api.startNew(options, settings)).id;
     });
   }
 
-  /** Restarts a kernel in place; false when there is none of that id. @throws GatewayError, and Error when the server cannot be reached */
+  /** Restarts a kernel in place; false when there is none of that id any more. @throws GatewayError, and Error when the server cannot be reached */
   async restart(id: string): Promise<boolean> {
     try {
       await this.#call((api, settings) => api.restartKernel(id, settings));
       return true;
     } catch (error) {
-      if (error instanceof GatewayError && error.status === 404) return false;
+      if (error instanceof GatewayError && GONE.has(error.status)) return false;
       throw error;
     }
   }

@@ -3,8 +3,10 @@ import { decodeFrame, encodeFrame, SUBPROTOCOL } from "./frames.ts";
 import type { Parts } from "./wire.ts";
 
 export interface RemoteSettings {
-  /** The kernel's channels: `ws://…/api/kernels/{id}/channels`. */
+  /** The kernel's channels: `ws://…/api/kernels/{id}/channels?…`. */
   readonly url: string;
+  /** Where in the driver's records the kernel begins; null: wherever it stands. */
+  readonly after: string | null;
   /** Value of the `Authorization` header, asked at each attempt; null: none. */
   readonly authorization: () => string | null;
   readonly pauses: Pauses;
@@ -17,7 +19,8 @@ export interface Pauses {
 }
 
 export interface RemoteEvents {
-  readonly onOpen: () => void;
+  /** `counting`: the server counts messages, and goes on behind the last that came. */
+  readonly onOpen: (counting: boolean) => void;
   readonly onMessage: (channel: string, parts: Parts) => void;
   /** The server cannot be reached, again and again; attempts go on. `reason` is for a person. */
   readonly onAway: (reason: string) => void;
@@ -43,17 +46,24 @@ const ENDS: ReadonlyMap<number, RemoteEnd["kind"]> = new Map([
   [403, "refused"],
 ]);
 
-/** The channels of a kernel at a server, over one WebSocket after the other. */
+/**
+ * The channels of a kernel at a server, over one WebSocket after the other. Our server counts (`longwick=1`): each message of a record says
+ * its position, and a socket that names one (`after`) begins behind it, so that nothing is missing and nothing comes twice.
+ */
 export class Remote {
   readonly #settings: RemoteSettings;
   readonly #events: RemoteEvents;
   #socket: WebSocket | null = null;
   #retry: NodeJS.Timeout | null = null;
   #closed = false;
+  /** Position of the last message that came with one. */
+  #after: string | null;
+  #counting = false;
 
   constructor(settings: RemoteSettings, events: RemoteEvents) {
     this.#settings = settings;
     this.#events = events;
+    this.#after = settings.after;
     this.#connect();
   }
 
@@ -75,7 +85,7 @@ export class Remote {
   }
 
   #connect(): void {
-    const { url } = this.#settings;
+    const url = `${this.#settings.url}&longwick=1${this.#after === null ? "" : `&after=${encodeURIComponent(this.#after)}`}`;
     const authorization = this.#settings.authorization();
     const socket = new WebSocket(url, [SUBPROTOCOL], {
       headers: authorization === null ? {} : { Authorization: authorization },
@@ -100,7 +110,7 @@ export class Remote {
     socket.on("open", () => {
       this.#settings.pauses.reset();
       heart = beat(socket);
-      this.#events.onOpen();
+      this.#events.onOpen(this.#counting);
     });
     socket.on("message", (data, binary) => this.#take(data, binary));
     socket.on("error", (error) => {
@@ -118,9 +128,28 @@ export class Remote {
   #take(data: WebSocket.RawData, binary: boolean): void {
     if (!binary || !Buffer.isBuffer(data)) return;
     const message = decodeFrame(data);
-    if (message !== null) this.#events.onMessage(message.channel, message.parts);
+    if (message === null) return;
+    this.#events.onMessage(message.channel, message.parts);
+    const position = positionIn(message.parts[METADATA]);
+    if (position === null) return;
+    this.#after = position;
+    this.#counting = true;
   }
 }
+
+const METADATA = 2;
+
+/** Messages that stand in the driver's records say where, so that a later socket begins behind them. */
+const positionIn = (metadata: Buffer | undefined): string | null => {
+  if (metadata === undefined || !metadata.includes(POSITIONED)) return null;
+  try {
+    const { longwick }: { longwick?: { at?: unknown } } = JSON.parse(metadata.toString());
+    return typeof longwick?.at === "string" ? longwick.at : null;
+  } catch {
+    return null;
+  }
+};
+const POSITIONED = '"longwick"';
 
 /** Pings; a socket whose peer is silent for a whole round is given up, as after a computer's sleep. */
 const beat = (socket: WebSocket): NodeJS.Timeout => {
