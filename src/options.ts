@@ -148,6 +148,7 @@ const Sessions = Type.Object({
   maxSessionsPerUser: count(0, "Sessions of one user that may live at once; 0: no limit."),
   startWaitMs: duration(60 * SECOND, "How long a statement waits for a session that is starting before it is refused."),
   heldGetMs: duration(250, "How long the GET of an unfinished statement may be held for its result; 0: not at all."),
+  launchDisplayMs: duration(2 * SECOND, "A notebook's cell that waits longer for Spark says what it waits for."),
   sqlRowLimit: count(1_000, "Rows of a result that a statement of kind `sql` shows.", { minimum: 1 }),
   cancelForceMs: duration(0, "A statement that resists its cancellation for so long has its interpreter restarted; 0: only when asked."),
 });

@@ -5,7 +5,10 @@ import { Access } from "./core/access.ts";
 import { Sessions } from "./core/sessions.ts";
 import { Auth } from "./faces/auth.ts";
 import { createHttp } from "./faces/http.ts";
+import { Kernelspecs } from "./faces/jupyter/kernelspecs.ts";
+import { jupyterFace } from "./faces/jupyter/routes.ts";
 import { livyFace } from "./faces/livy/routes.ts";
+import type { SpecRules } from "./faces/livy/spec.ts";
 import { openLauncher } from "./launch/index.ts";
 import { launcherSettings } from "./launcher-settings.ts";
 import { openLink } from "./link/link.ts";
@@ -58,6 +61,15 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     opened.push(() => sessions.close());
     let adopted = false;
 
+    const rules = {
+      kinds: ["pyspark", "sql"],
+      refusedConf: config.refusedConf,
+      idleTimeoutMs: config.idleTimeoutMs,
+      ttlMs: config.ttlMs,
+      impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
+    } satisfies SpecRules;
+    const paths = { localDirs: config.localPaths, localIsHere: config.launcher === "local" };
+
     const http = await createHttp({
       basePath: config.basePath,
       trustedProxies: config.trustedProxies,
@@ -78,18 +90,16 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       faces: [
         livyFace({
           sessions,
-          spec: {
-            kinds: ["pyspark", "sql"],
-            refusedConf: config.refusedConf,
-            idleTimeoutMs: config.idleTimeoutMs,
-            ttlMs: config.ttlMs,
-            impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
-          },
-          paths: { localDirs: config.localPaths, localIsHere: config.launcher === "local" },
+          spec: rules,
+          paths,
           holdMs: config.heldGetMs,
           statementLimitBytes: config.bodyLimitBytes,
           uploadLimitBytes: config.uploadLimitBytes,
           version,
+        }),
+        jupyterFace({
+          ...{ sessions, spec: rules, paths, version, basePath: config.basePath, messageLimitBytes: config.bodyLimitBytes },
+          ...{ kernelspecs: new Kernelspecs([]), launchDisplayMs: config.launchDisplayMs },
         }),
       ],
     });

@@ -20,6 +20,15 @@ export interface SessionParts {
 
 export type SubmitBody = RequestBody<"submit">;
 
+/** Somebody who has the session open. */
+export interface SessionClient {
+  /** By which protocol. */
+  readonly face: string;
+  /** Who is logged in; null while authentication is off. */
+  readonly user: string | null;
+  readonly sinceMs: number;
+}
+
 /** A touch reaches the driver at most so often (design.md §3, 9). */
 const TOUCH_EVERY_MS = 5_000;
 const READ_LIMIT_BYTES = 8 * 1024 * 1024;
@@ -52,6 +61,9 @@ export class Session {
   #followed: Promise<void> = Promise.resolve();
   /** Called at each change, by whoever waits for one. */
   readonly #waiters = new Set<() => void>();
+  readonly #clients = new Set<SessionClient>();
+  /** The life of the supervisor that is followed, and the protocol's version it speaks. */
+  #hello: { readonly epoch: string; readonly version: number } | null = null;
 
   constructor(claim: Claim, parts: SessionParts) {
     this.claim = claim;
@@ -90,6 +102,42 @@ export class Session {
   }
   get executors(): number {
     return this.#view.executors;
+  }
+  /** Who has it open now, in order of coming. */
+  get clients(): readonly SessionClient[] {
+    return [...this.#clients];
+  }
+  /** One life of the driver's supervisor; null before it was reached. */
+  get epoch(): string | null {
+    return this.#hello?.epoch ?? null;
+  }
+  /** The protocol's version that the driver speaks; 0 before it was reached. */
+  get protocolVersion(): number {
+    return this.#hello?.version ?? 0;
+  }
+  /** Number of the last record known. */
+  get lastSeq(): number {
+    return this.#view.lastSeq;
+  }
+  /** The statement that runs now. */
+  get running(): StatementView | undefined {
+    return this.#view.running;
+  }
+  /** The number of the last statement in the interpreter's history; 0: none yet. */
+  get executionCount(): number {
+    return this.#view.executionCount;
+  }
+  /** Interpreters that have ended so far. */
+  get lives(): number {
+    return this.#view.lives;
+  }
+  /** When it was last used, Unix time in milliseconds. */
+  get activityMs(): number {
+    return Math.max(this.claim.createdMs, this.#view.activityMs);
+  }
+  /** What the launcher says of a driver that does not run yet; empty when it does, or nothing is known. */
+  get pendingReason(): string {
+    return this.#phase.phase === "pending" ? this.#phase.reason : "";
   }
   /** How it ended; null while it lives. */
   get end(): SessionEnd | null {
@@ -177,6 +225,7 @@ export class Session {
         return;
       case "up":
         this.#headSeq = event.hello.lastSeq;
+        this.#hello = event.hello;
         publishSession({ session, event: "link-up", detail: event.hello.epoch });
         return;
       case "down":
@@ -258,8 +307,7 @@ export class Session {
   async submit(body: SubmitBody, signal: AbortSignal): Promise<number> {
     this.#checkAlive();
     const { startWaitMs } = this.#parts;
-    const reachable = () => this.#link?.up === true || isEnded(this.state) || this.#linkRefused !== null;
-    if (!(await this.#until(reachable, startWaitMs, signal))) {
+    if (!(await this.reachable(startWaitMs, signal))) {
       throw new Problem("SESSION_STARTING", `Session is in state ${this.state}`);
     }
     this.#checkAlive();
@@ -333,6 +381,15 @@ export class Session {
     return path;
   }
 
+  /** Notes that somebody has the session open, until the answer is called. */
+  join(client: SessionClient): () => void {
+    this.#clients.add(client);
+    this.#changed();
+    return () => {
+      if (this.#clients.delete(client)) this.#changed();
+    };
+  }
+
   /** Says that somebody looked at the session. Cheap: reaches the driver at most every five seconds, and is forgotten while it cannot. */
   touch(client: string): void {
     const now = this.#parts.clock.now();
@@ -346,6 +403,11 @@ export class Session {
   /** What the view holds of a statement, without asking the driver. */
   peek(id: number): StatementView | undefined {
     return this.#view.statement(id);
+  }
+
+  /** Statements, silent ones too, that are not final or were heard of after a record. */
+  heardAfter(seq: number): readonly StatementView[] {
+    return this.#view.heardAfter(seq);
   }
 
   /**
@@ -386,6 +448,16 @@ export class Session {
       return this.#knowsPast && (statement === undefined || isFinalStatement(statement.state));
     };
     await this.#until(final, waitMs, signal);
+  }
+
+  /** Resolves with true once the driver can be asked or never will be, with false after `waitMs`. */
+  reachable(waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.#until(() => this.#link?.up === true || isEnded(this.state) || this.#linkRefused !== null, waitMs, signal);
+  }
+
+  /** Resolves with true once `revision` is past the one given, with false after `waitMs`. */
+  changed(revision: number, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.#until(() => this.revision !== revision, waitMs, signal);
   }
 
   /** Resolves with whether the driver's past is known (or there is none to come) within `waitMs`. */

@@ -13,6 +13,19 @@ export const SessionKind = Type.Union([
 ]);
 export type SessionKind = Static<typeof SessionKind>;
 
+/** What a session that was started as a Jupyter kernel remembers of it. */
+const KernelSpec = Type.Object(
+  {
+    name: Type.String({ description: "The kernelspec's." }),
+    id: Type.Union([Text, Type.Null()], {
+      description: "Of the kernel whose earlier session this one goes on for; null: the kernel is new.",
+    }),
+    keep: Type.Boolean({ description: "Shutting the kernel down leaves the session running." }),
+    path: Type.Union([Text, Type.Null()], { description: "The notebook it was started for, as the client calls it." }),
+  },
+  { description: "Absent: the session is no kernel's." },
+);
+
 /**
  * What was asked for, checked and in one spelling: times in milliseconds, memory as Spark writes it, every number a number. Zero means
  * "not asked for", as on Livy's wire. Faces make it; launchers turn it into a workload.
@@ -37,6 +50,7 @@ export const SessionSpec = Type.Object({
   idleTimeout: Type.Union([Text, Type.Null()], { description: "As the client wrote it, for answers." }),
   idleTimeoutMs: Type.Integer({ minimum: 0, description: "0: no limit." }),
   heartbeatTimeoutMs: Type.Integer({ minimum: 0, description: "0: no heartbeat is asked for." }),
+  kernel: Type.Optional(KernelSpec),
 });
 export type SessionSpec = Static<typeof SessionSpec>;
 

@@ -31,6 +31,10 @@ export interface StatementView {
   /** 0 to 1, never falling; 1 when final. */
   readonly progress: number;
   readonly jobs: readonly Job[];
+  /** The first record that told of jobs when it had run for longer than JOBS_SHOWN_MS; 0: none yet. */
+  readonly jobsSeq: number;
+  /** Its number in the interpreter's history, from 1; 0: it has none, or has not started. */
+  readonly count: number;
   readonly outputs: readonly Output[];
   /** The prompt of an `input()` that waits for its answer. */
   readonly input: { readonly prompt: string; readonly password: boolean } | null;
@@ -42,6 +46,9 @@ export interface StatementView {
   readonly firstSeq: number;
   readonly lastSeq: number;
 }
+
+/** Jobs of statements that end sooner are of no interest to anybody. */
+export const JOBS_SHOWN_MS = 500;
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 type Entry = Mutable<Omit<StatementView, "outputs">> & { outputs: Output[]; bytes: number; clearNext: boolean };
@@ -69,6 +76,14 @@ export class View {
   interpreter: "unknown" | "starting" | "ready" | "exited" = "unknown";
   facts: SparkFacts | null = null;
   executors = 0;
+  /** The statement that runs. */
+  running: StatementView | undefined;
+  /** Number of the last statement in the interpreter's history. */
+  executionCount = 0;
+  /** Interpreters that have ended. */
+  lives = 0;
+  /** When a statement was last heard of, by the driver's clock; 0: never. */
+  activityMs = 0;
   /** Lines of log so far. */
   logTotal = 0;
   /** Statements that wait or run, silent ones too. */
@@ -97,11 +112,19 @@ export class View {
     return visible;
   }
 
+  /** Statements, silent ones too, that are not final or were heard of after a record. */
+  heardAfter(seq: number): StatementView[] {
+    return [...this.#statements.values()].filter((entry) => entry.lastSeq > seq || !isFinalStatement(entry.state));
+  }
+
   /** Starts anew from what the driver still knows; the records it still keeps follow. */
   reset(snapshot: Snapshot, firstSeq: number): void {
     this.#statements.clear();
     this.#bytes = 0;
     this.openStatements = 0;
+    this.running = undefined;
+    this.executionCount = 0;
+    this.lives = 0;
     this.lastSeq = firstSeq - 1;
     this.interpreter = snapshot.interpreter;
     this.facts = snapshot.facts;
@@ -123,6 +146,11 @@ export class View {
         return this.#log(record);
       case "interpreter":
         this.interpreter = record.phase;
+        // Its history begins anew.
+        if (record.phase === "exited") {
+          this.executionCount = 0;
+          this.lives += 1;
+        }
         if (record.facts !== null) this.facts = record.facts;
         this.revision += 1;
         return;
@@ -136,6 +164,7 @@ export class View {
         return;
       default: {
         const entry = this.#statements.get(record.statement);
+        this.activityMs = record.atMs;
         if (entry !== undefined) this.#fold(entry, record);
       }
     }
@@ -156,24 +185,29 @@ export class View {
     const { statement: id, codeCut, ename, evalue, ...rest } = summary;
     const outputs: Output[] = ename === null ? [] : [{ type: "error", ename, evalue: evalue ?? "", traceback: [] }];
     const open = !isFinalStatement(rest.state);
-    this.#statements.set(id, {
+    const entry: Entry = {
       ...rest,
       id,
       rung: null,
       progress: open ? 0 : 1,
       jobs: [],
+      jobsSeq: 0,
+      count: 0,
       outputs,
       input: null,
       revision: 0,
       whole: open && !codeCut,
       bytes: rest.code.length,
       clearNext: false,
-    });
+    };
+    this.#statements.set(id, entry);
     this.#bytes += rest.code.length;
     if (open) this.openStatements += 1;
+    if (open && rest.startedMs > 0) this.running = entry;
   }
 
   #queue(record: RecordFrame<"queued">): void {
+    this.activityMs = record.atMs;
     // After a reset the snapshot may already tell of a statement whose first record is still kept: the records win.
     const known = this.#statements.get(record.statement);
     if (known !== undefined) {
@@ -186,6 +220,8 @@ export class View {
       ...{
         progress: 0,
         jobs: [],
+        jobsSeq: 0,
+        count: 0,
         outputs: [],
         input: null,
         revision: 0,
@@ -222,6 +258,10 @@ export class View {
       case "started":
         entry.state = "running";
         entry.startedMs = record.atMs;
+        this.running = entry;
+        // Drivers of older releases do not tell, and count what is not silent.
+        if (!entry.silent && entry.kind === "pyspark") this.executionCount += 1;
+        entry.count = entry.silent ? 0 : this.executionCount;
         this.revision += 1;
         return;
       case "stream":
@@ -244,6 +284,7 @@ export class View {
       case "progress":
         entry.progress = Math.max(entry.progress, record.fraction);
         entry.jobs = record.jobs;
+        if (entry.jobsSeq === 0 && record.atMs - entry.startedMs > JOBS_SHOWN_MS) entry.jobsSeq = record.seq;
         return;
       case "input":
         entry.input = { prompt: record.prompt, password: record.password };
@@ -265,6 +306,7 @@ export class View {
     entry.outcome = outcome;
     entry.rung = rung;
     entry.finishedMs = atMs;
+    if (this.running === entry) this.running = undefined;
     entry.progress = 1;
     entry.input = null;
     this.openStatements -= 1;

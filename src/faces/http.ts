@@ -53,7 +53,10 @@ export interface HttpOptions {
  * One protocol people speak: registers its routes below the base path. They find `request.caller` set and may throw Problems. `closing`
  * aborts when the server begins to go away: whoever holds an answer back gives it then.
  */
-export type Face = (app: FastifyInstance, closing: AbortSignal) => Promise<void> | void;
+export type Face = (app: FastifyInstance, closing: AbortSignal, admit: Admit) => Promise<void> | void;
+
+/** Who makes a request that passes by fastify's routes (a WebSocket's upgrade). Rejects with a Problem. */
+export type Admit = (request: IncomingMessage) => Promise<Caller>;
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -64,6 +67,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Answers anybody, by whatever name the server is called, while draining too. */
     open?: boolean;
+    /** The body of a refusal, where it is not Livy's. */
+    refusal?: (problem: Problem) => object;
     /** The body is a form that holds a file; whoever serves the route reads it as a stream. */
     form?: boolean;
   }
@@ -73,8 +78,7 @@ export interface Http {
   readonly app: FastifyInstance;
   /** Listens and resolves with the address as a URL. */
   listen(address: { readonly host: string; readonly port: number }): Promise<string>;
-  /** Who makes a request that passes by fastify's routes (a WebSocket's upgrade). Rejects with a Problem. */
-  admit(request: IncomingMessage): Promise<Caller>;
+  readonly admit: Admit;
   /** From now on requests are refused with 503 before anything is begun; answers that wait are given. */
   drain(): void;
   /** Drains, waits up to `graceMs` for answers under way and closes every connection. Idempotent. */
@@ -119,7 +123,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
       const { name: user, remote } = request.caller;
       publishAudit({ action: "refuse", user, remote, proxyUser: null, session, statement, problem: code });
     }
-    return reply.code(problem.status).send({ msg: problem.message });
+    return reply.code(problem.status).send(route.config.refusal?.(problem) ?? { msg: problem.message });
   };
 
   const app: FastifyInstance = Fastify({
@@ -156,6 +160,8 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     }
     return auth.identify(request.headers.authorization, remote);
   };
+
+  const admitUpgrade: Admit = async (request) => admit(request, proxies.remoteOf(request));
 
   app.decorateRequest("caller");
   app.decorateRequest("mount", basePath);
@@ -211,7 +217,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
       return reply.redirect(`${proxies.protocolOf(raw)}://${proxies.hostOf(raw)}${mount}${options.home}`, 302);
     });
     for (const face of options.faces) {
-      const room: FastifyPluginAsync = async (inner) => face(inner, closing.signal);
+      const room: FastifyPluginAsync = async (inner) => face(inner, closing.signal, admitUpgrade);
       await scope.register(room);
     }
   };
@@ -231,7 +237,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     app,
     // Fastify does not see what its server was made with, and says http of both.
     listen: async ({ host, port }) => (await app.listen({ host, port })).replace(/^http:/, options.tls === null ? "http:" : "https:"),
-    admit: async (request) => admit(request, proxies.remoteOf(request)),
+    admit: admitUpgrade,
     drain: () => closing.abort(),
     close: (graceMs) => {
       closed ??= close(graceMs);

@@ -10,6 +10,8 @@ const statement = (outputs: Output[], changed: Partial<StatementView> = {}): Sta
     finishedMs: 3,
     progress: 1,
     jobs: [],
+    jobsSeq: 0,
+    count: 1,
     outputs,
     input: null,
     revision: 1,

@@ -1,0 +1,79 @@
+import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import type { FastifyInstance } from "fastify";
+import { WebSocketServer } from "ws";
+import type { Caller } from "../../core/access.ts";
+import { Problem } from "../../core/problems.ts";
+import type { Admit } from "../http.ts";
+import { Connection } from "./connection.ts";
+import { V1_PROTOCOL } from "./frames.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Kernels } from "./kernels.ts";
+import { readPosition } from "./position.ts";
+
+export interface ChannelsOptions {
+  readonly basePath: string;
+  /** The longest message. */
+  readonly messageLimitBytes: number;
+  readonly admit: Admit;
+}
+
+const SESSION_ID_CHARS = 255;
+
+/** `GET /api/kernels/{id}/channels` becomes a WebSocket; every refusal comes before that, as an HTTP answer. */
+export const channels = (app: FastifyInstance, kernels: Kernels, options: ChannelsOptions): void => {
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: options.messageLimitBytes,
+    // Processor time for each frame, and nothing won on the networks that notebooks are on.
+    perMessageDeflate: false,
+    handleProtocols: (offered) => (offered.has(V1_PROTOCOL) ? V1_PROTOCOL : false),
+  });
+  const path = new RegExp(`^${options.basePath.replaceAll(".", "\\.")}/api/kernels/([^/]+)/channels/?$`);
+  app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // Whoever leaves now has nothing to be told.
+    socket.on("error", () => socket.destroy());
+    const url = new URL(request.url ?? "", "http://localhost");
+    const [, id] = path.exec(url.pathname) ?? [];
+    open(request, url, id)
+      .then(({ kernel, caller }) => {
+        sockets.handleUpgrade(request, socket, head, (client) => {
+          kernel.join(new Connection(client, kernel, { ...optionsOf(request, url, client.protocol), user: caller.name }));
+        });
+      })
+      .catch((error: unknown) => refuse(socket, error));
+  });
+
+  const open = async (request: IncomingMessage, url: URL, id: string | undefined): Promise<{ kernel: Kernel; caller: Caller }> => {
+    if (id === undefined) throw new Problem("NOT_FOUND", "Only /api/kernels/{id}/channels is a WebSocket.");
+    const { headers } = request;
+    const token = url.searchParams.get("token");
+    // Browsers cannot give a WebSocket a header.
+    if (token !== null && token !== "" && !/\S\s+\S/.test(headers.authorization ?? "")) headers.authorization = `token ${token}`;
+    const caller = await options.admit(request);
+    return { kernel: kernels.find(decodeURIComponent(id), caller, "modify"), caller };
+  };
+};
+
+const optionsOf = ({ headers }: IncomingMessage, { searchParams }: URL, protocol: string) => {
+  const counted = searchParams.get("longwick") === "1";
+  return {
+    framing: protocol === V1_PROTOCOL ? ("v1" as const) : ("legacy" as const),
+    textOnly: protocol !== V1_PROTOCOL && /^Tornado\//.test(headers["user-agent"] ?? ""),
+    sessionId: (searchParams.get("session_id") ?? "").slice(0, SESSION_ID_CHARS),
+    counted,
+    after: counted ? readPosition(searchParams.get("after") ?? "") : null,
+  };
+};
+
+const refuse = (socket: Duplex, error: unknown): void => {
+  const problem = error instanceof Problem ? error : null;
+  const status = problem?.status ?? (error instanceof URIError ? 400 : 500);
+  const message = problem?.message ?? "The kernel's channels cannot be opened.";
+  const body = JSON.stringify({ message, reason: message });
+  const retry = status === 503 ? "Retry-After: 1\r\n" : "";
+  const challenge = status === 401 ? 'WWW-Authenticate: Bearer realm="longwick"\r\n' : "";
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${retry}${challenge}Connection: close\r\n\r\n${body}`,
+  );
+};

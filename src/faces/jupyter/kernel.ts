@@ -1,0 +1,209 @@
+import { v5 as uuidv5 } from "uuid";
+import { Problem } from "../../core/problems.ts";
+import type { Session } from "../../core/session.ts";
+import { isEnded } from "../../core/states.ts";
+import type { StatementView } from "../../core/view.ts";
+import type { RecordFrame } from "../../protocol/frames.ts";
+import type { Connection } from "./connection.ts";
+import { Follower } from "./follower.ts";
+import { type Draft, type ExecutionState, type Message, message, type Request } from "./messages.ts";
+import { causeOf } from "./origin.ts";
+import { Outbox } from "./outbox.ts";
+import type { Position } from "./position.ts";
+import { answer } from "./requests.ts";
+import { status, translate } from "./translate.ts";
+
+/** Clients whose socket was lost are remembered, with what they had; the oldest is forgotten first. */
+const REMEMBERED = 1_000;
+
+export interface KernelParts {
+  /** Version of this program. */
+  readonly version: string;
+  readonly serverStartMs: number;
+  /** How long the first statement waits for Spark before its cell says what is being waited for. */
+  readonly launchDisplayMs: number;
+  /** Aborts when the server goes away. */
+  readonly closing: AbortSignal;
+  /** Ends a kernel as its owner wishes, in the background. */
+  readonly shutDown: (kernel: Kernel) => void;
+}
+
+/**
+ * A session as Jupyter sees it. Nothing here survives only in memory: what a statement needs to be told of travels with it through the
+ * driver, and the rest is what clients that are connected now have seen.
+ */
+export class Kernel {
+  readonly id: string;
+  /** Its kernelspec's. */
+  readonly name: string;
+  readonly parts: KernelParts;
+  readonly outbox: Outbox;
+  readonly #connections = new Set<Connection>();
+  /** Which socket a client's replies go to. */
+  readonly #routes = new Map<string, Connection>();
+  readonly #left = new Map<string, Position | null>();
+  readonly #messages = new WeakMap<RecordFrame, readonly Message[]>();
+  readonly #leave = new Map<Connection, () => void>();
+  #session: Session;
+  #succeeded = Promise.withResolvers<void>();
+
+  constructor(id: string, name: string, session: Session, parts: KernelParts) {
+    this.id = id;
+    this.name = name;
+    this.#session = session;
+    this.parts = parts;
+    this.outbox = new Outbox(this);
+  }
+
+  get session(): Session {
+    return this.#session;
+  }
+  get connections(): number {
+    return this.#connections.size;
+  }
+  get serverStartMs(): number {
+    return this.parts.serverStartMs;
+  }
+  /** Whether an earlier server may have told clients of it. */
+  get inherited(): boolean {
+    return this.#session.createdMs < this.parts.serverStartMs;
+  }
+  /** As a header says it: another one for each interpreter. */
+  get processSession(): string {
+    return uuidv5(String(this.#session.lives), this.#session.uid);
+  }
+
+  get executionState(): ExecutionState {
+    const { state } = this.#session;
+    if (state === "busy" || state === "idle") return state;
+    return isEnded(state) || state === "error" || state === "shutting_down" ? "dead" : "starting";
+  }
+
+  /** The session that goes on for this one: with other settings, under the same id. */
+  succeed(session: Session): void {
+    this.#session = session;
+    const before = this.#succeeded;
+    this.#succeeded = Promise.withResolvers();
+    before.resolve();
+  }
+
+  /** Resolves with the session that follows, once there is one. Never resolves without; rejects when the signal aborts. */
+  async successor(session: Session, signal: AbortSignal): Promise<Session> {
+    const aborted = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
+    while (this.#session === session) await Promise.race([this.#succeeded.promise, aborted]);
+    return this.#session;
+  }
+
+  // ── Connections ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes a client in: says how things stand, then what it missed, then what happens. */
+  join(connection: Connection): void {
+    const { sessionId, user, after, counted } = connection.options;
+    const before = after ?? (counted ? null : (this.#left.get(sessionId) ?? null));
+    this.#left.delete(sessionId);
+    this.#connections.add(connection);
+    this.#leave.set(connection, this.#session.join({ face: "jupyter", user, sinceMs: Date.now() }));
+    if (sessionId !== "") this.#routes.set(sessionId, connection);
+    if (before !== null) connection.resumeAt(before);
+    this.#sayState((each) => connection.post(each));
+    // Ends with the connection; what a driver that is gone cannot tell any more ends it too, and the client comes back.
+    new Follower(this, connection).run(before).catch(() => {
+      if (!connection.closed.aborted) connection.close(1011, "the driver's records cannot be read");
+    });
+  }
+
+  left(connection: Connection): void {
+    const { sessionId } = connection.options;
+    this.#connections.delete(connection);
+    this.#leave.get(connection)?.();
+    this.#leave.delete(connection);
+    for (const [client, route] of this.#routes) if (route === connection) this.#routes.delete(client);
+    if (sessionId === "") return;
+    const other = [...this.#connections].findLast((each) => each.options.sessionId === sessionId);
+    if (other !== undefined) this.#routes.set(sessionId, other);
+    this.#left.delete(sessionId);
+    this.#left.set(sessionId, connection.confirmed);
+    if (this.#left.size > REMEMBERED) this.#left.delete(this.#left.keys().next().value ?? "");
+  }
+
+  /** Closes every socket so that clients come back: the server goes, the kernel stays. */
+  close(code: number, reason: string): void {
+    for (const connection of this.#connections) connection.close(code, reason);
+  }
+
+  /** The socket a client's replies go to; undefined while it has none. */
+  routeOf(client: string): Connection | undefined {
+    return this.#routes.get(client);
+  }
+
+  // ── Messages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  receive(request: Request, connection: Connection): void {
+    this.#routes.set(request.session, connection);
+    void answer(this, connection, request);
+  }
+
+  message(draft: Omit<Draft, "session">): Message {
+    return message({ ...draft, session: this.processSession });
+  }
+
+  /** To every client. */
+  publish(draft: Omit<Draft, "session" | "channel">): void {
+    const made = this.message({ ...draft, channel: "iopub" });
+    for (const connection of this.#connections) connection.post(made);
+  }
+
+  publishStatus(state: ExecutionState, parent?: string): void {
+    this.publish(status(state, parent));
+  }
+
+  /** After a request was answered beside a statement that runs: front ends show the last state they were told. */
+  sayBusyAgain(): void {
+    if (this.#session.running !== undefined) this.publishStatus("busy", causeOf(this.#session.running).header);
+  }
+
+  #sayState(post: (message: Message) => void): void {
+    const { running } = this.#session;
+    const busy = running === undefined ? undefined : causeOf(running).header;
+    post(this.message(status(this.executionState, busy)));
+  }
+
+  /** A record's messages; made once for all clients. */
+  messagesOf(record: RecordFrame, session: Session, statement: StatementView | undefined): readonly Message[] {
+    const known = this.#messages.get(record);
+    if (known !== undefined) return known;
+    const made = translate(record, { statement, session: this.processSession, uiUrl: session.facts?.uiUrl ?? null });
+    this.#messages.set(record, made);
+    return made;
+  }
+
+  // ── Verbs ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Interrupts what runs; while Spark starts, what waits for it is dropped. */
+  async interrupt(signal: AbortSignal): Promise<void> {
+    this.outbox.drop();
+    const { session } = this;
+    if (!(await session.reachable(0, signal)) || isEnded(session.state)) return;
+    if ((await session.interrupt(signal)) !== null || session.state !== "starting") return;
+    for (const { id, state, origin } of session.heardAfter(session.lastSeq))
+      if (state === "waiting" && origin !== null) await session.cancel(id, { restart: false }, signal);
+  }
+
+  /**
+   * A new interpreter in the same driver.
+   * @throws Problem SESSION_ENDED
+   */
+  async restart(signal: AbortSignal): Promise<void> {
+    this.outbox.drop();
+    const { session } = this;
+    if (session.end !== null)
+      throw new Problem("SESSION_ENDED", `The kernel's Spark driver has ended (${session.end.reason}): start a new kernel.`);
+    // A driver that is starting is as fresh as it can be.
+    if (await session.reachable(0, signal)) await session.restart(signal);
+  }
+
+  shutDown(): void {
+    this.outbox.drop();
+    this.parts.shutDown(this);
+  }
+}

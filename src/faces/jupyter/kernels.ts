@@ -1,0 +1,152 @@
+import { Compile } from "typebox/compile";
+import { v5 as uuidv5 } from "uuid";
+import type { Caller, Right } from "../../core/access.ts";
+import { publishSession } from "../../core/events.ts";
+import { Problem } from "../../core/problems.ts";
+import type { Session } from "../../core/session.ts";
+import type { Sessions } from "../../core/sessions.ts";
+import type { SessionSpec } from "../../core/spec.ts";
+import { checkUris, type PathRules } from "../livy/paths.ts";
+import { CreateSession } from "../livy/schemas.ts";
+import { readSpec, type SpecRules } from "../livy/spec.ts";
+import { Kernel, type KernelParts } from "./kernel.ts";
+import type { Kernelspecs } from "./kernelspecs.ts";
+import type { LaunchWish } from "./launch-request.ts";
+import type { Content } from "./messages.ts";
+
+/** Kernel ids are made of claims' uids in this name space, so that every server calls a session's kernel the same. */
+const NAMESPACE = "8f9a4a5e-6b0c-5d0e-9a53-3f1d7c1f2b64";
+const EVERYBODY: Caller = { name: null, remote: null };
+const CheckedSession = Compile(CreateSession);
+
+export interface KernelsOptions {
+  readonly sessions: Sessions;
+  readonly kernelspecs: Kernelspecs;
+  readonly spec: SpecRules;
+  readonly paths: PathRules;
+  readonly version: string;
+  readonly launchDisplayMs: number;
+}
+
+/** Sessions as kernels: every session has a kernel's id, those that were started as kernels are listed. */
+export class Kernels {
+  readonly #options: KernelsOptions;
+  readonly #parts: KernelParts;
+  readonly #known = new Map<string, Kernel>();
+  readonly #ids = new WeakMap<Session, string>();
+
+  constructor(options: KernelsOptions, closing: AbortSignal) {
+    this.#options = options;
+    const { version, launchDisplayMs } = options;
+    const shutDown = (kernel: Kernel) => {
+      this.shutDown(kernel).catch((error: unknown) => {
+        publishSession({ session: kernel.session.id, event: "fault", detail: `its kernel could not be shut down: ${String(error)}` });
+      });
+    };
+    this.#parts = { version, launchDisplayMs, serverStartMs: Date.now(), closing, shutDown };
+    // The server goes, the kernels stay: clients are to come back.
+    closing.addEventListener("abort", () => {
+      for (const kernel of this.#known.values()) kernel.close(1012, "the server restarts");
+    });
+  }
+
+  get kernelspecs(): Kernelspecs {
+    return this.#options.kernelspecs;
+  }
+
+  /**
+   * The kernel of this id, if its session lives and the caller has the right.
+   * @throws Problem SESSION_NOT_FOUND, FORBIDDEN
+   */
+  find(id: string, caller: Caller, right: Right): Kernel {
+    const session = this.#sessionOf(id);
+    if (session === undefined) throw new Problem("SESSION_NOT_FOUND", `Kernel does not exist: ${id.slice(0, 100)}`);
+    this.#options.sessions.find(String(session.id), caller, right);
+    return this.#kernelOf(session);
+  }
+
+  /** Kernels that were started as such, and sessions that somebody has attached to. */
+  list(caller: Caller): readonly Kernel[] {
+    this.#tidy();
+    return this.#options.sessions
+      .list(caller)
+      .filter((session) => session.end === null && (session.spec.kernel !== undefined || this.#known.has(this.idOf(session))))
+      .map((session) => this.#kernelOf(session));
+  }
+
+  /**
+   * Attaches to a session or starts one; the driver need not be there yet.
+   * @throws Problem what `Sessions.create` and the reading of a session's fields throw
+   */
+  async start(wish: LaunchWish, caller: Caller, signal: AbortSignal): Promise<Kernel> {
+    if (wish.session !== null) return this.#attach(wish.session, caller);
+    const spec = this.kernelspecs.find(wish.name ?? this.kernelspecs.default);
+    const kernel = { name: spec.name, id: null, keep: wish.keep, path: wish.path };
+    return this.#kernelOf(await this.launch({ ...spec.session, ...wish.asked }, kernel, wish.notes, caller, signal));
+  }
+
+  /** A new session for a kernel. */
+  async launch(
+    asked: Content,
+    kernel: NonNullable<SessionSpec["kernel"]>,
+    remarks: readonly string[],
+    caller: Caller,
+    signal: AbortSignal,
+  ): Promise<Session> {
+    const { sessions, spec: rules, paths } = this.#options;
+    sessions.checkOpen();
+    if (!CheckedSession.Check(asked)) throw new Problem("INVALID", complaint(asked));
+    const { spec, notes } = readSpec({ body: { kind: "pyspark", ...asked }, doAs: undefined }, rules);
+    const checked = { ...(await checkUris(spec, paths)), kernel };
+    return sessions.create({ owner: caller.name, spec: checked, notes: [...remarks, ...notes] }, caller, signal);
+  }
+
+  /** Ends the kernel's session, unless it was there before the kernel or is to stay. */
+  async shutDown(kernel: Kernel): Promise<void> {
+    const { session } = kernel;
+    if (session.spec.kernel === undefined || session.spec.kernel.keep) return;
+    this.#known.delete(kernel.id);
+    await this.#options.sessions.delete(session, "its Jupyter kernel was shut down");
+  }
+
+  idOf(session: Session): string {
+    const known = this.#ids.get(session);
+    if (known !== undefined) return known;
+    const id = session.spec.kernel?.id ?? uuidv5(session.uid, NAMESPACE);
+    this.#ids.set(session, id);
+    return id;
+  }
+
+  #attach(idOrName: string, caller: Caller): Kernel {
+    const session = this.#options.sessions.find(idOrName, caller, "modify");
+    if (session.end !== null) throw new Problem("SESSION_ENDED", `Session ${session.id} has ended: ${session.end.reason}`);
+    return this.#kernelOf(session);
+  }
+
+  /** The living session of a kernel's id; the newest, where one went on for another. */
+  #sessionOf(id: string): Session | undefined {
+    return this.#options.sessions.list(EVERYBODY).findLast((session) => session.end === null && this.idOf(session) === id);
+  }
+
+  #kernelOf(session: Session): Kernel {
+    const id = this.idOf(session);
+    const known = this.#known.get(id);
+    if (known !== undefined) {
+      if (known.session !== session) known.succeed(session);
+      return known;
+    }
+    const kernel = new Kernel(id, session.spec.kernel?.name ?? this.kernelspecs.default, session, this.#parts);
+    this.#known.set(id, kernel);
+    return kernel;
+  }
+
+  /** Forgets what has ended and nobody looks at. */
+  #tidy(): void {
+    for (const [id, { session, connections }] of this.#known) if (session.end !== null && connections === 0) this.#known.delete(id);
+  }
+}
+
+const complaint = (asked: Content): string => {
+  const [first] = CheckedSession.Errors(asked);
+  return `What the kernel asks of its session is not well-formed: ${first?.instancePath.slice(1).replaceAll("/", ".") ?? ""} ${first?.message ?? ""}.`;
+};

@@ -1,0 +1,32 @@
+import type { FastifyRequest } from "fastify";
+import { type AuditEvent, publishAudit } from "../../core/events.ts";
+import type { Problem } from "../../core/problems.ts";
+import type { Kernel } from "./kernel.ts";
+
+/** What stands in every route of this face: how its clients want to be refused. */
+export const gateway = {
+  config: { refusal: ({ message }: Problem) => ({ message, reason: message }) },
+};
+
+export const statusModel = (kernels: readonly Kernel[]) => ({
+  started: new Date(kernels[0]?.serverStartMs ?? Date.now()).toISOString(),
+  last_activity: new Date(Math.max(0, ...kernels.map(({ session }) => session.activityMs)) || Date.now()).toISOString(),
+  kernels: kernels.length,
+  connections: kernels.reduce((sum, { connections }) => sum + connections, 0),
+});
+
+/** As Jupyter Server shows a kernel. */
+export const kernelModel = (kernel: Kernel) => ({
+  id: kernel.id,
+  name: kernel.name,
+  last_activity: new Date(kernel.session.activityMs).toISOString(),
+  execution_state: kernel.executionState,
+  connections: kernel.connections,
+  longwick: { session: kernel.session.id, sessionName: kernel.session.name },
+});
+
+export const auditKernel = ({ caller }: FastifyRequest, action: AuditEvent["action"], { session }: Kernel): void =>
+  publishAudit({
+    ...{ action, user: caller.name, remote: caller.remote, proxyUser: session.proxyUser, session: session.id },
+    ...{ statement: null, problem: null },
+  });

@@ -1,0 +1,97 @@
+import type { SubmitBody } from "../../core/session.ts";
+import type { Kernel } from "./kernel.ts";
+import { LaunchDisplay } from "./launch-display.ts";
+import type { Content, Request } from "./messages.ts";
+import { errorContent } from "./translate.ts";
+
+/** The longest a timer can wait. */
+const FOREVER_MS = 2 ** 31 - 1;
+/** Lines of a dead driver's log that a cell shows. */
+const LOG_LINES = 15;
+
+interface Item {
+  readonly request: Request;
+  readonly body: SubmitBody;
+}
+
+/** Statements on their way to the driver, in the order they came. While it cannot be reached they wait here. */
+export class Outbox {
+  readonly #kernel: Kernel;
+  #items: Item[] = [];
+  #sending = false;
+  #display: LaunchDisplay | null = null;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  push(request: Request, body: SubmitBody): void {
+    this.#items.push({ request, body });
+    if (!body.silent && this.#kernel.executionState === "starting") this.#showLaunch(request);
+    if (!this.#sending) void this.#send();
+  }
+
+  /** Whether nothing waits here. */
+  get empty(): boolean {
+    return this.#items.length === 0;
+  }
+
+  /** What waits is not run. */
+  drop(): void {
+    const { executionCount } = this.#kernel.session;
+    const aborted = { status: "aborted", execution_count: executionCount, ename: "Aborted", evalue: "", traceback: [] };
+    for (const { request } of this.#items.splice(0)) this.#reply(request, aborted, null);
+  }
+
+  async #send(): Promise<void> {
+    this.#sending = true;
+    const { closing } = this.#kernel.parts;
+    try {
+      while (this.#items.length > 0) {
+        await this.#kernel.session.reachable(FOREVER_MS, closing);
+        const item = this.#items.shift();
+        if (item === undefined) return;
+        // The link keeps their order; nobody waits for an answer here.
+        this.#kernel.session.submit(item.body, closing).catch((error: unknown) => {
+          if (!closing.aborted) this.#fail(item, error);
+        });
+      }
+    } catch {
+      // The server goes away; whoever waits asks the next one.
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  #showLaunch(request: Request): void {
+    if (this.#display?.open === true) return;
+    this.#display = new LaunchDisplay(this.#kernel, request);
+    void this.#display.run(this.#kernel.parts.closing).catch(() => undefined);
+  }
+
+  /** The statement was never queued: its cell says why. */
+  #fail({ request, body }: Item, error: unknown): void {
+    const { session } = this.#kernel;
+    const { end } = session;
+    const evalue = end === null ? reasonOf(error) : `The Spark driver has ended: ${end.reason}`;
+    const log = end === null ? [] : ["", "The end of its log:", ...session.logTail(LOG_LINES)];
+    const failure = errorContent({ ename: end === null ? "NotRun" : "SparkDriverEnded", evalue, traceback: [evalue, ...log] });
+    this.#reply(
+      request,
+      { status: "error", execution_count: 0, ...failure, payload: [], user_expressions: {} },
+      body.silent ? null : failure,
+    );
+  }
+
+  #reply({ header: parent, session: to, type }: Request, content: Content, failure: Content | null): void {
+    const kernel = this.#kernel;
+    kernel.publishStatus("busy", parent);
+    if (failure !== null) kernel.publish({ type: "error", content: failure, parent });
+    if (type === "execute_request") {
+      kernel.routeOf(to)?.post(kernel.message({ channel: "shell", type: "execute_reply", content, parent, to }));
+    }
+    kernel.publishStatus("idle", parent);
+  }
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

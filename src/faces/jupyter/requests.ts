@@ -1,0 +1,143 @@
+import { createHash } from "node:crypto";
+import type { Connection } from "./connection.ts";
+import { history } from "./history.ts";
+import type { Kernel } from "./kernel.ts";
+import { kernelInfo } from "./kernel-info.ts";
+import { type Content, flag, integerOf, isContent, type Request, textOf } from "./messages.ts";
+import type { Origin } from "./origin.ts";
+
+/** Completion that takes longer is of no use to anybody. */
+const LOOK_MS = 10_000;
+/** The longest code; the socket's limit is higher by what JSON adds to it. */
+const CODE_LIMIT_BYTES = 64 * 1024 * 1024;
+
+type Answer = (kernel: Kernel, request: Request, signal: AbortSignal) => Promise<Content> | Content;
+
+/** Requests that are answered beside the statements: at once, while one runs too. */
+const ANSWERS: Readonly<Record<string, Answer>> = {
+  kernel_info_request: (kernel) => kernelInfo(kernel),
+  history_request: (kernel, { content }, signal) => history(kernel.session, content, signal),
+  complete_request: complete,
+  inspect_request: inspect,
+  is_complete_request: () => ({ status: "unknown" }),
+  comm_info_request: () => ({ status: "ok", comms: {} }),
+  interrupt_request: async (kernel, _request, signal) => {
+    await kernel.interrupt(signal);
+    return { status: "ok" };
+  },
+  shutdown_request: shutdown,
+};
+
+/** What a client asked for is done and answered. Never rejects; what nobody knows is answered with busy and idle alone. */
+export const answer = async (kernel: Kernel, connection: Connection, request: Request): Promise<void> => {
+  const { type, content } = request;
+  if (type === "execute_request") return execute(kernel, connection, request);
+  if (type === "input_reply") return reply(kernel, content);
+  const { header: parent } = request;
+  kernel.publishStatus("busy", parent);
+  const make = Object.hasOwn(ANSWERS, type) ? ANSWERS[type] : undefined;
+  if (make !== undefined) {
+    const signal = AbortSignal.any([connection.closed, AbortSignal.timeout(LOOK_MS)]);
+    const content = await Promise.resolve()
+      .then(() => make(kernel, request, signal))
+      .catch((error: unknown) => FALLBACKS[type]?.(request) ?? failureOf(error));
+    const said = { type: type.replace(/_request$/, "_reply"), content, parent };
+    connection.post(kernel.message({ ...said, channel: request.channel, to: request.session }));
+    if (type === "shutdown_request") kernel.publish(said);
+  }
+  kernel.publishStatus("idle", parent);
+  kernel.sayBusyAgain();
+};
+
+const failureOf = (error: unknown): Content => {
+  const evalue = error instanceof Error ? error.message : String(error);
+  return { status: "error", ename: error instanceof Error ? error.name : "Error", evalue, traceback: [] };
+};
+
+/** What is said of code when nobody can be asked: nothing is known, which is no error. */
+const FALLBACKS: Readonly<Record<string, (request: Request) => Content>> = {
+  complete_request: ({ content }) => {
+    const cursor = integerOf(content, "cursor_pos", 0);
+    return { status: "ok", matches: [], cursor_start: cursor, cursor_end: cursor, metadata: {} };
+  },
+  inspect_request: () => ({ status: "ok", found: false, data: {}, metadata: {} }),
+  is_complete_request: () => ({ status: "unknown" }),
+  comm_info_request: () => ({ status: "ok", comms: {} }),
+};
+
+// ── Execution ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const execute = (kernel: Kernel, connection: Connection, request: Request): void => {
+  const { content, header, session } = request;
+  const code = textOf(content, "code").toWellFormed();
+  const silent = flag(content, "silent");
+  const stored = !silent && flag(content, "store_history", true);
+  const origin: Origin = { face: "jupyter", client: session, header, stored, comm: false };
+  const refusal = refusalOf(content, code);
+  if (refusal !== null) return refuse(kernel, connection, request, refusal);
+  kernel.outbox.push(request, {
+    key: keyOf(request),
+    code,
+    kind: "pyspark",
+    origin,
+    stopOnError: flag(content, "stop_on_error", true),
+    silent,
+    stdin: flag(content, "allow_stdin"),
+  });
+};
+
+/** The same request of the same client runs once, however often it is sent: after a lost socket it may be sent again. */
+const keyOf = ({ session, id }: Request): string => `jupyter-${createHash("sha256").update(`${session}\n${id}`).digest("hex")}`;
+
+const refusalOf = (content: Content, code: string): string | null => {
+  if (typeof content["code"] !== "string") return "An execute_request must have its code as text.";
+  if (Buffer.byteLength(code) > CODE_LIMIT_BYTES) return `The code is larger than ${CODE_LIMIT_BYTES / 1024 / 1024} MiB, the limit.`;
+  return null;
+};
+
+const refuse = (kernel: Kernel, connection: Connection, { header: parent, session: to }: Request, evalue: string): void => {
+  const failure = { ename: "InvalidRequest", evalue, traceback: [evalue] };
+  const content = { status: "error", execution_count: 0, ...failure, payload: [], user_expressions: {} };
+  kernel.publishStatus("busy", parent);
+  kernel.publish({ type: "error", content: failure, parent });
+  connection.post(kernel.message({ channel: "shell", type: "execute_reply", content, parent, to }));
+  kernel.publishStatus("idle", parent);
+};
+
+/** What was typed goes to the statement that asked; to nobody when none does any more. */
+const reply = async ({ session, parts }: Kernel, content: Content): Promise<void> => {
+  const { running } = session;
+  if (running?.input == null) return;
+  // A driver that is gone asks nobody.
+  await session.answer(running.id, textOf(content, "value").toWellFormed(), parts.closing).catch(() => undefined);
+};
+
+async function shutdown(kernel: Kernel, { content }: Request, signal: AbortSignal): Promise<Content> {
+  const restart = flag(content, "restart");
+  if (restart) await kernel.restart(signal);
+  else kernel.shutDown();
+  return { status: "ok", restart };
+}
+
+// ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Position in code points, as the client counts; within the code. */
+const cursorOf = (content: Content, code: string): number => {
+  const length = [...code].length;
+  return Math.max(0, Math.min(integerOf(content, "cursor_pos", length), length));
+};
+
+async function complete(kernel: Kernel, { content }: Request, signal: AbortSignal): Promise<Content> {
+  const code = textOf(content, "code").toWellFormed();
+  if (kernel.executionState === "starting") throw new Error("the driver is starting");
+  const { matches, start, end, metadata } = await kernel.session.complete(code, "pyspark", cursorOf(content, code), signal);
+  return { status: "ok", matches, cursor_start: start, cursor_end: end, metadata };
+}
+
+async function inspect(kernel: Kernel, { content }: Request, signal: AbortSignal): Promise<Content> {
+  const code = textOf(content, "code").toWellFormed();
+  const detail = integerOf(content, "detail_level", 0) === 0 ? 0 : 1;
+  if (kernel.executionState === "starting") throw new Error("the driver is starting");
+  const { found, data, metadata } = await kernel.session.inspect(code, "pyspark", cursorOf(content, code), detail, signal);
+  return { status: "ok", found, data: isContent(data) ? data : {}, metadata };
+}

@@ -1,0 +1,120 @@
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import type { FastifyReply } from "fastify";
+import { Type } from "typebox";
+import type { Face } from "../http.ts";
+import type { App } from "../livy/room.ts";
+import { channels } from "./channels.ts";
+import { Kernels, type KernelsOptions } from "./kernels.ts";
+import { kernelspecModel, readLogo } from "./kernelspecs.ts";
+import { readLaunchWish, StartKernel } from "./launch-request.ts";
+import { auditKernel, gateway, kernelModel, statusModel } from "./model.ts";
+import { sessionRoutes } from "./session-routes.ts";
+
+export interface JupyterOptions extends Omit<KernelsOptions, "kernelspecs"> {
+  readonly kernelspecs: KernelsOptions["kernelspecs"];
+  readonly basePath: string;
+  /** The longest message on a WebSocket. */
+  readonly messageLimitBytes: number;
+}
+
+/** Jupyter Server's version whose interface this is, as far as kernels go. */
+const JUPYTER_SERVER_VERSION = "2.21.1";
+const KernelParams = Type.Object({ kernel: Type.String() });
+const tags = ["kernels"];
+
+/** Jupyter's kernels over HTTP and WebSocket, as Jupyter Server and Kernel Gateway offer them. */
+export const jupyterFace =
+  (options: JupyterOptions): Face =>
+  (plain, closing, admit) => {
+    const app: App = plain.withTypeProvider<TypeBoxTypeProvider>();
+    const kernels = new Kernels(options, closing);
+    app.get("/api", { ...gateway, schema: { tags, summary: "Version of the interface" } }, () => ({ version: JUPYTER_SERVER_VERSION }));
+    app.get("/api/status", { ...gateway, schema: { tags, summary: "How many kernels and connections there are" } }, ({ caller }) =>
+      statusModel(kernels.list(caller)),
+    );
+    kernelspecRoutes(app, kernels);
+    kernelRoutes(app, kernels);
+    sessionRoutes(app, kernels);
+    channels(plain, kernels, { ...options, admit });
+  };
+
+const kernelspecRoutes = (app: App, kernels: Kernels): void => {
+  const { kernelspecs } = kernels;
+  app.get("/api/kernelspecs", { ...gateway, schema: { tags, summary: "Kinds of kernels" } }, ({ mount }) => ({
+    default: kernelspecs.default,
+    kernelspecs: Object.fromEntries(kernelspecs.all.map((spec) => [spec.name, kernelspecModel(spec, mount)])),
+  }));
+  const named = { params: Type.Object({ name: Type.String() }) };
+  app.get("/api/kernelspecs/:name", { ...gateway, schema: { tags, ...named, summary: "One kind of kernel" } }, ({ params, mount }) =>
+    kernelspecModel(kernelspecs.find(params.name), mount),
+  );
+  const file = { params: Type.Object({ name: Type.String(), file: Type.String() }) };
+  const sendLogo = async ({ params }: { params: { name: string; file: string } }, reply: FastifyReply) => {
+    kernelspecs.find(params.name);
+    const { type, content } = await readLogo(params.file);
+    return reply.type(type).header("cache-control", "private, max-age=3600").send(content);
+  };
+  app.get("/kernelspecs/:name/:file", { ...gateway, schema: { tags, ...file, summary: "A kernelspec's logo" } }, sendLogo);
+  app.get("/api/kernelspecs/:name/:file", { ...gateway, schema: { tags, ...file, hide: true } }, sendLogo);
+};
+
+const kernelRoutes = (app: App, kernels: Kernels): void => {
+  const one = { tags, params: KernelParams };
+
+  app.get("/api/kernels", { ...gateway, schema: { tags, summary: "Kernels you may see" } }, ({ caller }) =>
+    kernels.list(caller).map(kernelModel),
+  );
+
+  app.post(
+    "/api/kernels",
+    {
+      ...gateway,
+      schema: {
+        tags,
+        summary: "Start a kernel",
+        description:
+          "Answers at once: the kernel is `starting` while its Spark driver is. `longwick.session` or KERNEL_SESSION attaches to a session.",
+        body: StartKernel,
+      },
+    },
+    async (request, reply) => {
+      const kernel = await kernels.start(readLaunchWish(request.body), request.caller, request.signal);
+      auditKernel(request, "create", kernel);
+      reply.code(201).header("location", `${request.mount}/api/kernels/${kernel.id}`);
+      return kernelModel(kernel);
+    },
+  );
+
+  app.get("/api/kernels/:kernel", { ...gateway, schema: { ...one, summary: "One kernel" } }, ({ params, caller }) =>
+    kernelModel(kernels.find(params.kernel, caller, "view")),
+  );
+
+  app.delete("/api/kernels/:kernel", { ...gateway, schema: { ...one, summary: "Shut a kernel down" } }, async (request, reply) => {
+    const kernel = kernels.find(request.params.kernel, request.caller, "modify");
+    auditKernel(request, "delete", kernel);
+    await kernels.shutDown(kernel);
+    return reply.code(204).send();
+  });
+
+  app.post(
+    "/api/kernels/:kernel/interrupt",
+    { ...gateway, schema: { ...one, summary: "Interrupt what runs in a kernel" } },
+    async (request, reply) => {
+      const kernel = kernels.find(request.params.kernel, request.caller, "modify");
+      await kernel.interrupt(request.signal);
+      auditKernel(request, "interrupt", kernel);
+      return reply.code(204).send();
+    },
+  );
+
+  app.post(
+    "/api/kernels/:kernel/restart",
+    { ...gateway, schema: { ...one, summary: "Restart a kernel's Python in place" } },
+    async (request) => {
+      const kernel = kernels.find(request.params.kernel, request.caller, "modify");
+      await kernel.restart(request.signal);
+      auditKernel(request, "restart", kernel);
+      return kernelModel(kernel);
+    },
+  );
+};

@@ -1,0 +1,98 @@
+import { Type } from "typebox";
+import { v5 as uuidv5 } from "uuid";
+import { Problem } from "../../core/problems.ts";
+import type { App } from "../livy/room.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Kernels } from "./kernels.ts";
+import { readLaunchWish } from "./launch-request.ts";
+import { auditKernel, gateway, kernelModel } from "./model.ts";
+
+const NAMESPACE = "0d5c1f5c-7f6e-5b52-8f55-6a2f2f6f4f10";
+const Text = Type.Union([Type.String(), Type.Null()]);
+const KernelWish = Type.Object({ id: Type.Optional(Text), name: Type.Optional(Text) });
+const JupyterSession = Type.Object({
+  path: Type.Optional(Text),
+  name: Type.Optional(Text),
+  type: Type.Optional(Text),
+  kernel: Type.Optional(Type.Union([KernelWish, Type.Null()])),
+});
+const SessionParams = Type.Object({ session: Type.String() });
+const tags = ["kernels"];
+
+interface Names {
+  readonly path: string;
+  readonly name: string;
+  readonly type: string;
+}
+
+/**
+ * Jupyter's sessions: a kernel and the document that uses it. A kernel remembers the document it was started for; later names live as
+ * long as this server.
+ */
+export const sessionRoutes = (app: App, kernels: Kernels): void => {
+  const renamed = new WeakMap<Kernel, Names>();
+  const idOf = (kernel: Kernel) => uuidv5(kernel.id, NAMESPACE);
+  const model = (kernel: Kernel) => {
+    const path = kernel.session.spec.kernel?.path ?? `session-${kernel.session.id}`;
+    const names = renamed.get(kernel) ?? { path, name: kernel.session.name ?? path, type: "notebook" };
+    return { id: idOf(kernel), ...names, kernel: kernelModel(kernel), notebook: { path: names.path, name: names.name } };
+  };
+  const find = (id: string, caller: Parameters<Kernels["list"]>[0]): Kernel => {
+    const kernel = kernels.list(caller).find((each) => idOf(each) === id);
+    if (kernel === undefined) throw new Problem("NOT_FOUND", `Session does not exist: ${id.slice(0, 100)}`);
+    return kernel;
+  };
+  const rename = (kernel: Kernel, body: { path?: string | null; name?: string | null; type?: string | null }) => {
+    const { path, name, type } = model(kernel);
+    renamed.set(kernel, { path: body.path ?? path, name: body.name ?? name, type: body.type ?? type });
+  };
+  const one = { tags, params: SessionParams };
+
+  app.get("/api/sessions", { ...gateway, schema: { tags, summary: "Documents and their kernels" } }, ({ caller }) =>
+    kernels.list(caller).map(model),
+  );
+
+  app.post(
+    "/api/sessions",
+    { ...gateway, schema: { tags, summary: "Start a document's kernel", body: JupyterSession } },
+    async (request, reply) => {
+      const { body, caller } = request;
+      const { id = null, name = null } = body.kernel ?? {};
+      const started = () => kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
+      const kernel = id === null ? await started() : kernels.find(id, caller, "modify");
+      if (id === null) auditKernel(request, "create", kernel);
+      rename(kernel, body);
+      return reply.code(201).send(model(kernel));
+    },
+  );
+
+  app.get("/api/sessions/:session", { ...gateway, schema: { ...one, summary: "One document's kernel" } }, ({ params, caller }) =>
+    model(find(params.session, caller)),
+  );
+
+  app.patch(
+    "/api/sessions/:session",
+    { ...gateway, schema: { ...one, summary: "Rename a document, or give it another kernel", body: JupyterSession } },
+    async (request) => {
+      const { body, caller, params } = request;
+      let kernel = kernels.find(find(params.session, caller).id, caller, "modify");
+      const { id = null, name = null } = body.kernel ?? {};
+      if (id !== null) kernel = kernels.find(id, caller, "modify");
+      else if (name !== null) kernel = await kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
+      rename(kernel, body);
+      return model(kernel);
+    },
+  );
+
+  app.delete(
+    "/api/sessions/:session",
+    { ...gateway, schema: { ...one, summary: "Shut a document's kernel down" } },
+    async (request, reply) => {
+      const { caller, params } = request;
+      const kernel = kernels.find(find(params.session, caller).id, caller, "modify");
+      auditKernel(request, "delete", kernel);
+      await kernels.shutDown(kernel);
+      return reply.code(204).send();
+    },
+  );
+};

@@ -1,0 +1,10 @@
+const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+
+export const escapeHtml = (text: string): string => text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
+
+/** A duration as people read it: `0.8 s`, `12 s`, `3 min 5 s`. */
+export const seconds = (ms: number): string => {
+  const whole = Math.round(ms / 1_000);
+  if (ms < 9_950) return `${(ms / 1_000).toFixed(1)} s`;
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+};
