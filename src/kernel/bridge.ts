@@ -101,12 +101,12 @@ export class Bridge {
   deliver(channel: string, parts: Parts): void {
     if (channel === "iopub") return this.#broadcast(parts);
     const parent = readHeader(parts[1]);
-    const request = parent === null ? undefined : this.#requests.get(parent.id);
+    const request = parent === null ? undefined : this.#requests.get(parent.key);
     // Other kernels may share the session, and a client may be told twice.
     if (request === undefined) return;
     if (channel === "stdin") return this.#put("stdin", this.#wire.encode(request.identities, parts));
     if (channel !== request.channel) return this.#drop(`the server answered on ${channel} what was asked on ${request.channel}`);
-    this.#requests.delete(request.header.id);
+    this.#requests.delete(request.header.key);
     this.#put(request.channel, this.#wire.encode(request.identities, parts));
   }
 
@@ -119,7 +119,7 @@ export class Bridge {
     for (const request of [...this.#requests.values()]) {
       if (request.sent && !again) continue;
       this.#pass(request);
-      if (!request.header.type.endsWith("_request")) this.#requests.delete(request.header.id);
+      if (!request.header.type.endsWith("_request")) this.#requests.delete(request.header.key);
     }
   }
 
@@ -147,7 +147,7 @@ export class Bridge {
   }
 
   #remember(request: Request): void {
-    this.#requests.set(request.header.id, request);
+    this.#requests.set(request.header.key, request);
     if (this.#requests.size <= REQUEST_LIMIT) return;
     const [oldest] = this.#requests.keys();
     if (oldest !== undefined) this.#requests.delete(oldest);
@@ -193,7 +193,7 @@ export class Bridge {
     this.#answer(request, { status: "ok" });
     const waiting = [...this.#requests.values()].filter(({ header }) => header.type === "execute_request");
     for (const cell of waiting) {
-      this.#requests.delete(cell.header.id);
+      this.#requests.delete(cell.header.key);
       this.#answer(cell, { status: "aborted" });
     }
   }

@@ -5,6 +5,11 @@ import type { Parts } from "./wire.ts";
 export interface Header {
   readonly id: string;
   readonly type: string;
+  /**
+   * Tells messages apart. Their ids alone do not: the clients that jupyter_client's KernelManager makes share its session, and each counts
+   * from zero.
+   */
+  readonly key: string;
 }
 
 /** Null: these bytes are no header. */
@@ -14,7 +19,8 @@ export const readHeader = (bytes: Buffer | undefined): Header | null => {
     const header: unknown = JSON.parse(bytes.toString());
     if (typeof header !== "object" || header === null || !("msg_id" in header) || !("msg_type" in header)) return null;
     const { msg_id: id, msg_type: type } = header;
-    return typeof id === "string" && typeof type === "string" && type !== "" ? { id, type } : null;
+    if (typeof id !== "string" || typeof type !== "string" || type === "") return null;
+    return { id, type, key: `${type} ${"date" in header ? String(header.date) : ""} ${id}` };
   } catch {
     return null;
   }

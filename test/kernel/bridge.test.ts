@@ -20,6 +20,8 @@ const world = () => {
   const out: Out[] = [];
   const upstream = { open: false, sent: [] as { channel: string; parts: Parts }[] };
   const said: string[] = [];
+  /** Headers by their ids; the last when several share one. */
+  const sent = new Map<string, Json>();
   const bridge = new Bridge({
     wire,
     maker: new MessageMaker("ann"),
@@ -43,14 +45,18 @@ const world = () => {
       onDropped: (what) => said.push(what),
     },
   });
+  let number = 0;
   const parts = (type: string, id: string, content: Json = {}, parent: Json = {}): Parts =>
-    [{ msg_id: id, msg_type: type, session: "s" }, parent, {}, content].map((part) => Buffer.from(JSON.stringify(part)));
+    [{ msg_id: id, msg_type: type, session: "s", date: `${(number += 1)}` }, parent, {}, content].map((part) => Buffer.from(JSON.stringify(part)));
   return {
     ...{ bridge, out, said, upstream },
-    ask: (channel: "shell" | "control" | "stdin", from: string, type: string, id: string, content: Json = {}) =>
-      bridge.take(channel, wire.encode([Buffer.from(from)], parts(type, id, content))),
+    ask: (channel: "shell" | "control" | "stdin", from: string, type: string, id: string, content: Json = {}) => {
+      const frames = parts(type, id, content);
+      sent.set(id, json(frames[0]));
+      bridge.take(channel, wire.encode([Buffer.from(from)], frames));
+    },
     tell: (channel: string, type: string, parent: string, content: Json = {}) =>
-      bridge.deliver(channel, parts(type, `of-${parent}`, content, { msg_id: parent, msg_type: "x" })),
+      bridge.deliver(channel, parts(type, `of-${parent}`, content, sent.get(parent) ?? { msg_id: parent, msg_type: "x" })),
     open: (again = false) => {
       upstream.open = true;
       bridge.opened({ again });
@@ -71,6 +77,17 @@ describe("a bridge", () => {
     tell("shell", "execute_reply", "1");
     expect(seen()).toEqual(["control bob interrupt_reply 2", "shell ann execute_reply 1"]);
     expect(out[0]?.content).toEqual({ status: "ok", extra: [1, { deep: "é" }] });
+  });
+
+  test("tells requests of one id apart, as clients of one manager send them", () => {
+    const { ask, tell, open, seen } = world();
+    open();
+    ask("shell", "ann", "execute_request", "1");
+    ask("control", "manager", "interrupt_request", "1");
+    tell("control", "interrupt_reply", "1");
+    ask("shell", "bob", "execute_request", "1");
+    tell("shell", "execute_reply", "1");
+    expect(seen()).toEqual(["control manager interrupt_reply 1", "shell bob execute_reply 1"]);
   });
 
   test("asks for input only the client whose cell runs, on its stdin, and passes the answer on", () => {
