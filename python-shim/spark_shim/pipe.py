@@ -151,17 +151,21 @@ class Pipe:
 #   {"do": "gateway", "port": n, "secret": s, "attach": bool, "fresh": bool}
 #       Once, first. attach: the JVM already has a SparkContext, use it. fresh (only with attach): the user asked for a restart:
 #       cancel jobs, drop temp views, clear the cache.
-#   {"do": "run", "statement": n, "code": s, "kind": k, "silent": bool, "stdin": bool, "group": job group}
+#   {"do": "run", "statement": n, "code": s, "kind": k, "silent": bool, "stdin": bool, "group": job group,
+#    "cell": {} or {"stored": bool, "expressions": {name: code}, "parent": s} or {"message": a comm's message, "parent": s}}
 #   {"do": "cancelJobs", "request": r, "statement": n}                 → reply {"jobs": how many ran}
 #   {"do": "complete", "request": r, "code": s, "kind": k, "cursor": n}  → reply {"matches", "start", "end", "metadata"}
 #   {"do": "inspect", "request": r, "code", "kind", "cursor", "detail"} → reply {"found", "data", "metadata"}
+#   {"do": "parse", "request": r, "code": s}                           → reply {"status", "indent"}
+#   {"do": "comms", "request": r}                                      → reply {"comms": {id: target}}
 #   {"do": "answer", "statement": n, "value": s}
 #   {"do": "exit"}                                                     run exit handlers and leave; Spark stays
 #
 # interpreter → supervisor
 #   {"is": "ready", "facts": {"python", "spark", "appId", "uiUrl", "sparkUser", "ipython"}}  or  {"is": "failed", "reason": s}
-#   {"is": "started", "statement": n}
-#   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input", "statement": n, …its fields}
+#   {"is": "started", "statement": n, "count": its number in the history}
+#   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input" | "returned" | "comm", "statement": n,
+#    …its fields}
 #   {"is": "done", "statement": n, "outcome": "ok" | "error" | "cancelled", "barrier": k, "jvm": bool}
 #       barrier_token(k) was written to fd 1 and fd 2 after fflush; with jvm also, through Py4J, to the JVM's stdout.
 #   {"is": "executors", "count": n}      {"is": "log", "lines": [s]}

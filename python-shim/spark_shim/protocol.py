@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Literal, Tuple, TypedDict
 
-PROTOCOL_VERSIONS: Tuple[int, ...] = (1, 2,)
+PROTOCOL_VERSIONS: Tuple[int, ...] = (1, 2, 3,)
 """Versions this shim speaks, oldest first."""
 
 PIECE_BYTES = 262144
@@ -175,6 +175,54 @@ class UploadRequest(TypedDict):
     last: bool
 
 
+class CellRequest(TypedDict):
+    """Since version 3. Like submit, with what notebooks ask for besides."""
+
+    frame: Literal["cell"]
+    request: int
+    key: str
+    code: str
+    kind: Literal["pyspark"] | Literal["sql"] | Literal["spark"] | Literal["sparkr"]
+    origin: Any
+    stopOnError: bool
+    silent: bool
+    stdin: bool
+    stored: bool
+    expressions: Dict[str, Any]
+    parent: str
+
+
+class CommRequest(TypedDict):
+    """Since version 3. A front end's message to an object in the interpreter, queued as a silent statement of its own."""
+
+    frame: Literal["comm"]
+    request: int
+    key: str
+    origin: Any
+    parent: str
+    event: Literal["open"] | Literal["msg"] | Literal["close"]
+    comm: str
+    target: str | None
+    data: Dict[str, Any]
+    metadata: Dict[str, Any]
+    buffers: List[str]
+
+
+class CommsRequest(TypedDict):
+    """Since version 3. Which channels between front ends and objects in the interpreter are open."""
+
+    frame: Literal["comms"]
+    request: int
+
+
+class ParseRequest(TypedDict):
+    """Since version 3. Whether code can run as it stands."""
+
+    frame: Literal["parse"]
+    request: int
+    code: str
+
+
 class LogRequest(TypedDict):
     """Lines of the driver's log that the server did not keep."""
 
@@ -233,6 +281,7 @@ class StartedRecord(TypedDict):
     atMs: int
     type: Literal["started"]
     statement: int
+    count: int
 
 
 class StreamRecord(TypedDict):
@@ -358,6 +407,34 @@ class FinishedRecord(TypedDict):
     statement: int
     outcome: Literal["ok"] | Literal["error"] | Literal["cancelled"] | Literal["lost"]
     rung: Literal["queue"] | Literal["jobs"] | Literal["signal"] | Literal["restart"] | None
+
+
+class ReturnedRecord(TypedDict):
+    """Since version 3. What a cell has for its front end besides outputs."""
+
+    frame: Literal["record"]
+    seq: int
+    atMs: int
+    type: Literal["returned"]
+    statement: int
+    payload: List[Dict[str, Any]]
+    expressions: Dict[str, Any]
+
+
+class CommRecord(TypedDict):
+    """Since version 3. A message of an object in the interpreter to front ends."""
+
+    frame: Literal["record"]
+    seq: int
+    atMs: int
+    type: Literal["comm"]
+    statement: int
+    event: Literal["open"] | Literal["msg"] | Literal["close"]
+    comm: str
+    target: str | None
+    data: Dict[str, Any]
+    metadata: Dict[str, Any]
+    buffers: List[str]
 
 
 class DroppedRecord(TypedDict):
@@ -524,6 +601,23 @@ class UploadResult(TypedDict):
     path: str | None
 
 
+class CellResult(TypedDict):
+    statement: int
+
+
+class CommResult(TypedDict):
+    statement: int
+
+
+class CommsResult(TypedDict):
+    comms: Dict[str, Any]
+
+
+class ParseResult(TypedDict):
+    status: Literal["complete"] | Literal["incomplete"] | Literal["invalid"] | Literal["unknown"]
+    indent: str
+
+
 class LogResult(TypedDict):
     fromLine: int
     total: int
@@ -600,6 +694,38 @@ REQUEST_FIELDS: Dict[str, Dict[str, Tuple[type, ...]]] = {
         "offset": (int,),
         "data": (str,),
         "last": (bool,),
+    },
+    "cell": {
+        "request": (int,),
+        "key": (str,),
+        "code": (str,),
+        "kind": (str,),
+        "origin": (object,),
+        "stopOnError": (bool,),
+        "silent": (bool,),
+        "stdin": (bool,),
+        "stored": (bool,),
+        "expressions": (dict,),
+        "parent": (str,),
+    },
+    "comm": {
+        "request": (int,),
+        "key": (str,),
+        "origin": (object,),
+        "parent": (str,),
+        "event": (str,),
+        "comm": (str,),
+        "target": (str, type(None),),
+        "data": (dict,),
+        "metadata": (dict,),
+        "buffers": (list,),
+    },
+    "comms": {
+        "request": (int,),
+    },
+    "parse": {
+        "request": (int,),
+        "code": (str,),
     },
     "log": {
         "request": (int,),

@@ -48,6 +48,18 @@ def _objects(value: Any) -> List[Dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def _texts(value: Any) -> List[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _comm_id(value: Any) -> str:
+    return _text(value)[:255] or "unknown"
+
+
+def _event(value: Any) -> str:
+    return value if value in ("open", "close") else "msg"
+
+
 #: The fields of each emitted record but `stream`, and how each is made good.
 EMITTED: Dict[str, Dict[str, Callable[[Any], Any]]] = {
     "display": {"data": _bundle, "metadata": _bundle, "displayId": _name, "update": bool},
@@ -56,6 +68,8 @@ EMITTED: Dict[str, Dict[str, Callable[[Any], Any]]] = {
     "error": {"ename": _text, "evalue": _text, "traceback": _lines},
     "progress": {"fraction": _fraction, "jobs": _jobs},
     "input": {"prompt": _text, "password": bool},
+    "returned": {"payload": _objects, "expressions": _bundle},
+    "comm": {"event": _event, "comm": _comm_id, "target": _name, "data": _bundle, "metadata": _bundle, "buffers": _texts},
 }
 
 

@@ -15,6 +15,13 @@ _KINDS = ("pyspark", "sql", "spark", "sparkr")
 _RULES: Dict[Tuple[str, str], Callable[[Any], bool]] = {
     ("submit", "key"): lambda value: 0 < len(value) <= 255,
     ("submit", "kind"): lambda value: value in _KINDS,
+    ("cell", "key"): lambda value: 0 < len(value) <= 255,
+    ("cell", "kind"): lambda value: value in _KINDS,
+    ("cell", "expressions"): lambda value: all(isinstance(each, str) for each in value.values()),
+    ("comm", "key"): lambda value: 0 < len(value) <= 255,
+    ("comm", "event"): lambda value: value in ("open", "msg", "close"),
+    ("comm", "comm"): lambda value: 0 < len(value) <= 255,
+    ("comm", "buffers"): lambda value: all(isinstance(each, str) for each in value),
     ("complete", "kind"): lambda value: value in _KINDS,
     ("complete", "cursor"): lambda value: value >= 0,
     ("inspect", "kind"): lambda value: value in _KINDS,

@@ -23,8 +23,8 @@ class Statement:
     """One submitted piece of code and how far it came. Times in Unix milliseconds, 0: not yet."""
 
     __slots__ = (
-        "client", "code", "code_bytes", "ename", "evalue", "finished_ms", "first_seq", "id", "key", "kind", "last_seq", "origin", "outcome",
-        "output_bytes", "queued_ms", "silent", "started_ms", "state", "stdin", "stop_on_error",
+        "cell", "client", "code", "code_bytes", "ename", "evalue", "finished_ms", "first_seq", "id", "key", "kind", "last_seq", "origin",
+        "outcome", "output_bytes", "queued_ms", "silent", "started_ms", "state", "stdin", "stop_on_error",
     )  # fmt: skip
 
     def __init__(self, id: int) -> None:
@@ -38,6 +38,8 @@ class Statement:
         self.silent = False
         self.stop_on_error = False
         self.stdin = False
+        #: What the interpreter must know of a front end's request besides its code.
+        self.cell: Dict[str, Any] = {}
         self.state = "waiting"
         self.queued_ms = 0
         self.started_ms = 0

@@ -165,12 +165,24 @@ class Supervisor(Driver, EngineUser):
         return {"records": [parse_record(line) for _, line in pairs], "nextSeq": pairs[-1][0] + 1 if pairs else last + 1}
 
     def _on_submit(self, link: Link, frame: Message) -> Message:
+        return self._take(frame, {})
+
+    def _on_cell(self, link: Link, frame: Message) -> Message:
+        return self._take(frame, {name: frame[name] for name in ("stored", "expressions", "parent")})
+
+    def _on_comm(self, link: Link, frame: Message) -> Message:
+        message = {name: frame[name] for name in ("event", "comm", "target", "data", "metadata", "buffers")}
+        silent = {"code": "", "kind": "pyspark", "silent": True, "stopOnError": False, "stdin": False}
+        return self._take({**frame, **silent}, {"parent": frame["parent"], "message": message})
+
+    def _take(self, frame: Message, cell: Message) -> Message:
+        """Queues a statement; `cell`: what its front end wants of it besides."""
         known = self._statements.id_of(frame["key"])
         if known is not None:
             return {"statement": known}
         if self._ending:
             raise RequestFailed("ending", "The driver is about to exit.")
-        size = len(frame["code"].encode("utf-8", "replace"))
+        size = len(frame["code"].encode("utf-8", "replace")) + sum(map(len, cell.get("message", {}).get("buffers", ())))
         if len(self._queue) >= self._config.queue_limit:
             raise RequestFailed("full", "%d statements wait already." % len(self._queue))
         if self._queue_bytes + size > self._config.queue_limit_bytes:
@@ -179,7 +191,8 @@ class Supervisor(Driver, EngineUser):
         self._append("queued", {"statement": id, **{name: frame[name] for name in ("key", "code", "kind", "origin", "silent")}})
         statement = self._statements.get(id)
         assert statement is not None
-        statement.stop_on_error, statement.stdin = frame["stopOnError"], frame["stdin"]
+        statement.stop_on_error, statement.stdin, statement.cell = frame["stopOnError"], frame["stdin"], cell
+        statement.code_bytes = size
         self._queue.append(statement)
         self._queue_bytes += size
         self._timeouts.active()
@@ -208,6 +221,12 @@ class Supervisor(Driver, EngineUser):
 
     def _on_inspect(self, link: Link, frame: Message) -> None:
         self._pass_on(link, frame, ("code", "kind", "cursor", "detail"))
+
+    def _on_comms(self, link: Link, frame: Message) -> None:
+        self._pass_on(link, frame, ())
+
+    def _on_parse(self, link: Link, frame: Message) -> None:
+        self._pass_on(link, frame, ("code",))
 
     def _pass_on(self, link: Link, frame: Message, names: Tuple[str, ...]) -> None:
         interpreter, request = self._engine.interpreter, frame["request"]
@@ -272,6 +291,7 @@ class Supervisor(Driver, EngineUser):
             "kind": statement.kind,
             "silent": statement.silent,
             "stdin": statement.stdin,
+            "cell": statement.cell,
         }
         interpreter.send({"do": "run", "group": group, **run})
 
@@ -303,7 +323,8 @@ class Supervisor(Driver, EngineUser):
 
     def _drop_queue(self, why: str, client: Any = None) -> None:
         for statement in list(self._queue):
-            if client is None or statement.client == client:
+            # A front end's message to an object is no part of what it wanted run in a row.
+            if client is None or (statement.client == client and "message" not in statement.cell):
                 self._drop(statement, why)
 
     def _cancel_running(self, count: bool) -> None:
@@ -363,7 +384,7 @@ class Supervisor(Driver, EngineUser):
         if kind == "emit" and statement:
             self._emit(statement, message)
         elif kind == "started" and statement and statement is self._running and not statement.started_ms:
-            self._append("started", {"statement": statement.id})
+            self._append("started", {"statement": statement.id, "count": integer(message.get("count"))})
         elif kind == "done" and statement and statement is self._running and not self._finishing:
             self._done(statement, message)
         elif kind == "reply":

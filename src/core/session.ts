@@ -19,6 +19,9 @@ export interface SessionParts {
 }
 
 export type SubmitBody = RequestBody<"submit">;
+/** A notebook's cell; a driver of an older release runs it as a plain statement. */
+export type CellBody = RequestBody<"cell">;
+export type CommBody = RequestBody<"comm">;
 
 /** Somebody who has the session open. */
 export interface SessionClient {
@@ -130,6 +133,10 @@ export class Session {
   /** Interpreters that have ended so far. */
   get lives(): number {
     return this.#view.lives;
+  }
+  /** Why the last of them did; null: none has. */
+  get exitReason(): string | null {
+    return this.#view.exitReason;
   }
   /** When it was last used, Unix time in milliseconds. */
   get activityMs(): number {
@@ -305,13 +312,30 @@ export class Session {
    * @throws Problem SESSION_ENDED, SESSION_STARTING (nothing was queued), TOO_MANY_STATEMENTS, DRIVER_UNREACHABLE
    */
   async submit(body: SubmitBody, signal: AbortSignal): Promise<number> {
+    return this.#queue("submit", body, signal);
+  }
+
+  /** Queues a notebook's cell, as `submit` does. */
+  async cell(body: CellBody, signal: AbortSignal): Promise<number> {
+    return this.#queue(this.protocolVersion >= 3 ? "cell" : "submit", body, signal);
+  }
+
+  /**
+   * Queues a front end's message to an object in the interpreter, as `submit` does.
+   * @throws Problem NOT_SUPPORTED (a driver of an older release)
+   */
+  async comm(body: CommBody, signal: AbortSignal): Promise<number> {
+    return this.#queue("comm", body, signal);
+  }
+
+  async #queue<Name extends "submit" | "cell" | "comm">(name: Name, body: RequestBody<Name>, signal: AbortSignal): Promise<number> {
     this.#checkAlive();
     const { startWaitMs } = this.#parts;
     if (!(await this.reachable(startWaitMs, signal))) {
       throw new Problem("SESSION_STARTING", `Session is in state ${this.state}`);
     }
     this.#checkAlive();
-    const { statement } = await this.#request("submit", body, signal);
+    const { statement } = await this.#request(name, body, signal);
     // The answer may come before the record that tells of the statement.
     const known = () => this.#view.statement(statement) !== undefined || isEnded(this.state);
     await this.#until(known, startWaitMs, signal);
@@ -359,6 +383,18 @@ export class Session {
   async inspect(code: string, kind: Kind, cursor: number, detail: 0 | 1, signal: AbortSignal): Promise<ReplyResult<"inspect">> {
     this.#checkAlive();
     return this.#request("inspect", { code, kind, cursor, detail }, signal);
+  }
+
+  /** Whether Python code can run as it stands. */
+  async parse(code: string, signal: AbortSignal): Promise<ReplyResult<"parse">> {
+    this.#checkAlive();
+    return this.#request("parse", { code }, signal);
+  }
+
+  /** Open channels between front ends and objects in the interpreter: id → target. */
+  async comms(signal: AbortSignal): Promise<Readonly<Record<string, string>>> {
+    this.#checkAlive();
+    return (await this.#request("comms", {}, signal)).comms;
   }
 
   /**

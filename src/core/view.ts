@@ -33,8 +33,10 @@ export interface StatementView {
   readonly jobs: readonly Job[];
   /** The first record that told of jobs when it had run for longer than JOBS_SHOWN_MS; 0: none yet. */
   readonly jobsSeq: number;
-  /** Its number in the interpreter's history, from 1; 0: it has none, or has not started. */
+  /** Its number in the interpreter's history, from 1, or the last number when it has no place there; 0: it has not started. */
   readonly count: number;
+  /** What it has for the front end that sent it, besides outputs. */
+  readonly returned: Pick<RecordFrame<"returned">, "payload" | "expressions"> | null;
   readonly outputs: readonly Output[];
   /** The prompt of an `input()` that waits for its answer. */
   readonly input: { readonly prompt: string; readonly password: boolean } | null;
@@ -82,6 +84,8 @@ export class View {
   executionCount = 0;
   /** Interpreters that have ended. */
   lives = 0;
+  /** Why the last one that ended did; null: none has. */
+  exitReason: string | null = null;
   /** When a statement was last heard of, by the driver's clock; 0: never. */
   activityMs = 0;
   /** Lines of log so far. */
@@ -150,6 +154,7 @@ export class View {
         if (record.phase === "exited") {
           this.executionCount = 0;
           this.lives += 1;
+          this.exitReason = record.reason;
         }
         if (record.facts !== null) this.facts = record.facts;
         this.revision += 1;
@@ -193,6 +198,7 @@ export class View {
       jobs: [],
       jobsSeq: 0,
       count: 0,
+      returned: null,
       outputs,
       input: null,
       revision: 0,
@@ -222,6 +228,7 @@ export class View {
         jobs: [],
         jobsSeq: 0,
         count: 0,
+        returned: null,
         outputs: [],
         input: null,
         revision: 0,
@@ -260,8 +267,8 @@ export class View {
         entry.startedMs = record.atMs;
         this.running = entry;
         // Drivers of older releases do not tell, and count what is not silent.
-        if (!entry.silent && entry.kind === "pyspark") this.executionCount += 1;
-        entry.count = entry.silent ? 0 : this.executionCount;
+        this.executionCount = record.count ?? this.executionCount + (entry.silent || entry.kind !== "pyspark" ? 0 : 1);
+        entry.count = this.executionCount;
         this.revision += 1;
         return;
       case "stream":
@@ -295,6 +302,11 @@ export class View {
         return;
       case "finished":
         return this.#finish(entry, record.outcome, record.rung, record.atMs);
+      case "returned":
+        entry.returned = { payload: record.payload, expressions: record.expressions };
+        return;
+      case "comm":
+        return;
       case "dropped":
         return this.#push(entry, { type: "dropped", bytes: record.bytes }, 0);
     }

@@ -47,7 +47,7 @@ export const LINK_TUNING = {
 export type LinkTuning = typeof LINK_TUNING;
 
 /**
- * Which requests may be sent again after a loss: `submit` is keyed, the others change nothing or end in the same state. A second
+ * Which requests may be sent again after a loss: `submit`, `cell` and `comm` are keyed, the others change nothing or end in the same state. A second
  * `cancel` takes the next rung, and to interrupt, answer or restart twice is not to do it once.
  */
 const REPEATABLE = {
@@ -64,11 +64,15 @@ const REPEATABLE = {
   close: true,
   ping: true,
   upload: true,
+  cell: true,
+  comm: true,
+  comms: true,
+  parse: true,
   log: true,
 } as const satisfies Record<RequestName, boolean>;
 
 /** Requests that may be long; all others go before them. */
-const BULKY: ReadonlySet<RequestName> = new Set(["submit", "upload"]);
+const BULKY: ReadonlySet<RequestName> = new Set(["submit", "cell", "comm", "upload"]);
 
 /** The words of a driver's `failure` as Problems; any other word is DRIVER_UNREACHABLE. */
 const FAILURE_PROBLEMS = new Map<string, ProblemCode>([

@@ -12,7 +12,7 @@ import { type Static, type TProperties, Type } from "typebox";
  */
 
 /** Versions this server speaks, oldest first. The highest one that both ends know is used. */
-export const PROTOCOL_VERSIONS = [1, 2] as const;
+export const PROTOCOL_VERSIONS = [1, 2, 3] as const;
 
 /** A frame whose line is longer than this is cut into `part` frames, so that control never waits behind bulk. */
 export const PIECE_BYTES = 256 * 1024;
@@ -74,6 +74,15 @@ export const Refused = frame("refused", "The driver closes the connection after 
 const request = <Name extends string, Properties extends TProperties>(name: Name, description: string, properties: Properties) =>
   frame(name, description, { request: Type.Integer({ description: "Number of the request on this connection." }), ...properties });
 
+const CommMessage = {
+  event: Type.Union([Type.Literal("open"), Type.Literal("msg"), Type.Literal("close")]),
+  comm: Type.String({ minLength: 1, maxLength: 255, description: "The channel's id." }),
+  target: Type.Union([Text, Type.Null()], { description: "With open: what it is opened to." }),
+  data: Type.Record(Text, Type.Unknown()),
+  metadata: Metadata,
+  buffers: Type.Array(Text, { description: "Binary attachments, each in base64." }),
+};
+
 export const Requests = {
   attach: request("attach", "Ask for the records after a position. Answered with replay or reset, then records as they come.", {
     epoch: Type.Union([Text, Type.Null()], { description: "The epoch the server followed; null when it follows none." }),
@@ -129,6 +138,30 @@ export const Requests = {
     data: Type.String({ description: "The piece in base64." }),
     last: Type.Boolean(),
   }),
+  cell: request("cell", "Since version 3. Like submit, with what notebooks ask for besides.", {
+    key: Type.String({ minLength: 1, maxLength: 255 }),
+    code: Text,
+    kind: Kind,
+    origin: Origin,
+    stopOnError: Type.Boolean(),
+    silent: Type.Boolean(),
+    stdin: Type.Boolean(),
+    stored: Type.Boolean({ description: "Whether it has a place and a number in the interpreter's history." }),
+    expressions: Type.Record(Text, Text, { description: "Evaluated when it ended well: name → expression." }),
+    parent: Type.String({ description: "The name that front ends know it by; widgets catch output by it." }),
+  }),
+  comm: request(
+    "comm",
+    "Since version 3. A front end's message to an object in the interpreter, queued as a silent statement of its own.",
+    {
+      key: Type.String({ minLength: 1, maxLength: 255 }),
+      origin: Origin,
+      parent: Text,
+      ...CommMessage,
+    },
+  ),
+  comms: request("comms", "Since version 3. Which channels between front ends and objects in the interpreter are open.", {}),
+  parse: request("parse", "Since version 3. Whether code can run as it stands.", { code: Text }),
   log: request("log", "Lines of the driver's log that the server did not keep.", {
     fromLine: Type.Integer({ description: "Number of the first line wanted, from 0." }),
     lines: Type.Integer({ minimum: 0 }),
@@ -137,7 +170,14 @@ export const Requests = {
 export type RequestName = keyof typeof Requests;
 
 /** The first version that has a request; all others were there from the beginning. */
-export const REQUEST_SINCE: Readonly<Partial<Record<RequestName, number>>> = { ping: 2, upload: 2 };
+export const REQUEST_SINCE: Readonly<Partial<Record<RequestName, number>>> = {
+  ping: 2,
+  upload: 2,
+  cell: 3,
+  comm: 3,
+  comms: 3,
+  parse: 3,
+};
 
 const StatementState = Type.Union([
   Type.Literal("waiting"),
@@ -213,7 +253,14 @@ export const Records = {
     origin: Origin,
     silent: Type.Boolean(),
   }),
-  started: record("started", "The interpreter took the statement.", { statement: StatementId }),
+  started: record("started", "The interpreter took the statement.", {
+    statement: StatementId,
+    count: Type.Optional(
+      Type.Integer({
+        description: "Since version 3. Its number in the interpreter's history; of one that has no place there, the last number.",
+      }),
+    ),
+  }),
   stream: record("stream", "Text a statement wrote.", {
     statement: StatementId,
     name: Type.Union([Type.Literal("stdout"), Type.Literal("stderr")]),
@@ -260,6 +307,15 @@ export const Records = {
       description: "Which rung of the ladder ended a cancelled statement.",
     }),
   }),
+  returned: record("returned", "Since version 3. What a cell has for its front end besides outputs.", {
+    statement: StatementId,
+    payload: Type.Array(Type.Record(Text, Type.Unknown()), { description: "As in Jupyter's execute_reply: pages, next inputs." }),
+    expressions: Type.Record(Text, Type.Unknown(), { description: "name → status, and data or error." }),
+  }),
+  comm: record("comm", "Since version 3. A message of an object in the interpreter to front ends.", {
+    statement: StatementId,
+    ...CommMessage,
+  }),
   dropped: record("dropped", "Output that is not kept: a bound was reached.", {
     statement: StatementId,
     bytes: Type.Integer({ description: "Bytes dropped since the last mark." }),
@@ -281,6 +337,9 @@ export const Records = {
 } as const;
 export type RecordType = keyof typeof Records;
 
+/** The first version that has a record; all others were there from the beginning. */
+export const RECORD_SINCE: Readonly<Partial<Record<RecordType, number>>> = { returned: 3, comm: 3 };
+
 // ── Answers: driver → server ────────────────────────────────────────────────────────────────────────────────────────────────
 
 export const Replies = {
@@ -301,6 +360,13 @@ export const Replies = {
   ping: Type.Object({}),
   upload: Type.Object({
     path: Type.Union([Text, Type.Null()], { description: "Where the driver has the file, once the last piece is there." }),
+  }),
+  cell: Type.Object({ statement: StatementId }),
+  comm: Type.Object({ statement: StatementId }),
+  comms: Type.Object({ comms: Type.Record(Text, Text, { description: "id → target" }) }),
+  parse: Type.Object({
+    status: Type.Union([Type.Literal("complete"), Type.Literal("incomplete"), Type.Literal("invalid"), Type.Literal("unknown")]),
+    indent: Type.String({ description: "With incomplete: what the next line begins with." }),
   }),
   log: Type.Object({ fromLine: Int, total: Int, lines: Type.Array(Text) }),
 } as const satisfies Record<RequestName, unknown>;

@@ -11,9 +11,10 @@ import linecache
 import os
 import sys
 from types import CodeType, ModuleType
-from typing import Any, Dict, Optional, Union
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 from . import figures_backend
+from .cells import check
 from .display import Bundle, Display, bundle, cleaned
 from .errors import CELL
 from .magics import Magics
@@ -43,9 +44,9 @@ class PythonExecutor:
 
     def run(self, statement: Statement) -> None:
         """Raises what the code raises."""
-        if not statement.silent:
+        if statement.stored:
             self._count += 1
-        name = "%s%s>" % (CELL, "silent" if statement.silent else self._count)
+        name = "%s%s>" % (CELL, self._count if statement.stored else "silent" if statement.silent else "unnumbered")
         linecache.cache[name] = (len(statement.code), None, [line + "\n" for line in statement.code.split("\n")], name)
         tree = self._parse(statement.code, name)
         last = None if statement.silent else _take_last_expression(tree, statement.code)
@@ -57,6 +58,23 @@ class PythonExecutor:
         finally:
             self._magics.remember_figure()
             figures_backend.flush()
+
+    def number(self, statement: Statement) -> int:
+        """The statement's number in the history, before it runs; of one without a place there, the last number."""
+        return self._count + 1 if statement.stored else self._count
+
+    def value(self, expression: str) -> Tuple[Bundle, Bundle]:
+        """An expression's value as a bundle. Raises what the code raises."""
+        return bundle(eval(expression, self._namespace))
+
+    @staticmethod
+    def check(code: str) -> Tuple[str, str]:
+        return check(code)
+
+    @staticmethod
+    def call(function: Callable[[], None]) -> None:
+        """Calls what is to run as the user's code does."""
+        function()
 
     def _parse(self, code: str, name: str) -> ast.Module:
         """The code's tree. A line that begins with % where Python cannot be is a magic: the parser itself says where."""

@@ -15,6 +15,8 @@ import warnings
 from typing import Any, Callable, Dict, List, Optional, TextIO, Type, Union
 
 from ..pipe import SETTINGS_VARIABLE, Message, Pipe
+from .cells import values
+from .comms import Comms, FrontKernel
 from .complete import Completer
 from .errors import PlainError, describe, is_a
 from .gate import Gate
@@ -48,6 +50,8 @@ class Interpreter:
         self._magics = Magics(self._main.__dict__, row_limit)
         self._sql = SqlExecutor(self._spark.session, self._outputs, row_limit)
         self._kinds: Dict[str, Callable[[Statement], None]] = {"sql": self._sql.run}
+        self._comms = Comms(self._outputs)
+        self._executor: Any = None
         self._completer = Completer(self._main.__dict__, self._spark.session)
         self._work: queue.SimpleQueue[Optional[Message]] = queue.SimpleQueue()
         self._gateway: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -84,6 +88,7 @@ class Interpreter:
             os.chdir(self._directory)
             if sys.path and os.path.isabs(sys.path[0]):
                 sys.path[0] = self._directory
+        self._comms.start()
         ipython = self._make_executor()
         try:
             self._spark.import_early()
@@ -108,10 +113,13 @@ class Interpreter:
         except ImportError:
             from .execute import PythonExecutor
 
-            self._kinds["pyspark"] = PythonExecutor(self._main, self._outputs, self._magics).run
+            self._executor = PythonExecutor(self._main, self._outputs, self._magics)
+            self._kinds["pyspark"] = self._executor.run
             return None
         embedded = IPythonExecutor(self._main, self._outputs, self._magics, self._directory)
+        self._executor = embedded
         self._kinds["pyspark"] = embedded.run
+        embedded.shell.kernel = FrontKernel(self._comms)
         self._completer.shell = embedded.shell
         return str(IPython.__version__)
 
@@ -120,7 +128,7 @@ class Interpreter:
     def _run(self, statement: Statement) -> None:
         CURRENT.set(statement)
         self._outputs.latest = self._statement = statement
-        self._outputs.send({"is": "started", "statement": statement.id})
+        self._outputs.send({"is": "started", "statement": statement.id, "count": self._executor.number(statement)})
         self._outputs.restore()
         self._stdin.restore()
         self._gate.install()
@@ -137,7 +145,7 @@ class Interpreter:
         self._gate.close()  # again: an interrupt may have come before the first one took hold
         if os.getpid() != self._pid:
             _leave_forked_child(error)
-        self._watcher.end()
+        self._watcher.end(statement)
         outcome = "ok"
         if error is not None:
             outcome = "cancelled" if self._gate.wanted(statement.id) else "error"
@@ -149,11 +157,17 @@ class Interpreter:
         self._statement = None
 
     def _execute(self, statement: Statement) -> None:
+        if statement.message is not None:
+            self._executor.call(lambda: self._comms.receive(statement))
+            return
         execute = self._kinds.get(statement.kind)
         if execute is None:
             needs = {"spark": "a Scala shell", "sparkr": "R with the SparkR package"}.get(statement.kind, "an interpreter for it")
             raise PlainError("InterpreterError", "Kind %s needs %s, which this driver does not have." % (statement.kind, needs))
         execute(statement)
+        expressions = values(statement.expressions, self._executor.value)
+        if expressions or statement.payload:
+            self._outputs.emit("returned", payload=statement.payload, expressions=expressions)
 
     # ── Commands, in the reader thread ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,6 +186,10 @@ class Interpreter:
                 completions.put(functools.partial(self._reply, message, self._complete))
             elif do == "inspect":
                 completions.put(functools.partial(self._reply, message, self._inspect))
+            elif do == "parse":
+                completions.put(functools.partial(self._reply, message, self._parse))
+            elif do == "comms":
+                completions.put(functools.partial(self._reply, message, self._open_comms))
             elif do == "answer":
                 self._stdin.answer(int(message["statement"]), str(message["value"]))
             elif do == "exit":
@@ -210,6 +228,13 @@ class Interpreter:
 
     def _inspect(self, message: Message) -> Dict[str, Any]:
         return self._completer.inspect(str(message["code"]), str(message["kind"]), int(message["cursor"]), int(message.get("detail") or 0))
+
+    def _parse(self, message: Message) -> Dict[str, Any]:
+        status, indent = self._executor.check(str(message["code"]))
+        return {"status": status, "indent": indent}
+
+    def _open_comms(self, _: Message) -> Dict[str, Any]:
+        return {"comms": self._comms.targets()}
 
     # ── Odds and ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from types import ModuleType
-from typing import Any, ContextManager, Dict, List, Optional
+from typing import Any, Callable, ContextManager, Dict, List, Optional, Tuple
 
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.displayhook import DisplayHook
@@ -22,7 +22,7 @@ from . import figures_backend
 from .display import Bundle, cleaned, spark_frame_html
 from .errors import CELL, describe
 from .magics import Magics
-from .statement import Statement
+from .statement import CURRENT, Statement
 from .streams import Outputs
 
 
@@ -46,7 +46,7 @@ class IPythonExecutor:
         """Raises what the code raises."""
         shell = self.shell
         shell.late_errors.clear()
-        result = shell.run_cell(statement.code, store_history=not statement.silent, silent=statement.silent)
+        result = shell.run_cell(statement.code, store_history=statement.stored, silent=statement.silent)
         error: Optional[BaseException] = result.error_before_exec or result.error_in_exec
         for other in shell.late_errors:
             # A formatter or an event handler failed, or %run did: IPython would print it and go on.
@@ -57,6 +57,34 @@ class IPythonExecutor:
             # IPython keeps the last result; the frames of what failed must not live as long.
             result.error_before_exec = result.error_in_exec = None
             raise error
+
+    def number(self, statement: Statement) -> int:
+        """The statement's number in the history, before it runs; of one without a place there, the last number."""
+        return int(self.shell.execution_count) - (0 if statement.stored else 1)
+
+    def value(self, expression: str) -> Tuple[Bundle, Bundle]:
+        """An expression's value as a bundle. Raises what the code raises."""
+        hook = self.shell.displayhook
+        hook.showing = True
+        try:
+            data, metadata = self.shell.display_formatter.format(self.shell.ev(expression))
+        finally:
+            hook.showing = False
+        return data, metadata
+
+    def check(self, code: str) -> Tuple[str, str]:
+        """Whether code can run as it stands, and the next line's indentation."""
+        status, indent = self.shell.check_complete(code)
+        return str(status), str(indent)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Calls what is to run as the user's code does; errors that IPython catches are written to stderr."""
+        self.shell.late_errors.clear()
+        with self.shell.builtin_trap:
+            function()
+        for other in self.shell.late_errors:
+            sys.stderr.write("".join(describe(other)["traceback"]))
+        self.shell.late_errors.clear()
 
 
 def _matplotlib_backend() -> str:
@@ -174,10 +202,21 @@ class _Shell(InteractiveShell):  # type: ignore[misc]  # IPython has no types
 
     system = system_piped
 
-    def _show_pager_text(self, _shell: Any, data: Any, *_: Any, **__: Any) -> None:
+    def _show_pager_text(self, _shell: Any, data: Any, start: int = 0, *_: Any, **__: Any) -> None:
+        statement = CURRENT.get()
+        if statement is not None and statement.parent is not None:
+            bundle = data if isinstance(data, dict) else {"text/plain": data}
+            statement.payload.append({"source": "page", "data": cleaned(bundle), "start": start})
+            return
         if isinstance(data, dict):
             data = data.get("text/plain", "")
         sys.stdout.write(data if data.endswith("\n") else data + "\n")
+
+    def set_next_input(self, s: str, replace: bool = False) -> None:
+        """`%load` and the like: code for the front end's next cell."""
+        statement = CURRENT.get()
+        if statement is not None:
+            statement.payload.append({"source": "set_next_input", "text": s, "replace": replace})
 
     def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> Any:
         if self.find_line_magic(magic_name) is None:

@@ -270,6 +270,9 @@ class Watcher:
         self._statement: Optional[Statement] = None
         self._begun = threading.Event()
         self._executors = -1
+        self._looking = threading.Lock()
+        self._seen = Progress()
+        self._watched: Optional[Statement] = None
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="longwick-watch", daemon=True).start()
@@ -278,21 +281,31 @@ class Watcher:
         self._statement = statement
         self._begun.set()
 
-    def end(self) -> None:
+    def end(self, statement: Statement) -> None:
+        """Of a statement whose progress was told, the last word is what it came to."""
         self._statement = None
         self._begun.clear()
+        if statement is self._watched and self._seen.jobs():
+            try:
+                self._look(statement)
+            except Exception as error:
+                self._outputs.log("progress cannot be told: %s" % type(error).__name__)
+
+    def _look(self, statement: Statement) -> None:
+        with self._looking:
+            if statement is not self._watched:
+                self._seen, self._watched = Progress(), statement
+            self._spark.progress(statement, self._seen)
 
     def _watch(self) -> None:
-        seen, watched, asked = Progress(), None, 0.0
+        asked = 0.0
         while True:
             self._begun.wait(EXECUTORS_SECONDS)
             time.sleep(PROGRESS_SECONDS)
             statement = self._statement
             try:
                 if statement is not None and statement.used_jvm:
-                    if statement is not watched:
-                        seen, watched = Progress(), statement
-                    self._spark.progress(statement, seen)
+                    self._look(statement)
                 if time.monotonic() - asked >= EXECUTORS_SECONDS:
                     asked = time.monotonic()
                     self.count_executors()

@@ -6,7 +6,7 @@ import contextvars
 import functools
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Optional, Set
+from typing import Any, Dict, List, Optional, Set
 
 from ..pipe import Message
 
@@ -21,6 +21,15 @@ class Statement:
     silent: bool
     stdin: bool
     group: str
+    #: False: no place and no number in the history.
+    stored: bool = True
+    #: A front end's request: its name there, and what it wants evaluated at the end. None for other statements.
+    parent: Optional[str] = None
+    expressions: Dict[str, str] = field(default_factory=dict)
+    #: In place of code: a front end's message to an object.
+    message: Optional[Message] = None
+    #: What the front end gets besides outputs.
+    payload: List[Dict[str, Any]] = field(default_factory=list)
     groups: Set[str] = field(default_factory=set)
     used_jvm: bool = False
 
@@ -29,6 +38,7 @@ class Statement:
         group = str(message["group"])
         # Line ends as Python's own reader makes them: code from Windows keeps working in strings over several lines.
         code = str(message["code"]).replace("\r\n", "\n")
+        cell = message.get("cell") or {}
         return cls(
             id=int(message["statement"]),
             code=code,
@@ -36,6 +46,10 @@ class Statement:
             silent=bool(message["silent"]),
             stdin=bool(message["stdin"]),
             group=group,
+            stored=message["kind"] == "pyspark" and not message["silent"] and cell.get("stored") is not False,
+            parent=cell.get("parent"),
+            expressions=cell.get("expressions") or {},
+            message=cell.get("message"),
             groups={group},
         )
 

@@ -14,6 +14,10 @@ from .statement import CURRENT
 from .streams import Outputs
 
 
+class StdinNotImplementedError(NotImplementedError):
+    """A notebook's cell asks, and its front end said that nobody can answer."""
+
+
 class Stdin(io.TextIOBase):
     """One question at a time; the wait for its answer can be interrupted. Cannot be closed."""
 
@@ -42,8 +46,10 @@ class Stdin(io.TextIOBase):
         self._answers.put((statement, value))
 
     def ask(self, prompt: str, password: bool) -> str:
-        """Raises EOFError when nobody can answer."""
+        """Raises EOFError or StdinNotImplementedError when nobody can answer."""
         statement = CURRENT.get() or self._outputs.latest
+        if statement is not None and statement.parent is not None and not statement.stdin:
+            raise StdinNotImplementedError("input() was called, but this front end does not support input requests.")
         if statement is None or not statement.stdin:
             raise EOFError("EOF when reading a line: nobody can answer input() here")
         with self._asking:

@@ -181,7 +181,7 @@ const lostMessages = (statement: StatementView, session: string): readonly Messa
   const { id, lastSeq: seq, finishedMs: atMs } = statement;
   const error = statement.outputs.findLast((output) => output.type === "error");
   const frame = { frame: "record", seq, atMs, statement: id } as const;
-  const surroundings = { statement, session, uiUrl: null };
+  const surroundings = { statement, session, uiUrl: null, exitReason: null };
   const told = error === undefined ? [] : translate({ ...frame, ...error, traceback: [...error.traceback] }, surroundings);
   const end = translate({ ...frame, type: "finished", outcome: "lost", rung: null }, surroundings);
   return [...told, ...end].map((each) => ({ ...each, id: message({ channel: "iopub", type: "status", content: {}, session }).id }));

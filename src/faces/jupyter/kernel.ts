@@ -172,7 +172,8 @@ export class Kernel {
   messagesOf(record: RecordFrame, session: Session, statement: StatementView | undefined): readonly Message[] {
     const known = this.#messages.get(record);
     if (known !== undefined) return known;
-    const made = translate(record, { statement, session: this.processSession, uiUrl: session.facts?.uiUrl ?? null });
+    const { facts, exitReason } = session;
+    const made = translate(record, { statement, session: this.processSession, uiUrl: facts?.uiUrl ?? null, exitReason });
     this.#messages.set(record, made);
     return made;
   }

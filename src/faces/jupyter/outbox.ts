@@ -1,4 +1,4 @@
-import type { SubmitBody } from "../../core/session.ts";
+import type { CellBody, CommBody, Session } from "../../core/session.ts";
 import type { Kernel } from "./kernel.ts";
 import { LaunchDisplay } from "./launch-display.ts";
 import type { Content, Request } from "./messages.ts";
@@ -9,10 +9,17 @@ const FOREVER_MS = 2 ** 31 - 1;
 /** Lines of a dead driver's log that a cell shows. */
 const LOG_LINES = 15;
 
+/** A cell, or a message to an object in the interpreter. */
+export type Parcel = { readonly cell: CellBody } | { readonly comm: CommBody };
+
 interface Item {
   readonly request: Request;
-  readonly body: SubmitBody;
+  readonly parcel: Parcel;
 }
+
+const submit = (session: Session, parcel: Parcel, signal: AbortSignal): Promise<number> =>
+  "cell" in parcel ? session.cell(parcel.cell, signal) : session.comm(parcel.comm, signal);
+const isShown = (parcel: Parcel): boolean => "cell" in parcel && !parcel.cell.silent;
 
 /** Statements on their way to the driver, in the order they came. While it cannot be reached they wait here. */
 export class Outbox {
@@ -25,9 +32,9 @@ export class Outbox {
     this.#kernel = kernel;
   }
 
-  push(request: Request, body: SubmitBody): void {
-    this.#items.push({ request, body });
-    if (!body.silent && this.#kernel.executionState === "starting") this.#showLaunch(request);
+  push(request: Request, parcel: Parcel): void {
+    this.#items.push({ request, parcel });
+    if (isShown(parcel) && this.#kernel.executionState === "starting") this.#showLaunch(request);
     if (!this.#sending) void this.#send();
   }
 
@@ -52,7 +59,7 @@ export class Outbox {
         const item = this.#items.shift();
         if (item === undefined) return;
         // The link keeps their order; nobody waits for an answer here.
-        this.#kernel.session.submit(item.body, closing).catch((error: unknown) => {
+        submit(this.#kernel.session, item.parcel, closing).catch((error: unknown) => {
           if (!closing.aborted) this.#fail(item, error);
         });
       }
@@ -70,7 +77,10 @@ export class Outbox {
   }
 
   /** The statement was never queued: its cell says why. */
-  #fail({ request, body }: Item, error: unknown): void {
+  #fail({ request, parcel }: Item, error: unknown): void {
+    // Nobody is at the other end, and the front end is told so in the words it knows.
+    if ("comm" in parcel && parcel.comm.event === "open")
+      this.#kernel.publish({ type: "comm_close", content: { comm_id: parcel.comm.comm, data: {} }, parent: request.header });
     const { session } = this.#kernel;
     const { end } = session;
     const evalue = end === null ? reasonOf(error) : `The Spark driver has ended: ${end.reason}`;
@@ -79,7 +89,7 @@ export class Outbox {
     this.#reply(
       request,
       { status: "error", execution_count: 0, ...failure, payload: [], user_expressions: {} },
-      body.silent ? null : failure,
+      isShown(parcel) ? failure : null,
     );
   }
 

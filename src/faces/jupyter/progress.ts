@@ -53,7 +53,7 @@ const summary = ({ jobs, elapsedMs, outcome }: Progress, { stages, tasks, done, 
   const time = seconds(elapsedMs);
   const counted = `${plural(jobs.length, "job")}, ${plural(stages, "stage")}`;
   const troubles = failed === 0 ? "" : `, ${failed} failed`;
-  if (outcome !== null) return `Spark: ${counted}, ${plural(done, "task")}${troubles} in ${time}`;
+  if (outcome !== null) return `Spark: ${counted}, ${plural(outcome === "ok" ? tasks : done, "task")}${troubles} in ${time}`;
   const percent = tasks === 0 ? 0 : Math.floor((100 * done) / tasks);
   const rate = elapsedMs > 0 ? (done / elapsedMs) * 1_000 : 0;
   return `Spark: ${percent}% · ${done}/${tasks} tasks (${active} running${troubles}) · ${counted} · ${rate.toFixed(rate < 10 ? 1 : 0)} tasks/s · ${time}`;

@@ -19,8 +19,8 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   history_request: (kernel, { content }, signal) => history(kernel.session, content, signal),
   complete_request: complete,
   inspect_request: inspect,
-  is_complete_request: () => ({ status: "unknown" }),
-  comm_info_request: () => ({ status: "ok", comms: {} }),
+  is_complete_request: isComplete,
+  comm_info_request: commInfo,
   interrupt_request: async (kernel, _request, signal) => {
     await kernel.interrupt(signal);
     return { status: "ok" };
@@ -32,6 +32,7 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
 export const answer = async (kernel: Kernel, connection: Connection, request: Request): Promise<void> => {
   const { type, content } = request;
   if (type === "execute_request") return execute(kernel, connection, request);
+  if (Object.hasOwn(COMM_EVENTS, type)) return comm(kernel, request);
   if (type === "input_reply") return reply(kernel, content);
   const { header: parent } = request;
   kernel.publishStatus("busy", parent);
@@ -76,13 +77,39 @@ const execute = (kernel: Kernel, connection: Connection, request: Request): void
   const refusal = refusalOf(content, code);
   if (refusal !== null) return refuse(kernel, connection, request, refusal);
   kernel.outbox.push(request, {
-    key: keyOf(request),
-    code,
-    kind: "pyspark",
-    origin,
-    stopOnError: flag(content, "stop_on_error", true),
-    silent,
-    stdin: flag(content, "allow_stdin"),
+    cell: {
+      ...{ key: keyOf(request), code, kind: "pyspark", origin, silent, stored, parent: request.id },
+      stopOnError: flag(content, "stop_on_error", true),
+      stdin: flag(content, "allow_stdin"),
+      expressions: expressionsOf(content),
+    },
+  });
+};
+
+const expressionsOf = ({ user_expressions: expressions }: Content): Record<string, string> => {
+  const entries = isContent(expressions) ? Object.entries(expressions) : [];
+  return Object.fromEntries(entries.flatMap(([name, code]) => (typeof code === "string" ? [[name, code.toWellFormed()]] : [])));
+};
+
+const COMM_EVENTS: Readonly<Record<string, "open" | "msg" | "close">> = { comm_open: "open", comm_msg: "msg", comm_close: "close" };
+const COMM_ID_CHARS = 255;
+
+/** A message to a widget's other half waits its turn among the cells. One to nobody needs no answer. */
+const comm = (kernel: Kernel, request: Request): void => {
+  const { content, header, session: client, metadata, buffers } = request;
+  const { data } = content;
+  const event = COMM_EVENTS[request.type];
+  const id = textOf(content, "comm_id").toWellFormed();
+  if (event === undefined || id === "" || id.length > COMM_ID_CHARS) return;
+  const origin: Origin = { face: "jupyter", client, header, stored: false, comm: true };
+  kernel.outbox.push(request, {
+    comm: {
+      ...{ key: keyOf(request), origin, parent: request.id, event, comm: id },
+      target: event === "open" ? textOf(content, "target_name") : null,
+      data: isContent(data) ? data : {},
+      metadata,
+      buffers: buffers.map((buffer) => Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength).toString("base64")),
+    },
   });
 };
 
@@ -143,4 +170,17 @@ async function inspect(kernel: Kernel, { content }: Request, signal: AbortSignal
   if (kernel.executionState === "starting") throw new Error("the driver is starting");
   const { found, data, metadata } = await kernel.session.inspect(code, "pyspark", cursorOf(content, code), detail, signal);
   return { status: "ok", found, data: isContent(data) ? data : {}, metadata };
+}
+
+async function isComplete(kernel: Kernel, { content }: Request, signal: AbortSignal): Promise<Content> {
+  if (kernel.executionState === "starting") throw new Error("the driver is starting");
+  const { status, indent } = await kernel.session.parse(textOf(content, "code").toWellFormed(), signal);
+  return status === "incomplete" ? { status, indent } : { status };
+}
+
+async function commInfo(kernel: Kernel, { content }: Request, signal: AbortSignal): Promise<Content> {
+  if (kernel.executionState === "starting") throw new Error("the driver is starting");
+  const wanted = textOf(content, "target_name");
+  const open = Object.entries(await kernel.session.comms(signal)).filter(([, target]) => wanted === "" || target === wanted);
+  return { status: "ok", comms: Object.fromEntries(open.map(([id, target]) => [id, { target_name: target }])) };
 }

@@ -12,16 +12,18 @@ export interface Surroundings {
   readonly session: string;
   /** Of Spark's user interface; null: unknown. */
   readonly uiUrl: string | null;
+  /** Why the interpreter before this one ended; null: there was none. */
+  readonly exitReason: string | null;
 }
 
 /**
  * The Jupyter messages that a record of the driver is, in order (messaging specification 5.5). The same record gives the same messages
  * whenever it is asked, so that a position in them can be resumed.
  */
-export const translate = (record: RecordFrame, { statement, session, uiUrl }: Surroundings): readonly Message[] => {
+export const translate = (record: RecordFrame, { statement, session, uiUrl, exitReason }: Surroundings): readonly Message[] => {
   const from = (drafts: readonly Omit<Draft, "session" | "atMs" | "id">[]): readonly Message[] =>
     drafts.map((draft, index) => message({ ...draft, session, atMs: record.atMs, id: `${session}_${record.seq}_${index}` }));
-  if (record.type === "interpreter") return from(lifeOf(record));
+  if (record.type === "interpreter") return from(lifeOf(record, exitReason));
   if (statement === undefined || !("statement" in record)) return [];
   const cause = causeOf(statement);
   // Code that is to run silently shows nothing; what a widget's message makes the kernel do is shown.
@@ -73,12 +75,23 @@ const draftsOf = (record: RecordFrame, statement: StatementView, cause: Cause, u
       ];
     case "dropped":
       return [iopub("stream", { name: "stderr", text: `\n[${record.bytes} bytes of output were dropped here: over the limit]\n` })];
+    case "comm":
+      return [commPart(record, parent)];
     case "finished":
       return ended(record, statement, cause, uiUrl);
     default:
       return [];
   }
 };
+
+const commPart = ({ event, comm, target, data, metadata, buffers }: RecordFrame<"comm">, parent: string): Part => ({
+  channel: "iopub",
+  type: `comm_${event}`,
+  content: { comm_id: comm, data, ...(event === "open" ? { target_name: target ?? "", target_module: null } : {}) },
+  metadata,
+  parent,
+  buffers: buffers.map((buffer) => Buffer.from(buffer, "base64")),
+});
 
 const begun = (statement: StatementView, cause: Cause): readonly Part[] => {
   const { header: parent } = cause;
@@ -118,7 +131,8 @@ const replyOf = (statement: StatementView, failure: Content | null, dropped: boo
   // Deprecated by the specification, and what JupyterLab, nbclient and ipykernel speak of what an error before it dropped.
   if (dropped) return { status: "aborted", execution_count, ename: "Aborted", evalue: "", traceback: [] };
   if (failure !== null) return { status: "error", execution_count, ...failure, payload: [], user_expressions: {} };
-  return { status: "ok", execution_count, payload: [], user_expressions: {} };
+  const { payload = [], expressions = {} } = statement.returned ?? {};
+  return { status: "ok", execution_count, payload, user_expressions: expressions };
 };
 
 const NO_ERROR = { ename: "StatementLost", evalue: "The statement's result is lost with its driver.", traceback: [] };
@@ -145,9 +159,12 @@ export const status = (state: ExecutionState, parent: string = NO_PARENT): Part 
 
 const ON_REQUEST = /on request/;
 
-/** An interpreter that died is started anew by itself: to a front end that is `restarting`, unless it asked for it. */
-const lifeOf = ({ phase, reason }: RecordFrame<"interpreter">): readonly Part[] => {
-  if (phase === "starting") return [status("starting")];
+/**
+ * An interpreter that died is started anew by itself: to a front end that is `restarting`, unless it asked for it. It forgets its cells
+ * at that word, so it comes after their ends.
+ */
+const lifeOf = ({ phase }: RecordFrame<"interpreter">, exitReason: string | null): readonly Part[] => {
+  if (phase === "exited") return [];
   if (phase === "ready") return [status("idle")];
-  return [status(ON_REQUEST.test(reason ?? "") ? "starting" : "restarting")];
+  return [status(exitReason === null || ON_REQUEST.test(exitReason) ? "starting" : "restarting")];
 };

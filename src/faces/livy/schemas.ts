@@ -121,6 +121,9 @@ const Extras = Type.Object({
   spark: nullable(Type.String({ description: "Version of Spark." })),
   python: nullable(Type.String({ description: "Version of Python." })),
   sparkUser: text,
+  clients: Type.Array(Type.Object({ face: Type.String(), user: Type.Union([Type.String(), Type.Null()]), sinceMs: Type.Integer() }), {
+    description: "Who has it open now.",
+  }),
 });
 
 export const SessionObject = Type.Object({

@@ -52,6 +52,7 @@ export const sessionObject = (session: Session): SessionObject => {
       spark: facts?.spark ?? null,
       python: facts?.python ?? null,
       sparkUser: facts?.sparkUser ?? null,
+      clients: [...session.clients],
     },
   };
 };

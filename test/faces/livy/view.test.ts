@@ -12,6 +12,7 @@ const statement = (outputs: Output[], changed: Partial<StatementView> = {}): Sta
     jobs: [],
     jobsSeq: 0,
     count: 1,
+    returned: null,
     outputs,
     input: null,
     revision: 1,
