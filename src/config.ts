@@ -88,11 +88,12 @@ const tokenIn = (file: string): string => {
   }
 };
 
-/** What a kernel's environment says of it: which of the server's kernelspecs it is, and what a Jupyter client hands to kernels (`KERNEL_*`). */
+/** What a kernel's environment says of it: which of the server's kernelspecs it is, which process manages it, and what that hands to kernels (`KERNEL_*`). */
 export const kernelVariables = (
   env: Env = process.env,
-): { readonly kernelspec: string | null; readonly handed: Readonly<Record<string, string>> } => ({
+): { readonly kernelspec: string | null; readonly manager: string | null; readonly handed: Readonly<Record<string, string>> } => ({
   kernelspec: env["LONGWICK_KERNELSPEC"] || null,
+  manager: env["JPY_PARENT_PID"] || null,
   handed: Object.fromEntries(
     Object.entries(env).flatMap(([name, value]) => (name.startsWith("KERNEL_") && value !== undefined ? [[name, value]] : [])),
   ),

@@ -46,7 +46,7 @@ const STOP_GRACE_MS = 3_000;
 /** How long a kernel of another server outlives this process when it was killed; a laptop may be asleep for as long. */
 const LEASE_MS = 2 * 3_600_000;
 /** Before every record of a driver. */
-const BEGINNING = "0.0.0.new";
+const BEGINNING = "beginning";
 
 /** @throws Error whose message tells a person why there is no kernel at a server */
 export const openBackend = async (options: BackendOptions, events: BackendEvents, signal: AbortSignal): Promise<Backend> => {
@@ -104,6 +104,9 @@ const foreignPlace = (url: string): Place => ({
   end: nothing,
 });
 
+/** Zero is no limit. */
+const least = (configured: number, most: number): number => (configured === 0 ? most : Math.min(configured, most));
+
 type Config = ReturnType<typeof loadConfig>["config"];
 
 const ownPlace = async (config: Config, home: KernelHome, { version, say }: BackendOptions, signal: AbortSignal): Promise<Place> => {
@@ -113,7 +116,7 @@ const ownPlace = async (config: Config, home: KernelHome, { version, say }: Back
   const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
   const own = {
     directory: home.directory,
-    orphanTimeoutMs: local ? LOCAL_ORPHAN_MS : Math.min(config.orphanTimeoutMs || CLUSTER_ORPHAN_MS, CLUSTER_ORPHAN_MS),
+    orphanTimeoutMs: least(config.orphanTimeoutMs, local ? LOCAL_ORPHAN_MS : CLUSTER_ORPHAN_MS),
     stopGraceMs: Math.min(config.stopGraceMs, STOP_GRACE_MS),
   };
   const { server, token } = await openOwnServer(config, own, prepared, version, log);
@@ -137,7 +140,8 @@ const kernelAt = async (
       const { kernelspec, handed } = kernelVariables();
       const id = await gateway.start({ name: kernelspec, env: handed, leaseMs: url === null ? 0 : LEASE_MS });
       await home.remember({ url, kernel: id });
-      return { id, made: true };
+      // A session that it attaches to has a past that is not this kernel's.
+      return { id, made: handed["KERNEL_SESSION"] === undefined };
     } catch (error) {
       if (signal.aborted || !(error instanceof Error) || ("status" in error && Number(error.status) < 500)) throw error;
       onAway(error.message);

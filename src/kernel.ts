@@ -101,7 +101,9 @@ class KernelProcess {
   }
 
   async #openBackend(): Promise<Backend> {
-    const { openBackend } = await import("./kernel-backend.ts");
+    const [{ openBackend }, { kernelVariables }] = await Promise.all([import("./kernel-backend.ts"), import("./config.ts")]);
+    // It died before anybody looked: what is left of it is its number.
+    if (process.ppid === 1 && ![null, "1"].includes(kernelVariables().manager)) void this.leave(false);
     const backend = await openBackend(
       { key: this.#connection.key, session: this.#maker.session, version: version(), say },
       {

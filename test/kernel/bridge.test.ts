@@ -45,9 +45,10 @@ const world = () => {
       onDropped: (what) => said.push(what),
     },
   });
-  let number = 0;
   const parts = (type: string, id: string, content: Json = {}, parent: Json = {}): Parts =>
-    [{ msg_id: id, msg_type: type, session: "s", date: `${(number += 1)}` }, parent, {}, content].map((part) => Buffer.from(JSON.stringify(part)));
+    [{ msg_id: id, msg_type: type, session: "s", date: String(out.length + sent.size) }, parent, {}, content].map((part) =>
+      Buffer.from(JSON.stringify(part)),
+    );
   return {
     ...{ bridge, out, said, upstream },
     ask: (channel: "shell" | "control" | "stdin", from: string, type: string, id: string, content: Json = {}) => {

@@ -137,13 +137,13 @@ class Conformance(jupyter_kernel_test.KernelTests, jupyter_kernel_test.IopubWelc
     code_stderr = "import sys; print('test', file=sys.stderr)"
     completion_samples = [
         {"text": "zi", "matches": {"zip"}},
-        {"text": "'abc'.upp", "matches": {"upper"}},
+        {"text": "str.uppe", "matches": {".upper"}},
         {"text": "import matpl"},
         {"text": "nothing_that_begins_so_", "matches": set()},
     ]
     complete_code_samples = ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n", "%%sql\nSELECT 1\n\n", ""]
     incomplete_code_samples = ["print('''hello", "def f(x):\n  x*2", "for each in range(3):", "f(1,"]
-    invalid_code_samples = ["import = 7q", "1 1", "def f(:"]
+    invalid_code_samples = ["import = 7q", "1 1", "f(1))"]
     code_page_something = "zip?"
     code_generate_error = "raise RuntimeError('on purpose')"
     code_execute_result = [
