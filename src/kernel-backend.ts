@@ -116,12 +116,13 @@ const ownPlace = async (config: Config, home: KernelHome, { version, say }: Back
   const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
   const own = {
     directory: home.directory,
+    instance: `kernel-${home.name.slice(0, 12)}`,
     orphanTimeoutMs: least(config.orphanTimeoutMs, local ? LOCAL_ORPHAN_MS : CLUSTER_ORPHAN_MS),
     stopGraceMs: Math.min(config.stopGraceMs, STOP_GRACE_MS),
   };
-  const { server, token } = await openOwnServer(config, own, prepared, version, log);
-  const address = { url: server.url, authorization: `Bearer ${token}` };
-  return { address: () => address, leave: () => server.close(), end: () => server.end() };
+  const server = await openOwnServer(config, own, prepared, version, log);
+  const address = { url: server.url, authorization: `Bearer ${server.token}` };
+  return { address: () => address, leave: () => server.leave(), end: () => server.end() };
 };
 
 /** The kernel of the process before this one, restarted in place; else a new one. A server that cannot be reached is waited for. */

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -37,12 +38,13 @@ export const withOwnServer = async <Result>(
 ): Promise<Result> => {
   const directory = await mkdtemp(join(tmpdir(), "longwick-run-"));
   try {
-    const options = { directory, orphanTimeoutMs: ORPHAN_MS, stopGraceMs: config.stopGraceMs };
-    const { server, token } = await openOwnServer(config, options, prepared, version, log);
+    const instance = `run-${randomBytes(6).toString("hex")}`;
+    const options = { directory, instance, orphanTimeoutMs: ORPHAN_MS, stopGraceMs: config.stopGraceMs };
+    const own = await openOwnServer(config, options, prepared, version, log);
     try {
-      return await use({ url: server.url, authorization: `Bearer ${token}` });
+      return await use({ url: own.url, authorization: `Bearer ${own.token}` });
     } finally {
-      await server.end();
+      await own.end();
     }
   } finally {
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });

@@ -18,9 +18,12 @@ const TOUCH_MS = 3_600_000;
 /** A kernel's own directory; the same for each process that a client starts for it. */
 export class KernelHome {
   readonly directory: string;
+  /** Tells the kernel from all others: sixteen hexadecimal digits. */
+  readonly name: string;
 
-  private constructor(directory: string) {
-    this.directory = directory;
+  private constructor(root: string, name: string) {
+    this.directory = join(root, name);
+    this.name = name;
   }
 
   /**
@@ -30,7 +33,7 @@ export class KernelHome {
    */
   static async open(root: string, key: string): Promise<KernelHome> {
     const name = createHash("sha256").update(key).digest("hex").slice(0, 16);
-    const home = new KernelHome(join(root, name));
+    const home = new KernelHome(root, name);
     await mkdir(home.directory, { recursive: true, mode: PRIVATE });
     setInterval(() => void home.#touch().catch(() => undefined), TOUCH_MS).unref();
     await home.#touch();
