@@ -27,6 +27,12 @@ test("the OpenAPI document has every route of the interface, with what it takes 
       ...["add-file", "add-pyfile", "add-jar", "upload-file", "upload-pyfile", "upload-jar"].map(
         (path) => `post /sessions/{session}/${path}`,
       ),
+      ...["", "/status", "/kernelspecs", "/kernelspecs/{name}", "/kernels", "/kernels/{kernel}", "/sessions", "/sessions/{session}"].map(
+        (path) => `get /api${path}`,
+      ),
+      ...["/kernels", "/kernels/{kernel}/interrupt", "/kernels/{kernel}/restart", "/sessions"].map((path) => `post /api${path}`),
+      ...["delete /api/kernels/{kernel}", "delete /api/sessions/{session}", "patch /api/sessions/{session}"],
+      "get /kernelspecs/{name}/{file}",
       ...["submit-job", "run-job", "jobs/{job}/cancel"].map((path) => `post /sessions/{session}/${path}`),
     ].sort(),
   );

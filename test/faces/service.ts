@@ -9,6 +9,8 @@ import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { Auth } from "../../src/faces/auth.ts";
 import { createHttp, type Http, type HttpOptions } from "../../src/faces/http.ts";
+import { Kernelspecs } from "../../src/faces/jupyter/kernelspecs.ts";
+import { type JupyterOptions, jupyterFace } from "../../src/faces/jupyter/routes.ts";
 import type { LivyOptions } from "../../src/faces/livy/room.ts";
 import { livyFace } from "../../src/faces/livy/routes.ts";
 import { openLink } from "../../src/link/link.ts";
@@ -82,6 +84,7 @@ export interface ServiceOptions {
   readonly checkUsers?: (users: readonly string[]) => void;
   readonly http?: Partial<HttpOptions>;
   readonly livy?: Partial<LivyOptions>;
+  readonly jupyter?: Partial<JupyterOptions>;
 }
 
 export interface Asking {
@@ -128,12 +131,17 @@ export class Service implements AsyncDisposable {
       version: "1.2.3",
       ...options.livy,
     };
+    const jupyter: JupyterOptions = {
+      ...{ sessions, spec: livy.spec, paths: livy.paths, version: livy.version, basePath: options.http?.basePath ?? "" },
+      ...{ messageLimitBytes: 4 * 1024 * 1024, kernelspecs: new Kernelspecs([]), launchDisplayMs: 50 },
+      ...options.jupyter,
+    };
     const http = await createHttp({
       ...{ basePath: "", trustedProxies: [], tls: null, auth, hostNames: [], origins: [], csrfHeader: false, gzipFromBytes: 65_536 },
       ...{ bodyLimitBytes: 1024 * 1024, home: "/docs/", version: "1.2.3", ready: () => true },
       ...options.http,
       log,
-      faces: [livyFace(livy), ...(options.http?.faces ?? [])],
+      faces: [livyFace(livy), jupyterFace(jupyter), ...(options.http?.faces ?? [])],
     });
     return new Service(launcher, sessions, http, lines);
   }
@@ -166,7 +174,7 @@ export class Service implements AsyncDisposable {
     const { id } = created.body as { id: number };
     if (created.status !== 201) throw new Error(`create answered ${created.status}: ${created.text}`);
     const driver = this.launcher.driver(id);
-    driver.on("submit", (request) => {
+    const queue: Parameters<FakeDriver["on"]>[1] = (request) => {
       const key = String(request["key"]);
       const known = driver.statements.get(key);
       if (known !== undefined) return { result: { statement: known } };
@@ -176,7 +184,9 @@ export class Service implements AsyncDisposable {
       const { code, kind, origin, silent } = request;
       driver.emit("queued", { statement, key, code, kind, origin, silent });
       return { result: { statement } };
-    });
+    };
+    driver.on("submit", queue);
+    driver.on("cell", queue);
     const facts = { python: "3.11.9", spark: "4.0.1", appId: "local-1", uiUrl: "http://localhost:4040", sparkUser: "ann", ipython: null };
     driver.emit("interpreter", { phase: "ready", reason: null, facts });
     await this.until(() => this.sessions.find(String(id), { name: null, remote: null }, "view").state === "idle");

@@ -1,5 +1,6 @@
 import type { Kernel, KernelMessage } from "@jupyterlab/services";
-import { KernelAPI, KernelManager, ServerConnection } from "@jupyterlab/services";
+import { KernelManager, ServerConnection } from "@jupyterlab/services";
+import { exchange } from "./http.ts";
 import { until } from "./until.ts";
 
 /** What a cell gave, as a notebook would keep it. */
@@ -33,7 +34,8 @@ export const startKernel = async (
       const { id } = kernel;
       kernel.dispose();
       manager.dispose();
-      await KernelAPI.shutdownKernel(id, serverSettings);
+      // On a connection of its own: the client's may lead to a server that is gone.
+      await exchange(url, { method: "DELETE", path: `/api/kernels/${id}`, headers: { authorization: `token ${token}` } });
     },
   };
 };

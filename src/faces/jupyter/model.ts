@@ -1,12 +1,18 @@
 import type { FastifyRequest } from "fastify";
+import { Type } from "typebox";
 import { type AuditEvent, publishAudit } from "../../core/events.ts";
 import type { Problem } from "../../core/problems.ts";
 import type { Kernel } from "./kernel.ts";
 
-/** What stands in every route of this face: how its clients want to be refused. */
-export const gateway = {
+const Refusal = Type.Object({ message: Type.String(), reason: Type.String() });
+/** For the OpenAPI document; nothing is serialised by it. */
+const REFUSALS: object = { "4xx": Refusal, "5xx": Refusal };
+
+/** A route of this face: how its clients want to be refused, and what the OpenAPI document says of it. */
+export const gateway = <Schema extends object>(summary: string, schema: Schema) => ({
   config: { refusal: ({ message }: Problem) => ({ message, reason: message }) },
-};
+  schema: { tags: ["kernels"], summary, response: REFUSALS, ...schema },
+});
 
 export const statusModel = (kernels: readonly Kernel[]) => ({
   started: new Date(kernels[0]?.serverStartMs ?? Date.now()).toISOString(),

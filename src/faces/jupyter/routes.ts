@@ -20,7 +20,6 @@ export interface JupyterOptions extends Omit<KernelsOptions, "kernelspecs"> {
 /** Jupyter Server's version whose interface this is, as far as kernels go. */
 const JUPYTER_SERVER_VERSION = "2.21.1";
 const KernelParams = Type.Object({ kernel: Type.String() });
-const tags = ["kernels"];
 
 /** Jupyter's kernels over HTTP and WebSocket, as Jupyter Server and Kernel Gateway offer them. */
 export const jupyterFace =
@@ -28,10 +27,8 @@ export const jupyterFace =
   (plain, closing, admit) => {
     const app: App = plain.withTypeProvider<TypeBoxTypeProvider>();
     const kernels = new Kernels(options, closing);
-    app.get("/api", { ...gateway, schema: { tags, summary: "Version of the interface" } }, () => ({ version: JUPYTER_SERVER_VERSION }));
-    app.get("/api/status", { ...gateway, schema: { tags, summary: "How many kernels and connections there are" } }, ({ caller }) =>
-      statusModel(kernels.list(caller)),
-    );
+    app.get("/api", gateway("Version of the interface", {}), () => ({ version: JUPYTER_SERVER_VERSION }));
+    app.get("/api/status", gateway("How many kernels and connections there are", {}), ({ caller }) => statusModel(kernels.list(caller)));
     kernelspecRoutes(app, kernels);
     kernelRoutes(app, kernels);
     sessionRoutes(app, kernels);
@@ -40,12 +37,12 @@ export const jupyterFace =
 
 const kernelspecRoutes = (app: App, kernels: Kernels): void => {
   const { kernelspecs } = kernels;
-  app.get("/api/kernelspecs", { ...gateway, schema: { tags, summary: "Kinds of kernels" } }, ({ mount }) => ({
+  app.get("/api/kernelspecs", gateway("Kinds of kernels", {}), ({ mount }) => ({
     default: kernelspecs.default,
     kernelspecs: Object.fromEntries(kernelspecs.all.map((spec) => [spec.name, kernelspecModel(spec, mount)])),
   }));
   const named = { params: Type.Object({ name: Type.String() }) };
-  app.get("/api/kernelspecs/:name", { ...gateway, schema: { tags, ...named, summary: "One kind of kernel" } }, ({ params, mount }) =>
+  app.get("/api/kernelspecs/:name", gateway("One kind of kernel", named), ({ params, mount }) =>
     kernelspecModel(kernelspecs.find(params.name), mount),
   );
   const file = { params: Type.Object({ name: Type.String(), file: Type.String() }) };
@@ -54,29 +51,22 @@ const kernelspecRoutes = (app: App, kernels: Kernels): void => {
     const { type, content } = await readLogo(params.file);
     return reply.type(type).header("cache-control", "private, max-age=3600").send(content);
   };
-  app.get("/kernelspecs/:name/:file", { ...gateway, schema: { tags, ...file, summary: "A kernelspec's logo" } }, sendLogo);
-  app.get("/api/kernelspecs/:name/:file", { ...gateway, schema: { tags, ...file, hide: true } }, sendLogo);
+  app.get("/kernelspecs/:name/:file", gateway("A kernelspec's logo", file), sendLogo);
+  app.get("/api/kernelspecs/:name/:file", gateway("", { ...file, hide: true }), sendLogo);
 };
 
 const kernelRoutes = (app: App, kernels: Kernels): void => {
-  const one = { tags, params: KernelParams };
+  const one = { params: KernelParams };
 
-  app.get("/api/kernels", { ...gateway, schema: { tags, summary: "Kernels you may see" } }, ({ caller }) =>
-    kernels.list(caller).map(kernelModel),
-  );
+  app.get("/api/kernels", gateway("Kernels you may see", {}), ({ caller }) => kernels.list(caller).map(kernelModel));
 
   app.post(
     "/api/kernels",
-    {
-      ...gateway,
-      schema: {
-        tags,
-        summary: "Start a kernel",
-        description:
-          "Answers at once: the kernel is `starting` while its Spark driver is. `longwick.session` or KERNEL_SESSION attaches to a session.",
-        body: StartKernel,
-      },
-    },
+    gateway("Start a kernel", {
+      description:
+        "Answers at once: the kernel is `starting` while its Spark driver is. `longwick.session` or KERNEL_SESSION attaches to a session.",
+      body: StartKernel,
+    }),
     async (request, reply) => {
       const kernel = await kernels.start(readLaunchWish(request.body), request.caller, request.signal);
       auditKernel(request, "create", kernel);
@@ -85,36 +75,28 @@ const kernelRoutes = (app: App, kernels: Kernels): void => {
     },
   );
 
-  app.get("/api/kernels/:kernel", { ...gateway, schema: { ...one, summary: "One kernel" } }, ({ params, caller }) =>
+  app.get("/api/kernels/:kernel", gateway("One kernel", one), ({ params, caller }) =>
     kernelModel(kernels.find(params.kernel, caller, "view")),
   );
 
-  app.delete("/api/kernels/:kernel", { ...gateway, schema: { ...one, summary: "Shut a kernel down" } }, async (request, reply) => {
+  app.delete("/api/kernels/:kernel", gateway("Shut a kernel down", one), async (request, reply) => {
     const kernel = kernels.find(request.params.kernel, request.caller, "modify");
     auditKernel(request, "delete", kernel);
     await kernels.shutDown(kernel);
     return reply.code(204).send();
   });
 
-  app.post(
-    "/api/kernels/:kernel/interrupt",
-    { ...gateway, schema: { ...one, summary: "Interrupt what runs in a kernel" } },
-    async (request, reply) => {
-      const kernel = kernels.find(request.params.kernel, request.caller, "modify");
-      await kernel.interrupt(request.signal);
-      auditKernel(request, "interrupt", kernel);
-      return reply.code(204).send();
-    },
-  );
+  app.post("/api/kernels/:kernel/interrupt", gateway("Interrupt what runs in a kernel", one), async (request, reply) => {
+    const kernel = kernels.find(request.params.kernel, request.caller, "modify");
+    await kernel.interrupt(request.signal);
+    auditKernel(request, "interrupt", kernel);
+    return reply.code(204).send();
+  });
 
-  app.post(
-    "/api/kernels/:kernel/restart",
-    { ...gateway, schema: { ...one, summary: "Restart a kernel's Python in place" } },
-    async (request) => {
-      const kernel = kernels.find(request.params.kernel, request.caller, "modify");
-      await kernel.restart(request.signal);
-      auditKernel(request, "restart", kernel);
-      return kernelModel(kernel);
-    },
-  );
+  app.post("/api/kernels/:kernel/restart", gateway("Restart a kernel's Python in place", one), async (request) => {
+    const kernel = kernels.find(request.params.kernel, request.caller, "modify");
+    await kernel.restart(request.signal);
+    auditKernel(request, "restart", kernel);
+    return kernelModel(kernel);
+  });
 };

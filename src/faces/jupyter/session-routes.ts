@@ -17,7 +17,6 @@ const JupyterSession = Type.Object({
   kernel: Type.Optional(Type.Union([KernelWish, Type.Null()])),
 });
 const SessionParams = Type.Object({ session: Type.String() });
-const tags = ["kernels"];
 
 interface Names {
   readonly path: string;
@@ -46,33 +45,25 @@ export const sessionRoutes = (app: App, kernels: Kernels): void => {
     const { path, name, type } = model(kernel);
     renamed.set(kernel, { path: body.path ?? path, name: body.name ?? name, type: body.type ?? type });
   };
-  const one = { tags, params: SessionParams };
+  const one = { params: SessionParams };
 
-  app.get("/api/sessions", { ...gateway, schema: { tags, summary: "Documents and their kernels" } }, ({ caller }) =>
-    kernels.list(caller).map(model),
-  );
+  app.get("/api/sessions", gateway("Documents and their kernels", {}), ({ caller }) => kernels.list(caller).map(model));
 
-  app.post(
-    "/api/sessions",
-    { ...gateway, schema: { tags, summary: "Start a document's kernel", body: JupyterSession } },
-    async (request, reply) => {
-      const { body, caller } = request;
-      const { id = null, name = null } = body.kernel ?? {};
-      const started = () => kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
-      const kernel = id === null ? await started() : kernels.find(id, caller, "modify");
-      if (id === null) auditKernel(request, "create", kernel);
-      rename(kernel, body);
-      return reply.code(201).send(model(kernel));
-    },
-  );
+  app.post("/api/sessions", gateway("Start a document's kernel", { body: JupyterSession }), async (request, reply) => {
+    const { body, caller } = request;
+    const { id = null, name = null } = body.kernel ?? {};
+    const started = () => kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
+    const kernel = id === null ? await started() : kernels.find(id, caller, "modify");
+    if (id === null) auditKernel(request, "create", kernel);
+    rename(kernel, body);
+    return reply.code(201).send(model(kernel));
+  });
 
-  app.get("/api/sessions/:session", { ...gateway, schema: { ...one, summary: "One document's kernel" } }, ({ params, caller }) =>
-    model(find(params.session, caller)),
-  );
+  app.get("/api/sessions/:session", gateway("One document's kernel", one), ({ params, caller }) => model(find(params.session, caller)));
 
   app.patch(
     "/api/sessions/:session",
-    { ...gateway, schema: { ...one, summary: "Rename a document, or give it another kernel", body: JupyterSession } },
+    gateway("Rename a document, or give it another kernel", { ...one, body: JupyterSession }),
     async (request) => {
       const { body, caller, params } = request;
       let kernel = kernels.find(find(params.session, caller).id, caller, "modify");
@@ -84,15 +75,11 @@ export const sessionRoutes = (app: App, kernels: Kernels): void => {
     },
   );
 
-  app.delete(
-    "/api/sessions/:session",
-    { ...gateway, schema: { ...one, summary: "Shut a document's kernel down" } },
-    async (request, reply) => {
-      const { caller, params } = request;
-      const kernel = kernels.find(find(params.session, caller).id, caller, "modify");
-      auditKernel(request, "delete", kernel);
-      await kernels.shutDown(kernel);
-      return reply.code(204).send();
-    },
-  );
+  app.delete("/api/sessions/:session", gateway("Shut a document's kernel down", one), async (request, reply) => {
+    const { caller, params } = request;
+    const kernel = kernels.find(find(params.session, caller).id, caller, "modify");
+    auditKernel(request, "delete", kernel);
+    await kernels.shutDown(kernel);
+    return reply.code(204).send();
+  });
 };

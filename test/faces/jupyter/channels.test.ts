@@ -1,0 +1,280 @@
+import { randomUUID } from "node:crypto";
+import { describe, expect, test } from "vitest";
+import { Channels, type ChannelsOptions } from "../../kit/channels.ts";
+import type { FakeDriver } from "../../kit/fake-driver.ts";
+import { Service, type ServiceOptions } from "../service.ts";
+
+interface Stage {
+  readonly service: Service;
+  readonly driver: FakeDriver;
+  readonly url: string;
+  readonly kernel: string;
+  readonly open: (options?: ChannelsOptions) => Promise<Channels>;
+}
+
+/** A kernel whose driver is ready and does only what the test says. */
+const onStage = async (use: (stage: Stage) => Promise<void>, options: ServiceOptions = {}): Promise<void> => {
+  await using service = await Service.start(options);
+  const { id, driver } = await service.ready();
+  const { body } = await service.ask("POST", "/api/kernels", { body: { longwick: { session: id } } });
+  const kernel = (body as { id: string }).id;
+  const url = await service.http.listen({ host: "127.0.0.1", port: 0 });
+  const opened: Channels[] = [];
+  const open = async (more: ChannelsOptions = {}) => {
+    const channels = await Channels.open(url, kernel, more);
+    opened.push(channels);
+    return channels;
+  };
+  try {
+    await use({ service, driver, url, kernel, open });
+  } finally {
+    for (const channels of opened) channels.close();
+  }
+};
+
+/** The driver runs what was asked last: it starts, writes these texts and, when `end` says so, finishes. */
+const run = (driver: FakeDriver, statement: number, texts: readonly string[], end = true): void => {
+  driver.emit("started", { statement, count: statement + 1 });
+  for (const text of texts) driver.emit("stream", { statement, name: "stdout", via: "python", text });
+  if (end) driver.emit("finished", { statement, outcome: "ok", rung: null });
+};
+
+const cells = (driver: FakeDriver): number => driver.requests.filter(({ frame }) => frame === "cell").length;
+
+describe.each([{ v1: false }, { v1: true }])("a kernel's channels, %j", ({ v1 }) => {
+  test("execute: busy, input, output, reply, idle, all with the request's whole header as parent", () =>
+    onStage(async ({ service, driver, open }) => {
+      const channels = await open({ v1 });
+      const id = channels.execute("print(1)", { user_expressions: { a: "1" } });
+      await service.until(() => cells(driver) === 1);
+      run(driver, 0, ["1\n"]);
+      const messages = await channels.idle(id);
+      expect(messages.map(({ channel, type }) => `${channel} ${type}`)).toEqual([
+        ...["iopub status", "iopub execute_input", "iopub stream", "shell execute_reply", "iopub status"],
+      ]);
+      expect(messages[3]?.content).toEqual({ status: "ok", execution_count: 1, payload: [], user_expressions: {} });
+      expect(messages.every(({ binary }) => binary === v1)).toBe(true);
+      expect(driver.requests.find(({ frame }) => frame === "cell")).toMatchObject({ expressions: { a: "1" }, stored: true, parent: id });
+    }));
+
+  test("what nobody knows is answered with busy and idle; what is no message is let pass", () =>
+    onStage(async ({ open }) => {
+      const channels = await open({ v1 });
+      channels.socket.send(Buffer.from([1, 2, 3]));
+      channels.socket.send("no json");
+      const unknown = channels.send("shell", "dance_request", {});
+      expect((await channels.idle(unknown)).map(({ content }) => content["execution_state"])).toEqual(["busy", "idle"]);
+      const subshell = channels.send("control", "create_subshell_request", {});
+      expect(await channels.idle(subshell)).toHaveLength(2);
+    }));
+});
+
+describe("positions", () => {
+  test("a client that counts reads on exactly where it stopped", () =>
+    onStage(async ({ service, driver, open }) => {
+      const session = randomUUID();
+      const first = await open({ session, v1: true, query: { longwick: "1" } });
+      const id = first.execute("loop");
+      await service.until(() => cells(driver) === 1);
+      run(driver, 0, ["a", "b"], false);
+      await first.until("b is there", () => first.shown(id) === "ab");
+      const after = first.position;
+      first.close();
+      driver.emit("stream", { statement: 0, name: "stdout", via: "python", text: "c" });
+      const second = await open({ session, v1: true, query: { longwick: "1", after } });
+      driver.emit("stream", { statement: 0, name: "stdout", via: "python", text: "d" });
+      driver.emit("finished", { statement: 0, outcome: "ok", rung: null });
+      await second.idle(id);
+      expect(second.shown(id)).toBe("cd");
+      expect(second.of(id).map(({ type }) => type)).toEqual(["status", "stream", "stream", "execute_reply", "status"]);
+    }));
+
+  test("a position between the messages of one record is kept to", () =>
+    onStage(async ({ service, driver, open }) => {
+      const session = randomUUID();
+      const first = await open({ session, query: { longwick: "1" } });
+      const id = first.execute("1");
+      await service.until(() => cells(driver) === 1);
+      run(driver, 0, []);
+      await first.idle(id);
+      const reply = first.received.find(({ type }) => type === "execute_reply");
+      const second = await open({ session, query: { longwick: "1", after: reply?.metadata.longwick?.at ?? "" } });
+      await second.until("what is left of the record", (received) => received.some(({ metadata }) => metadata.longwick !== undefined));
+      const counted = second.received.filter(({ metadata }) => metadata.longwick !== undefined);
+      expect(counted.map(({ type, content }) => [type, content["execution_state"]])).toEqual([["status", "idle"]]);
+    }));
+
+  test("a request that is sent again runs once", () =>
+    onStage(async ({ service, driver, open }) => {
+      const session = randomUUID();
+      const id = randomUUID();
+      for (let round = 0; round < 2; round += 1) {
+        const channels = await open({ session, query: { longwick: "1" } });
+        channels.execute("once", {}, { id });
+        await service.until(() => cells(driver) === round + 1);
+      }
+      expect(driver.statements.size).toBe(1);
+    }));
+
+  test("a foreign client is shown again, once and whole, what it may have missed", () =>
+    onStage(async ({ service, driver, open }) => {
+      const session = randomUUID();
+      const first = await open({ session });
+      const id = first.execute("loop");
+      await service.until(() => cells(driver) === 1);
+      run(driver, 0, ["a", "b"], false);
+      await first.until("b is there", () => first.shown(id) === "ab");
+      first.close();
+      driver.emit("stream", { statement: 0, name: "stdout", via: "python", text: "c" });
+      const second = await open({ session });
+      driver.emit("finished", { statement: 0, outcome: "ok", rung: null });
+      await second.idle(id);
+      expect(second.shown(id)).toBe("abc");
+      expect(second.of(id).filter(({ type }) => type === "clear_output")).toHaveLength(1);
+      expect(second.of(id).filter(({ type }) => type === "execute_reply")).toHaveLength(1);
+    }));
+
+  test("another client begins with what happens next", () =>
+    onStage(async ({ service, driver, open }) => {
+      const first = await open();
+      const id = first.execute("loop");
+      await service.until(() => cells(driver) === 1);
+      run(driver, 0, ["a"], false);
+      await first.until("a is there", () => first.shown(id) === "a");
+      const other = await open();
+      await other.until("the state is told", (received) => received.length > 0);
+      expect(other.received[0]).toMatchObject({ type: "status", parent: id, content: { execution_state: "busy" } });
+      driver.emit("stream", { statement: 0, name: "stdout", via: "python", text: "b" });
+      driver.emit("finished", { statement: 0, outcome: "ok", rung: null });
+      await other.idle(id);
+      expect(other.shown(id)).toBe("b");
+      expect(other.of(id).map(({ type }) => type)).not.toContain("execute_reply");
+    }));
+
+  test("after another life of the supervisor what was open is told again, nothing else", () =>
+    onStage(async ({ service, driver, open }) => {
+      const channels = await open();
+      const done = channels.execute("done");
+      await service.until(() => cells(driver) === 1);
+      run(driver, 0, ["done"]);
+      await channels.idle(done);
+      const openCell = channels.execute("open");
+      await service.until(() => cells(driver) === 2);
+      run(driver, 1, ["x"], false);
+      await channels.until("x is there", () => channels.shown(openCell) === "x");
+      driver.restart("epoch-2");
+      driver.emit("error", { statement: 1, ename: "DriverLost", evalue: "gone", traceback: [] });
+      driver.emit("finished", { statement: 1, outcome: "lost", rung: null });
+      await channels.idle(openCell);
+      expect(channels.shown(openCell)).toBe("x");
+      expect(channels.of(openCell).find(({ type }) => type === "execute_reply")?.content).toMatchObject({
+        status: "error",
+        ename: "DriverLost",
+      });
+      expect(channels.of(done).filter(({ type }) => type === "stream")).toHaveLength(1);
+    }));
+});
+
+describe("limits of a client", () => {
+  const comm = { statement: 0, event: "msg", comm: "c", target: null, data: { n: 1 }, metadata: {}, buffers: ["AAEC"] };
+
+  test("a notebook server's proxy is never sent a binary frame; others get the attachments", () =>
+    onStage(async ({ service, driver, open }) => {
+      const proxy = await open({ headers: { "user-agent": "Tornado/6.5" } });
+      const [legacy, v1] = [await open(), await open({ v1: true })];
+      proxy.execute("widget");
+      await service.until(() => cells(driver) === 1);
+      driver.emit("started", { statement: 0, count: 1 });
+      driver.emit("comm", comm);
+      for (const channels of [proxy, legacy, v1])
+        await channels.until("the message", (received) => received.some(({ type }) => type === "comm_msg"));
+      const of = (channels: Channels) => channels.received.find(({ type }) => type === "comm_msg");
+      expect(of(proxy)).toMatchObject({ binary: false, buffers: [], content: { comm_id: "c", data: { n: 1 } } });
+      expect(proxy.received.some(({ binary }) => binary)).toBe(false);
+      expect([of(legacy)?.buffers, of(v1)?.buffers]).toEqual([[Buffer.from([0, 1, 2])], [Buffer.from([0, 1, 2])]]);
+    }));
+
+  test("one that does not read slows nobody and holds no more than its part of memory", () =>
+    onStage(async ({ service, driver, open }) => {
+      const [slow, quick] = [await open(), await open()];
+      slow.socket.pause();
+      const id = quick.execute("flood");
+      await service.until(() => cells(driver) === 1);
+      run(
+        driver,
+        0,
+        Array.from({ length: 200 }, () => "x".repeat(100_000)),
+      );
+      await quick.idle(id);
+      expect(quick.shown(id)).toHaveLength(20_000_000);
+      // Nothing was lost for it either: it is only late.
+      slow.socket.resume();
+      await slow.idle(id);
+      expect(slow.shown(id)).toHaveLength(20_000_000);
+    }));
+
+  test("a message over the limit closes its own socket alone", () =>
+    onStage(async ({ open }) => {
+      const [big, other] = [await open(), await open()];
+      big.execute("x".repeat(5 * 1024 * 1024));
+      await big.until("it is closed", () => big.closed !== null);
+      expect(big.closed).toBe(1009);
+      await other.idle(other.send("shell", "kernel_info_request", {}));
+    }));
+
+  test("a server that goes tells its clients to come back", () =>
+    onStage(async ({ service, open }) => {
+      const channels = await open();
+      await service.http.close(1_000);
+      await channels.until("it is closed", () => channels.closed !== null);
+      expect(channels.closed).toBe(1012);
+    }));
+});
+
+describe("while Spark starts", () => {
+  test("the kernel answers, cells wait, and the waiting one says what for", async () => {
+    await using service = await Service.start();
+    service.launcher.listening = false;
+    const { body } = await service.ask("POST", "/api/kernels");
+    const url = await service.http.listen({ host: "127.0.0.1", port: 0 });
+    const channels = await Channels.open(url, (body as { id: string }).id);
+    const info = await channels.idle(channels.send("shell", "kernel_info_request", {}));
+    expect(info.find(({ type }) => type === "kernel_info_reply")?.content).toMatchObject({ status: "ok", implementation: "longwick" });
+    const id = channels.execute("1");
+    await channels.until("it says what it waits for", () => channels.of(id).some(({ type }) => type === "display_data"));
+    expect(JSON.stringify(channels.of(id)[0]?.content)).toContain("Spark is starting");
+    const driver = service.launcher.driver(0);
+    driver.on("cell", ({ key, code, kind, origin, silent }) => {
+      driver.emit("queued", { statement: 0, key, code, kind, origin, silent });
+      return { result: { statement: 0 } };
+    });
+    driver.listening = true;
+    driver.emit("interpreter", { phase: "ready", reason: null, facts: null });
+    await service.until(() => cells(driver) === 1);
+    run(driver, 0, ["1"]);
+    const messages = await channels.idle(id);
+    expect(messages.filter(({ type }) => type === "display_data")).toHaveLength(1);
+    await channels.until("it says how it went", () =>
+      JSON.stringify(channels.of(id).map(({ content }) => content)).includes("Spark is ready"),
+    );
+    expect(messages.map(({ type }) => type)).not.toContain("clear_output");
+    channels.close();
+  });
+
+  test("a cell of a driver that never came says why, and the kernel is dead", async () => {
+    await using service = await Service.start();
+    service.launcher.listening = false;
+    const { body } = await service.ask("POST", "/api/kernels");
+    const { id: kernel } = body as { id: string };
+    const url = await service.http.listen({ host: "127.0.0.1", port: 0 });
+    const channels = await Channels.open(url, kernel);
+    const id = channels.execute("1");
+    await service.ask("POST", "/sessions/0/stop");
+    const messages = await channels.idle(id);
+    const reply = messages.find(({ type }) => type === "execute_reply");
+    expect(reply?.content).toMatchObject({ status: "error", ename: "SparkDriverEnded", evalue: expect.stringContaining("it was stopped") });
+    await channels.until("the kernel is dead", (received) => received.some(({ content }) => content["execution_state"] === "dead"));
+    expect((await service.ask("GET", `/api/kernels/${kernel}`)).status).toBe(404);
+    channels.close();
+  });
+});

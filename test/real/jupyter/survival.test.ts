@@ -1,0 +1,95 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Channels } from "../../kit/channels.ts";
+import { runCell, startKernel } from "../../kit/jupyter.ts";
+import { type Server, startServer } from "../../kit/server.ts";
+
+const COUNT = 40;
+const LOOP = `import time\nfor i in range(${COUNT}): print(i, end=' ', flush=True); time.sleep(0.1)`;
+const WHOLE = Array.from({ length: COUNT }, (_, index) => `${index} `).join("");
+
+describe("a server killed with 9 while a cell prints", () => {
+  let server: Server;
+  let kernel: string;
+
+  beforeAll(async () => {
+    server = await startServer();
+    const answer = await fetch(`${server.url}/api/kernels`, { method: "POST" });
+    ({ id: kernel } = (await answer.json()) as { id: string });
+    const channels = await Channels.open(server.url, kernel);
+    await channels.idle(channels.execute("1"));
+    channels.close();
+  });
+  afterAll(async () => server?.[Symbol.asyncDispose]());
+
+  test("a client that counts misses nothing and sees nothing twice", async () => {
+    const session = randomUUID();
+    const first = await Channels.open(server.url, kernel, { session, v1: true, query: { longwick: "1" } });
+    const id = first.execute(LOOP);
+    await first.until("some is printed", () => first.shown(id).length > 20);
+    await server.kill();
+    await first.until("the socket is gone", () => first.closed !== null);
+    const before = first.of(id);
+    await server.start();
+    const second = await Channels.open(server.url, kernel, { session, v1: true, query: { longwick: "1", after: first.position } });
+    await second.idle(id);
+    const all = [...before, ...second.of(id)].filter(({ metadata }) => metadata.longwick !== undefined);
+    const positions = all.map(({ metadata }) => metadata.longwick?.at);
+    expect(new Set(positions).size).toBe(positions.length);
+    expect(all.map(({ content }) => content["text"] ?? "").join("")).toBe(WHOLE);
+    expect(all.map(({ type }) => type).filter((type) => type !== "stream")).toEqual(["status", "execute_input", "execute_reply", "status"]);
+    second.close();
+  });
+
+  test("a foreign client is shown all of it, once", async () => {
+    const session = randomUUID();
+    const first = await Channels.open(server.url, kernel, { session });
+    const id = first.execute(LOOP);
+    await first.until("some is printed", () => first.shown(id).length > 20);
+    await server.kill();
+    await server.start();
+    const second = await Channels.open(server.url, kernel, { session });
+    await second.idle(id);
+    expect(second.shown(id)).toBe(WHOLE);
+    expect(second.of(id).filter(({ type }) => type === "clear_output")).toHaveLength(1);
+    expect(second.of(id).filter(({ type }) => type === "execute_reply")).toHaveLength(1);
+    second.close();
+  });
+
+  test("kernel id, numbers and history are the same after it", async () => {
+    const channels = await Channels.open(server.url, kernel);
+    const before = await channels.idle(channels.execute("'before'"));
+    const count = Number(before.find(({ type }) => type === "execute_reply")?.content["execution_count"]);
+    await server.restart();
+    const after = await Channels.open(server.url, kernel);
+    const next = await after.idle(after.execute("_"));
+    expect(next.find(({ type }) => type === "execute_result")?.content).toMatchObject({
+      execution_count: count + 1,
+      data: { "text/plain": "'before'" },
+    });
+    const told = await after.idle(after.send("shell", "history_request", { hist_access_type: "tail", n: 2, raw: true, output: false }));
+    expect(told.find(({ type }) => type === "history_reply")?.content["history"]).toEqual([
+      [0, count, "'before'"],
+      [0, count + 1, "_"],
+    ]);
+    after.close();
+  });
+});
+
+test("JupyterLab's own client comes back by itself when the server was restarted, and its cell ends whole", async () => {
+  await using server = await startServer();
+  await using started = await startKernel(server.url);
+  await runCell(started.kernel, "1");
+  const shown: string[] = [];
+  const ran = runCell(started.kernel, LOOP, {
+    onMessage: ({ header, content }) => {
+      if (header.msg_type === "clear_output") shown.length = 0;
+      if (header.msg_type === "stream" && "text" in content) {
+        shown.push(content.text as string);
+        if (shown.length === 5) void server.restart();
+      }
+    },
+  });
+  expect((await ran).reply).toMatchObject({ status: "ok" });
+  expect(shown.join("")).toBe(WHOLE);
+});
