@@ -25,7 +25,7 @@ export const removeInstance = async (
   const { api, namespace } = connectToCluster(settings);
   try {
     for (const kind of ["configmaps", "secrets"]) {
-      const path = `/api/v1/namespaces/${namespace}/${kind}`;
+      const path = `api/v1/namespaces/${namespace}/${kind}`;
       const { items } = await api.list<{ metadata: { name: string } }>(
         path,
         { labelSelector: `${INSTANCE_LABEL}=${settings.instance}` },

@@ -21,6 +21,7 @@ from jupyter_client import BlockingKernelClient, KernelManager
 KERNEL = os.environ["KERNEL"]
 START_S = 60
 CELL_S = 20
+POD_S = 180
 
 Message = Dict[str, Any]
 
@@ -535,6 +536,34 @@ class Lives(unittest.TestCase):
             client.wait_for_ready(timeout=START_S)
             # Half a second on a machine that does nothing else.
             self.assertLess(time.monotonic() - began, 5)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel()
+
+
+class InCluster(unittest.TestCase):
+    """A driver that is a pod, with executors that are pods."""
+
+    def test_a_notebook_on_pods(self) -> None:
+        manager = started()
+        client = connected(manager)
+        try:
+            _, cell = run(client, "import socket\nprint(socket.gethostname(), spark.sparkContext.applicationId)", POD_S)
+            driver, application = cell.text().split()
+            hosts = "spark.sparkContext.parallelize(range(8), 8).map(lambda n: __import__('socket').gethostname()).distinct().collect()"
+            _, cell = run(client, f"print(*{hosts})", POD_S)
+            self.assertTrue(cell.text().split())
+            self.assertNotIn(driver, cell.text().split())
+
+            cell = Cell(client, "spark.sparkContext.parallelize(range(2), 2).map(lambda n: __import__('time').sleep(600)).count()")
+            cell.read(60, stop=lambda message: message["msg_type"] == "display_data")
+            manager.interrupt_kernel()
+            self.assertEqual(cell.reply(30)["status"], "error")
+
+            manager.restart_kernel()
+            client.wait_for_ready(timeout=START_S)
+            reply, cell = run(client, "print(spark.sparkContext.applicationId, 'socket' in globals())", POD_S)
+            self.assertEqual((reply["execution_count"], cell.text().split()), (1, [application, "False"]))
         finally:
             client.stop_channels()
             manager.shutdown_kernel()
