@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Sequence, Type
 
 from spark_shim.pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, LineBuffer, Message, barrier_token, encode
 from spark_shim.spark_home import environment_of_spark, find_java, find_spark_home, java_command, write_properties
@@ -128,12 +128,13 @@ class InterpreterProcess:
     def send(self, message: Message) -> None:
         self._end.sendall(encode(message))
 
-    def start(self, code: str, kind: str = "pyspark", silent: bool = False, stdin: bool = False) -> int:
-        """Sends a statement; its id."""
+    def start(self, code: str, kind: str = "pyspark", silent: bool = False, stdin: bool = False, cell: Optional[Message] = None) -> int:
+        """Sends a statement; its id. `cell`: what a front end wants of it besides."""
         number = self._next
         self._next += 1
         group = "group-%d-%d" % (os.getpid(), number)
-        self.send({"do": "run", "statement": number, "code": code, "kind": kind, "silent": silent, "stdin": stdin, "group": group})
+        run = {"statement": number, "code": code, "kind": kind, "silent": silent, "stdin": stdin, "group": group}
+        self.send({"do": "run", **run, "cell": cell or {}})
         return number
 
     def finish(self, number: int, seconds: float = DEADLINE_SECONDS, emits: Optional[List[Message]] = None) -> Outcome:
@@ -154,6 +155,17 @@ class InterpreterProcess:
         self, code: str, kind: str = "pyspark", silent: bool = False, stdin: bool = False, seconds: float = DEADLINE_SECONDS
     ) -> Outcome:
         return self.finish(self.start(code, kind, silent, stdin), seconds)
+
+    def run_cell(self, code: str, stdin: bool = False, **cell: Any) -> Outcome:
+        """As a notebook's cell."""
+        return self.finish(self.start(code, stdin=stdin, cell={"stored": True, "expressions": {}, "parent": "msg", **cell}))
+
+    def comm(
+        self, event: str, id: str, target: Optional[str] = None, data: Optional[Message] = None, buffers: Sequence[str] = ()
+    ) -> Outcome:
+        """A front end's message to an object."""
+        message = {"event": event, "comm": id, "target": target, "data": data or {}, "metadata": {}, "buffers": list(buffers)}
+        return self.finish(self.start("", silent=True, cell={"parent": "msg", "message": message}))
 
     def _wait_for_marks(self, token: bytes) -> None:
         self.until(lambda: all(token in raw for raw in self.raw.values()), "the marks %r" % token)

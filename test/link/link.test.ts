@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
 import type { DriverLink, LinkEvent, LinkOptions } from "../../src/core/ports.ts";
 import { type LinkTuning, openLink } from "../../src/link/link.ts";
-import { FRAME_LIMIT_BYTES, type RecordFrame } from "../../src/protocol/frames.ts";
+import { FRAME_LIMIT_BYTES, PROTOCOL_VERSIONS, type RecordFrame } from "../../src/protocol/frames.ts";
 import { FakeDriver } from "../kit/fake-driver.ts";
 import { seeded } from "../kit/random.ts";
 
@@ -154,18 +154,20 @@ describe("the proof", () => {
 
   test("no common version is final at once, and both sets are named", async () => {
     const driver = new FakeDriver();
-    driver.versions = [7, 8];
+    driver.versions = [97, 98];
     const { events, ended } = follow(driver);
     await ended;
     expect(driver.dials).toBe(1);
-    expect(events).toEqual([{ type: "refused", reason: "the driver speaks protocol version 7, 8, this server 1, 2" }]);
+    expect(events).toEqual([
+      { type: "refused", reason: `the driver speaks protocol version 97, 98, this server ${PROTOCOL_VERSIONS.join(", ")}` },
+    ]);
   });
 
   test("the highest common version is spoken", async () => {
     const driver = new FakeDriver();
-    driver.versions = [1, 2, 3];
+    driver.versions = [...PROTOCOL_VERSIONS, 99];
     await upLink(driver);
-    expect(driver.connection.prove).toMatchObject({ version: 2, session: driver.session });
+    expect(driver.connection.prove).toMatchObject({ version: Math.max(...PROTOCOL_VERSIONS), session: driver.session });
   });
 
   test.each([

@@ -18,6 +18,7 @@ from .cells import check
 from .display import Bundle, Display, bundle, cleaned
 from .errors import CELL
 from .magics import Magics
+from .sql_magic import SqlMagic
 from .statement import Statement
 from .streams import Outputs
 
@@ -30,10 +31,11 @@ _Compilable = Union[ast.Module, ast.Expression]
 class PythonExecutor:
     """Runs statements of kind pyspark in the namespace of `main`."""
 
-    def __init__(self, main: ModuleType, outputs: Outputs, magics: Magics) -> None:
+    def __init__(self, main: ModuleType, outputs: Outputs, magics: Magics, sql: SqlMagic) -> None:
         self._namespace = main.__dict__
         self._outputs = outputs
         self._magics = magics
+        self._sql = sql
         self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self._count = 0
         self._loop: Optional[asyncio.AbstractEventLoop] = None
@@ -47,6 +49,10 @@ class PythonExecutor:
         if statement.stored:
             self._count += 1
         name = "%s%s>" % (CELL, self._count if statement.stored else "silent" if statement.silent else "unnumbered")
+        if statement.code.startswith("%%sql"):
+            line, _, query = statement.code[len("%%sql") :].partition("\n")
+            self._sql.run(line, query)
+            return
         linecache.cache[name] = (len(statement.code), None, [line + "\n" for line in statement.code.split("\n")], name)
         tree = self._parse(statement.code, name)
         last = None if statement.silent else _take_last_expression(tree, statement.code)

@@ -23,6 +23,7 @@ from .gate import Gate
 from .magics import Magics
 from .spark import Spark, Watcher
 from .sql import SqlExecutor
+from .sql_magic import SqlMagic
 from .statement import CURRENT, Statement, follow_threads
 from .stdin import Stdin
 from .streams import Outputs
@@ -48,6 +49,7 @@ class Interpreter:
         row_limit = int(settings.get("sqlRowLimit") or SQL_ROW_LIMIT)
         self._main = types.ModuleType("__main__")
         self._magics = Magics(self._main.__dict__, row_limit)
+        self._sql_magic = SqlMagic(self._main.__dict__, self._spark.session, self._outputs, row_limit)
         self._sql = SqlExecutor(self._spark.session, self._outputs, row_limit)
         self._kinds: Dict[str, Callable[[Statement], None]] = {"sql": self._sql.run}
         self._comms = Comms(self._outputs)
@@ -113,10 +115,10 @@ class Interpreter:
         except ImportError:
             from .execute import PythonExecutor
 
-            self._executor = PythonExecutor(self._main, self._outputs, self._magics)
+            self._executor = PythonExecutor(self._main, self._outputs, self._magics, self._sql_magic)
             self._kinds["pyspark"] = self._executor.run
             return None
-        embedded = IPythonExecutor(self._main, self._outputs, self._magics, self._directory)
+        embedded = IPythonExecutor(self._main, self._outputs, self._magics, self._sql_magic, self._directory)
         self._executor = embedded
         self._kinds["pyspark"] = embedded.run
         embedded.shell.kernel = FrontKernel(self._comms)

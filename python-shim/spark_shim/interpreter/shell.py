@@ -22,6 +22,7 @@ from . import figures_backend
 from .display import Bundle, cleaned, spark_frame_html
 from .errors import CELL, describe
 from .magics import Magics
+from .sql_magic import SqlMagic
 from .statement import CURRENT, Statement
 from .streams import Outputs
 
@@ -29,7 +30,7 @@ from .streams import Outputs
 class IPythonExecutor:
     """Runs statements of kind pyspark in the namespace of `main`."""
 
-    def __init__(self, main: ModuleType, outputs: Outputs, magics: Magics, directory: Optional[str]) -> None:
+    def __init__(self, main: ModuleType, outputs: Outputs, magics: Magics, sql: SqlMagic, directory: Optional[str]) -> None:
         os.environ.setdefault("MPLBACKEND", _matplotlib_backend())
         config = Config()
         config.HistoryManager.enabled = False
@@ -40,6 +41,7 @@ class IPythonExecutor:
         place = {} if directory is None else {"ipython_dir": os.path.join(directory, ".ipython")}
         _Shell.outputs, _Shell.magics = outputs, magics
         self.shell: Any = _Shell.instance(config=config, user_module=main, user_ns=main.__dict__, **place)
+        self.shell.register_magic_function(sql.run, "line_cell", "sql")
         sys.modules["__main__"] = main
 
     def run(self, statement: Statement) -> None:
@@ -81,7 +83,9 @@ class IPythonExecutor:
         """Calls what is to run as the user's code does; errors that IPython catches are written to stderr."""
         self.shell.late_errors.clear()
         with self.shell.builtin_trap:
+            self.shell.events.trigger("pre_execute")
             function()
+            self.shell.events.trigger("post_execute")
         for other in self.shell.late_errors:
             sys.stderr.write("".join(describe(other)["traceback"]))
         self.shell.late_errors.clear()

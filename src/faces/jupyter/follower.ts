@@ -182,7 +182,7 @@ export class Follower {
       for (const each of lostMessages(statement, this.#kernel.processSession)) if (this.#isFor(each)) this.#connection.post(each);
     }
     this.#open.clear();
-    this.#connection.post(this.#kernel.message(status("dead")));
+    this.#connection.post(this.#kernel.message(status(this.#kernel.replacing ? "starting" : "dead")));
   }
 }
 

@@ -6,7 +6,7 @@ import type { StatementView } from "../../core/view.ts";
 import type { RecordFrame } from "../../protocol/frames.ts";
 import type { Connection } from "./connection.ts";
 import { Follower } from "./follower.ts";
-import { type Draft, type ExecutionState, type Message, message, type Request } from "./messages.ts";
+import { type Content, type Draft, type ExecutionState, type Message, message, type Request } from "./messages.ts";
 import { causeOf } from "./origin.ts";
 import { Outbox } from "./outbox.ts";
 import type { Position } from "./position.ts";
@@ -26,6 +26,8 @@ export interface KernelParts {
   readonly closing: AbortSignal;
   /** Ends a kernel as its owner wishes, in the background. */
   readonly shutDown: (kernel: Kernel) => void;
+  /** Gives a kernel a new session that asks for something else; the one before is gone. */
+  readonly replace: (kernel: Kernel, asked: Content, signal: AbortSignal) => Promise<void>;
 }
 
 /**
@@ -44,6 +46,8 @@ export class Kernel {
   readonly #left = new Map<string, Position | null>();
   readonly #messages = new WeakMap<RecordFrame, readonly Message[]>();
   readonly #leave = new Map<Connection, () => void>();
+  /** Whether its session goes and another one comes: the kernel lives on meanwhile. */
+  replacing = false;
   #session: Session;
   #succeeded = Promise.withResolvers<void>();
 
@@ -75,6 +79,7 @@ export class Kernel {
 
   get executionState(): ExecutionState {
     const { state } = this.#session;
+    if (this.replacing) return "starting";
     if (state === "busy" || state === "idle") return state;
     return isEnded(state) || state === "error" || state === "shutting_down" ? "dead" : "starting";
   }
@@ -82,6 +87,7 @@ export class Kernel {
   /** The session that goes on for this one: with other settings, under the same id. */
   succeed(session: Session): void {
     this.#session = session;
+    for (const connection of this.#connections) this.#attend(connection);
     const before = this.#succeeded;
     this.#succeeded = Promise.withResolvers();
     before.resolve();
@@ -98,11 +104,11 @@ export class Kernel {
 
   /** Takes a client in: says how things stand, then what it missed, then what happens. */
   join(connection: Connection): void {
-    const { sessionId, user, after, counted } = connection.options;
+    const { sessionId, after, counted } = connection.options;
     const before = after ?? (counted ? null : (this.#left.get(sessionId) ?? null));
     this.#left.delete(sessionId);
     this.#connections.add(connection);
-    this.#leave.set(connection, this.#session.join({ face: "jupyter", user, sinceMs: Date.now() }));
+    this.#attend(connection);
     if (sessionId !== "") this.#routes.set(sessionId, connection);
     if (before !== null) connection.resumeAt(before);
     this.#sayState((each) => connection.post(each));
@@ -110,6 +116,12 @@ export class Kernel {
     new Follower(this, connection).run(before).catch(() => {
       if (!connection.closed.aborted) connection.close(1011, "the driver's records cannot be read");
     });
+  }
+
+  /** The session shows that the client has it open. */
+  #attend(connection: Connection): void {
+    this.#leave.get(connection)?.();
+    this.#leave.set(connection, this.#session.join({ face: "jupyter", user: connection.options.user, sinceMs: Date.now() }));
   }
 
   left(connection: Connection): void {

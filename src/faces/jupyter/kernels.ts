@@ -43,7 +43,8 @@ export class Kernels {
         publishSession({ session: kernel.session.id, event: "fault", detail: `its kernel could not be shut down: ${String(error)}` });
       });
     };
-    this.#parts = { version, launchDisplayMs, serverStartMs: Date.now(), closing, shutDown };
+    const replace: KernelParts["replace"] = (kernel, asked, signal) => this.#replace(kernel, asked, signal);
+    this.#parts = { version, launchDisplayMs, serverStartMs: Date.now(), closing, shutDown, replace };
     // The server goes, the kernels stay: clients are to come back.
     closing.addEventListener("abort", () => {
       for (const kernel of this.#known.values()) kernel.close(1012, "the server restarts");
@@ -59,19 +60,25 @@ export class Kernels {
    * @throws Problem SESSION_NOT_FOUND, FORBIDDEN
    */
   find(id: string, caller: Caller, right: Right): Kernel {
-    const session = this.#sessionOf(id);
+    const known = this.#known.get(id);
+    const session = known?.replacing === true ? known.session : this.#sessionOf(id);
     if (session === undefined) throw new Problem("SESSION_NOT_FOUND", `Kernel does not exist: ${id.slice(0, 100)}`);
-    this.#options.sessions.find(String(session.id), caller, right);
+    if (!this.#options.sessions.may(caller, right, session))
+      throw new Problem("FORBIDDEN", `User '${caller.name}' may not ${right} session ${session.id}.`);
     return this.#kernelOf(session);
   }
 
   /** Kernels that were started as such, and sessions that somebody has attached to. */
   list(caller: Caller): readonly Kernel[] {
     this.#tidy();
-    return this.#options.sessions
+    const replaced = [...this.#known.values()].filter(
+      ({ replacing, session }) => replacing && this.#options.sessions.may(caller, "view", session),
+    );
+    const living = this.#options.sessions
       .list(caller)
       .filter((session) => session.end === null && (session.spec.kernel !== undefined || this.#known.has(this.idOf(session))))
       .map((session) => this.#kernelOf(session));
+    return [...new Set([...replaced, ...living])];
   }
 
   /**
@@ -93,12 +100,35 @@ export class Kernels {
     caller: Caller,
     signal: AbortSignal,
   ): Promise<Session> {
+    const { spec, notes } = await this.#read(asked);
+    return this.#options.sessions.create({ owner: caller.name, spec: { ...spec, kernel }, notes: [...remarks, ...notes] }, caller, signal);
+  }
+
+  async #read(asked: Content): Promise<ReturnType<typeof readSpec>> {
     const { sessions, spec: rules, paths } = this.#options;
     sessions.checkOpen();
     if (!CheckedSession.Check(asked)) throw new Problem("INVALID", complaint(asked));
     const { spec, notes } = readSpec({ body: { kind: "pyspark", ...asked }, doAs: undefined }, rules);
-    const checked = { ...(await checkUris(spec, paths)), kernel };
-    return sessions.create({ owner: caller.name, spec: checked, notes: [...remarks, ...notes] }, caller, signal);
+    return { spec: await checkUris(spec, paths), notes };
+  }
+
+  async #replace(kernel: Kernel, asked: Content, signal: AbortSignal): Promise<void> {
+    const { session } = kernel;
+    const { spec, notes } = await this.#read(asked);
+    const owner = { name: session.owner, remote: null };
+    const remembered = session.spec.kernel ?? { name: kernel.name, keep: false, path: null };
+    kernel.replacing = true;
+    try {
+      // First, so that its name and its place among the user's sessions are free.
+      await this.#options.sessions.delete(session, "its kernel was configured anew");
+      const draft = { owner: owner.name, spec: { ...spec, kernel: { ...remembered, id: kernel.id } }, notes };
+      kernel.succeed(await this.#options.sessions.create(draft, owner, signal));
+    } catch (error) {
+      kernel.publishStatus("dead");
+      throw error;
+    } finally {
+      kernel.replacing = false;
+    }
   }
 
   /** Ends the kernel's session, unless it was there before the kernel or is to stay. */

@@ -9,15 +9,15 @@ const FOREVER_MS = 2 ** 31 - 1;
 /** Lines of a dead driver's log that a cell shows. */
 const LOG_LINES = 15;
 
-/** A cell, or a message to an object in the interpreter. */
-export type Parcel = { readonly cell: CellBody } | { readonly comm: CommBody };
+/** A cell, a message to an object in the interpreter, or what the server does itself while what came after it waits. */
+export type Parcel = { readonly cell: CellBody } | { readonly comm: CommBody } | { readonly task: () => Promise<void> };
 
 interface Item {
   readonly request: Request;
   readonly parcel: Parcel;
 }
 
-const submit = (session: Session, parcel: Parcel, signal: AbortSignal): Promise<number> =>
+const submit = (session: Session, parcel: Exclude<Parcel, { task: unknown }>, signal: AbortSignal): Promise<number> =>
   "cell" in parcel ? session.cell(parcel.cell, signal) : session.comm(parcel.comm, signal);
 const isShown = (parcel: Parcel): boolean => "cell" in parcel && !parcel.cell.silent;
 
@@ -43,11 +43,13 @@ export class Outbox {
     return this.#items.length === 0;
   }
 
-  /** What waits is not run. */
-  drop(): void {
+  /** What waits is not run; of one client alone when it is named. */
+  drop(client: string | null = null): void {
     const { executionCount } = this.#kernel.session;
     const aborted = { status: "aborted", execution_count: executionCount, ename: "Aborted", evalue: "", traceback: [] };
-    for (const { request } of this.#items.splice(0)) this.#reply(request, aborted, null);
+    const dropped = this.#items.filter(({ request }) => client === null || request.session === client);
+    this.#items = this.#items.filter((item) => !dropped.includes(item));
+    for (const { request } of dropped) this.#reply(request, aborted, null);
   }
 
   async #send(): Promise<void> {
@@ -55,12 +57,19 @@ export class Outbox {
     const { closing } = this.#kernel.parts;
     try {
       while (this.#items.length > 0) {
+        const [first] = this.#items;
+        if (first !== undefined && "task" in first.parcel) {
+          this.#items.shift();
+          await first.parcel.task();
+          continue;
+        }
         await this.#kernel.session.reachable(FOREVER_MS, closing);
-        const item = this.#items.shift();
-        if (item === undefined) return;
+        const item = this.#items[0] === first ? this.#items.shift() : undefined;
+        if (item === undefined || "task" in item.parcel) continue;
+        const { parcel, request } = item;
         // The link keeps their order; nobody waits for an answer here.
-        submit(this.#kernel.session, item.parcel, closing).catch((error: unknown) => {
-          if (!closing.aborted) this.#fail(item, error);
+        submit(this.#kernel.session, parcel, closing).catch((error: unknown) => {
+          if (!closing.aborted) this.#fail({ request, parcel }, error);
         });
       }
     } catch {

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { configure, isConfigure } from "./configure.ts";
 import type { Connection } from "./connection.ts";
 import { history } from "./history.ts";
 import type { Kernel } from "./kernel.ts";
@@ -76,6 +77,7 @@ const execute = (kernel: Kernel, connection: Connection, request: Request): void
   const origin: Origin = { face: "jupyter", client: session, header, stored, comm: false };
   const refusal = refusalOf(content, code);
   if (refusal !== null) return refuse(kernel, connection, request, refusal);
+  if (isConfigure(code)) return configure(kernel, connection, request);
   kernel.outbox.push(request, {
     cell: {
       ...{ key: keyOf(request), code, kind: "pyspark", origin, silent, stored, parent: request.id },
