@@ -23,6 +23,7 @@ export interface BackendEvents {
   /** `again`: the server knows requests that it has seen. */
   readonly onOpen: (again: boolean) => void;
   readonly onMessage: (channel: string, parts: Parts) => void;
+  readonly onTooLong: () => void;
   /** The server cannot be reached for now. */
   readonly onAway: (reason: string) => void;
   /** The kernel is there no more and will not be again. */
@@ -67,10 +68,12 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
     {
       onOpen: events.onOpen,
       onMessage: events.onMessage,
+      onTooLong: events.onTooLong,
       onAway: events.onAway,
       onEnd: ({ kind, reason }) => {
         const { url: server } = place.address();
-        if (kind === "gone") events.onGone(`The kernel is not at ${server} any more: ${reason}.`);
+        if (kind === "gone")
+          events.onGone(`The session has ended, and ${server} knows nothing of it any more (${reason}). Restart the kernel for a new one.`);
         else events.onRefused(`${server} refuses this kernel: ${reason}. Is its token right (LONGWICK_TOKEN, LONGWICK_TOKEN_FILE)?`);
       },
     },

@@ -80,7 +80,7 @@ class KernelProcess {
       kernelInfo,
       events: {
         onShutdown: (restart) => void this.leave(restart),
-        onDead: () => this.#end("the Spark driver has ended"),
+        onDead: () => say("the Spark driver has ended; cells say why"),
         onDropped: (what) => say(`dropped: ${what}`),
       },
     });
@@ -116,7 +116,8 @@ class KernelProcess {
         },
         onMessage: (channel, parts) => this.#bridge.deliver(channel, parts),
         onAway: (reason) => this.#away(reason),
-        onGone: (message) => this.#end(message),
+        onTooLong: () => this.#bridge.refuseLongest(),
+        onGone: (message) => this.#refuse("SessionEnded", message),
         onRefused: (message) => this.#refuse("KernelRefused", message),
       },
       this.#leaving.signal,
@@ -174,13 +175,6 @@ class KernelProcess {
   #refuse(name: string, message: string): void {
     say(message);
     this.#bridge.fail(name, message);
-  }
-
-  /** Without its server's kernel the process is of no use: the client sees that it died, and may start another. */
-  #end(message: string): void {
-    say(message);
-    this.#bridge.fail("KernelGone", message);
-    void this.#sockets?.close().finally(() => process.exit(1));
   }
 }
 

@@ -123,6 +123,15 @@ export class Bridge {
     }
   }
 
+  /** The server does not take something that was sent: that can only be the longest, and is not sent again. */
+  refuseLongest(): void {
+    const size = ({ parts }: Request): number => parts.reduce((sum, part) => sum + part.length, 0);
+    const [longest] = [...this.#requests.values()].filter(({ sent }) => sent).sort((a, b) => size(b) - size(a));
+    if (longest === undefined) return;
+    this.#requests.delete(longest.header.key);
+    this.#refuse(longest, { name: "MessageTooLong", message: `The server takes no message of ${size(longest)} bytes.` });
+  }
+
   /** There is no server and there will be none: everything asked from now on, and before, is answered with the reason. */
   fail(name: string, message: string): void {
     this.#failure = { name, message };
@@ -158,8 +167,9 @@ export class Bridge {
     if (header === null) return this.#drop("the server published a header that is none");
     if (header.type === "status") {
       const state = statusOf(parts);
-      // Said once, when the process started; that it died is shown by its end.
+      // Said once, when the process started.
       if (state === "starting") return;
+      // A front end would give up the process; it goes on, so that each cell is told the reason.
       if (state === "dead") return this.#events.onDead();
     }
     this.#put("iopub", this.#wire.encode([topicOf(header.type)], parts));

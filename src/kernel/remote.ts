@@ -22,6 +22,8 @@ export interface RemoteEvents {
   /** `counting`: the server counts messages, and goes on behind the last that came. */
   readonly onOpen: (counting: boolean) => void;
   readonly onMessage: (channel: string, parts: Parts) => void;
+  /** Something that was sent is longer than the server takes. */
+  readonly onTooLong: () => void;
   /** The server cannot be reached, again and again; attempts go on. `reason` is for a person. */
   readonly onAway: (reason: string) => void;
   /** No attempt will ever succeed. */
@@ -37,7 +39,9 @@ export interface RemoteEnd {
 const PING_MS = 15_000;
 const OPEN_MS = 20_000;
 const PAYLOAD_LIMIT_BYTES = 2 ** 30;
+/** Codes of a WebSocket's end (RFC 6455, 7.4.1). */
 const LEAVING = 1_000;
+const TOO_LONG = 1_009;
 const ENDS: ReadonlyMap<number, RemoteEnd["kind"]> = new Map([
   [404, "gone"],
   [410, "gone"],
@@ -120,6 +124,7 @@ export class Remote {
       if (heart !== null) clearInterval(heart);
       if (this.#closed) return;
       if (end !== null) return this.#events.onEnd(end);
+      if (code === TOO_LONG) this.#events.onTooLong();
       this.#events.onAway(reason || `it closed the connection (${code}${text.length > 0 ? ` ${text.toString()}` : ""})`);
       this.#retry = setTimeout(() => this.#connect(), this.#settings.pauses.next());
     });

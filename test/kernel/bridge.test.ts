@@ -140,6 +140,21 @@ describe("a bridge", () => {
     }
   });
 
+  test("answers itself what is longer than the server takes, and does not send it again", () => {
+    const { bridge, ask, open, upstream, out, asked } = world();
+    open();
+    ask("shell", "ann", "execute_request", "1", { code: "short" });
+    ask("shell", "ann", "execute_request", "2", { code: "long".repeat(1_000) });
+    ask("shell", "ann", "execute_request", "3", { code: "short" });
+    upstream.open = false;
+    bridge.refuseLongest();
+    const [reply] = out.filter(({ channel }) => channel === "shell");
+    expect([reply?.parent, reply?.content["ename"]]).toEqual(["2", "MessageTooLong"]);
+    upstream.sent.length = 0;
+    open(true);
+    expect(asked()).toEqual(["shell execute_request 1", "shell execute_request 3"]);
+  });
+
   test("drops what is no message, and says so once for each kind", () => {
     const { bridge, said, out, tell } = world();
     for (let time = 0; time < 3; time += 1) {
@@ -209,7 +224,7 @@ describe("a bridge", () => {
     expect(said).toEqual(["shutdown false"]);
   });
 
-  test("keeps the states of the process for itself: it started once, and a dead kernel ends it", () => {
+  test("keeps the states of the process for itself: it started once, and it outlives the driver", () => {
     const { bridge, tell, out, said } = world();
     bridge.started();
     tell("iopub", "status", "", { execution_state: "starting" });

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 from queue import Empty
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -353,6 +354,34 @@ class Messages(WithKernel):
         reply, cell = run(self.client, "big = '" + "x" * 50_000_000 + "'\nprint(len(big))", 180)
         self.assertEqual((reply["status"], cell.text()), ("ok", "50000000\n"))
         run(self.client, "del big")
+
+    def test_a_cell_that_no_server_takes_is_refused_and_the_next_one_runs(self) -> None:
+        reply, _ = run(self.client, "big = '" + "x" * 100_000_000 + "'", 120)
+        self.assertEqual((reply["status"], reply["ename"]), ("error", "MessageTooLong"))
+        self.lives()
+
+    def test_a_session_that_ends_is_told_in_the_cell_and_a_restart_gives_a_new_one(self) -> None:
+        manager = started()
+        client = connected(manager)
+        try:
+            run(client, "1", START_S)
+            cell = Cell(client, "import time; time.sleep(60)")
+            cell.read(stop=lambda message: message["msg_type"] == "execute_input")
+            sessions = f"{manager.kernel_spec.env['LONGWICK_URL']}/sessions"
+            with urllib.request.urlopen(f"{sessions}?size=1000") as answer:
+                newest = max(session["id"] for session in json.load(answer)["sessions"])
+            urllib.request.urlopen(urllib.request.Request(f"{sessions}/{newest}", method="DELETE")).close()
+            self.assertEqual(cell.reply(30)["status"], "error")
+            reply, _ = run(client, "2", 30)
+            self.assertEqual(reply["status"], "error")
+            self.assertIn("ended", reply["evalue"])
+            manager.restart_kernel()
+            client.wait_for_ready(timeout=START_S)
+            reply, cell = run(client, "print('anew')", START_S)
+            self.assertEqual((reply["status"], cell.text()), ("ok", "anew\n"))
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel()
 
     def test_lone_surrogates_and_nan_do_not_break_the_line(self) -> None:
         code = "print('\\ud800')\nfrom IPython.display import display\ndisplay({'application/json': {'n': float('nan')}, 'text/plain': 'n'}, raw=True)"
