@@ -3,11 +3,12 @@ import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { parse as parseToml } from "smol-toml";
-import { Value } from "typebox/value";
+import { complaintsOf } from "./complaint.ts";
 import { listed } from "./core/access.ts";
 import { nearest } from "./nearest.ts";
 import { readStructured, readText } from "./option-text.ts";
 import { Config, flagOf, OPTIONS, type Option, type OptionName, variableOf } from "./options.ts";
+import { mapPresets } from "./preset-tables.ts";
 
 export type { Config } from "./options.ts";
 
@@ -62,12 +63,13 @@ export const loadConfig = (argv: readonly string[], env: Env = process.env, cwd:
     const { value, source } = layer?.get(option.name) ?? { value: defaultOf(option), source: "default" };
     values[option.name] = value;
     sources[option.name] = source;
-    for (const error of Value.Errors(Config.properties[option.name], value)) problems.push(`${source}: ${error.message}`);
+    problems.push(...complaintsOf(Config.properties[option.name], value).map(({ place, words }) => `${source}${place}: ${words}`));
   }
   if (problems.length > 0) throw new ConfigError(problems);
   // Each value has just been checked against its schema, and every option has one.
   const config = values as Config;
   refuseUnsafe(config);
+  refuseUnknownPreset(config);
   return { config, sources: sources as Record<OptionName, string> };
 };
 
@@ -137,6 +139,12 @@ const refuseUnsafe = (config: Config): void => {
     );
   }
   if (problems.length > 0) throw new ConfigError(problems);
+};
+
+const refuseUnknownPreset = ({ defaultPreset, presets }: Config): void => {
+  if (defaultPreset === null || Object.hasOwn(presets, defaultPreset)) return;
+  const guess = didYouMean(defaultPreset, Object.keys(presets), String);
+  throw new ConfigError([`--default-preset: there is no preset '${defaultPreset}'.${guess} Presets are tables of the configuration file.`]);
 };
 
 const KNOWN_NAMES = OPTIONS.map(({ name }) => name);
@@ -234,6 +242,8 @@ const defaultOf = (option: Option): unknown => absolute(option, option.default, 
 
 const absolute = (option: Option, value: unknown, base: string): unknown => {
   const one = (path: string): string => resolve(base, expandHome(path));
+  if (option.kind === "presets")
+    return mapPresets(value, (item, format) => (format === "path" && typeof item === "string" ? one(item) : item));
   if (typeof value !== "string" && !Array.isArray(value)) return value;
   if (option.kind === "path" || (option.kind === "command" && value.includes("/"))) return one(String(value));
   if (Array.isArray(value) && option.paths) return value.map((item) => one(String(item)));

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { type Config, ConfigError, inheritedEnvironment } from "./config.ts";
 import type { LauncherSettings } from "./launch/index.ts";
 import { readAllowRule } from "./launch/kubernetes/policy.ts";
+import { templateKey } from "./launch/kubernetes/template.ts";
 import { type Prepared, SHIM } from "./prepare.ts";
 
 /**
@@ -12,21 +13,30 @@ export const launcherSettings = async (config: Config, prepared: Prepared | null
   if (config.launcher === "kubernetes") return { launcher: "kubernetes", kubernetes: await kubernetesSettings(config) };
   if (prepared === null) throw new Error("local drivers need a Spark that was prepared");
   // A Spark of the user's own may name its master in its spark-defaults.conf.
-  const sparkConf = prepared.sparkHome === null ? { "spark.master": "local[*]", ...config.sparkConf } : config.sparkConf;
+  const defaultMaster = prepared.sparkHome === null ? "local[*]" : null;
   // Which Spark it is has been decided: drivers are told of it by name, and one that the environment names must not get in its way.
   const { SPARK_HOME: _, ...environment } = inheritedEnvironment();
-  return { launcher: "local", local: { ...config, ...prepared, sparkConf, timeZone: config.sparkTimeZone, environment } };
+  return { launcher: "local", local: { ...config, ...prepared, defaultMaster, timeZone: config.sparkTimeZone, environment } };
 };
 
 type Kubernetes = Extract<LauncherSettings, { launcher: "kubernetes" }>["kubernetes"];
 
 const kubernetesSettings = async (config: Config): Promise<Kubernetes> => {
   const { kubernetesImage: image, kubernetesImagePullPolicy: pullPolicy, kubernetesReach: reach } = config;
+  const template = (["driver", "executor"] as const).find((role) => config.sparkConf[templateKey(role)] !== undefined);
+  if (template !== undefined)
+    throw new ConfigError([`sparkConf: ${templateKey(template)}: name the file as --kubernetes-${template}-template.`]);
   if (image === null)
     throw new ConfigError(["--launcher kubernetes needs --kubernetes-image: an image with Spark, Java and Python, as apache/spark."]);
   return {
     ...config,
-    spark: { sparkConf: config.sparkConf, timeZone: config.sparkTimeZone, refusedConf: config.refusedConf, environment: {} },
+    spark: {
+      sparkConf: config.sparkConf,
+      defaultMaster: null,
+      timeZone: config.sparkTimeZone,
+      refusedConf: config.refusedConf,
+      environment: {},
+    },
     instance: config.kubernetesInstance,
     namespace: config.kubernetesNamespace,
     serverNamespace: config.kubernetesServerNamespace,

@@ -1,4 +1,5 @@
 import { flagOf, OPTION_GROUPS, type Option, optionsOf, variableOf } from "./options.ts";
+import { PresetLimitsTable, PresetTable } from "./preset-tables.ts";
 
 /** What people read of the configuration, all of it taken from the schema in `options.ts`. */
 
@@ -12,6 +13,7 @@ const VALUE: Readonly<Record<Option["kind"], string>> = {
   bytes: "SIZE",
   list: "A,B,…",
   pairs: "KEY=VALUE",
+  presets: "JSON",
   choice: "",
 };
 
@@ -38,7 +40,7 @@ const defaultText = ({ kind, default: value }: Option): string => {
   if (kind === "duration") return inUnits(Number(value), UNITS_MS, "ms");
   if (kind === "bytes") return inUnits(Number(value), UNITS_BYTES, "");
   if (Array.isArray(value)) return value.join(",");
-  if (kind === "pairs") return "";
+  if (kind === "pairs" || kind === "presets") return "";
   return String(value);
 };
 
@@ -111,6 +113,66 @@ const row = (option: Option): string => {
   return `| \`${option.name}\` | ${value === "" ? "true, false" : cell(value.replaceAll("|", ", "))} | ${shown === "" ? "" : `\`${cell(shown)}\``} | ${cell(option.description)}${fallback} |`;
 };
 
+/** What a preset's table may have: its keys are requests' fields, or like them. */
+const presetSection = (): readonly string[] => [
+  "",
+  "## Presets",
+  "",
+  "A preset is a table of the file; as a flag or a variable `presets` is one JSON object of all. [operations.md](operations.md#presets) tells how",
+  "they work.",
+  "",
+  "```toml",
+  'defaultPreset = "small"',
+  "",
+  "[presets.small]",
+  'displayName = "Small"',
+  'description = "For looking around: two executors of 2 GiB."',
+  'driverMemory = "2g"',
+  'executorMemory = "2g"',
+  "numExecutors = 2",
+  "",
+  "[presets.small.limits]",
+  "sessionsPerUser = 2",
+  'executorMemory = "8g"',
+  "numExecutors = 4",
+  "",
+  "[presets.gpu]",
+  'image = "registry.example/spark-gpu:4.1"',
+  'driverTemplate = "gpu-driver.yaml"',
+  'users = ["ann", "bob"]',
+  'conf.spark.executor.resource.gpu.amount = "1"',
+  "```",
+  "",
+  "| key of `[presets.NAME]` | value | |",
+  "|---|---|---|",
+  ...Object.entries(PresetTable.properties).map(([key, property]) => presetRow(key, property as PresetProperty)),
+  "",
+  "| key of `[presets.NAME.limits]` | value | |",
+  "|---|---|---|",
+  ...Object.entries(PresetLimitsTable.properties).map(([key, property]) => presetRow(key, property as PresetProperty)),
+];
+
+/** The fields of a TypeBox schema, a JSON Schema object, that its row needs. */
+interface PresetProperty {
+  readonly type?: string;
+  readonly format?: string;
+  readonly enum?: readonly string[];
+  readonly description?: string;
+}
+
+const PRESET_VALUE: Readonly<Record<string, string>> = {
+  path: "PATH",
+  memory: "SIZE as Spark writes it",
+  duration: "TIME",
+  pairs: "table",
+  object: "table",
+  array: "list",
+  integer: "N",
+};
+
+const presetRow = (key: string, { type = "", format = "", enum: choices, description = "" }: PresetProperty): string =>
+  `| \`${key}\` | ${choices?.join(", ") ?? PRESET_VALUE[format] ?? PRESET_VALUE[type] ?? "TEXT"} | ${cell(description)} |`;
+
 /** `docs/configuration.md`. */
 export const configurationPage = (): string => {
   const lines = [
@@ -147,6 +209,7 @@ export const configurationPage = (): string => {
   lines.push(
     "",
     `Variables follow from the names: \`sparkHome\` is \`${variableOf("sparkHome")}\`. \`LONGWICK_URL\`, \`LONGWICK_TOKEN\` and \`LONGWICK_TOKEN_FILE\` belong to \`longwick run\` and to the [kernel](jupyter.md), \`LONGWICK_KERNELSPEC\` to the kernel.`,
+    ...presetSection(),
   );
   return `${lines.join("\n")}\n`;
 };

@@ -1,4 +1,5 @@
 import type { Option } from "./options.ts";
+import { mapPresets } from "./preset-tables.ts";
 
 /**
  * An option's value from the texts of its flag (each time it was given) or its variable. Lists are separated by commas, pairs are
@@ -17,6 +18,8 @@ export const readText = (option: Option, texts: readonly string[]): unknown => {
         .filter((item) => item !== "");
     case "pairs":
       return Object.assign({}, ...texts.map(readPairs));
+    case "presets":
+      return Object.assign({}, ...texts.map((text) => readStructured(option, readJson(text))));
     default:
       return readStructured(option, last);
   }
@@ -36,6 +39,11 @@ export const readStructured = (option: Option, raw: unknown): unknown => {
       return typeof raw === "string" ? readBytes(raw) : raw;
     case "pairs":
       return flatten(raw);
+    case "presets":
+      return mapPresets(raw, (value, format) => {
+        if (format === "duration" && typeof value === "string") return readDuration(value);
+        return format === "pairs" ? flatten(value) : value;
+      });
     case "choice":
       if (typeof raw === "string" && option.choices.includes(raw)) return raw;
       throw new Error(`must be one of ${option.choices.join(", ")}, not ${shown(raw)}`);
@@ -76,16 +84,18 @@ const readFlag = (text: string): boolean => {
 };
 
 const readPairs = (text: string): unknown => {
-  if (text.trimStart().startsWith("{")) {
-    try {
-      return flatten(JSON.parse(text));
-    } catch (error) {
-      throw new Error(`is not a JSON object: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
+  if (text.trimStart().startsWith("{")) return flatten(readJson(text));
   const at = text.indexOf("=");
   if (at < 1) throw new Error(`must be key=value or a JSON object, not ${shown(text)}`);
   return { [text.slice(0, at).trim()]: text.slice(at + 1) };
+};
+
+const readJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`is not a JSON object: ${error instanceof Error ? error.message : String(error)}`);
+  }
 };
 
 /** `{spark: {executor: {cores: 4}}}`, which is how TOML reads `spark.executor.cores = 4`, as `{"spark.executor.cores": "4"}`. */

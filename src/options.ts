@@ -1,4 +1,5 @@
 import { type Static, type TObject, type TSchemaOptions, Type } from "typebox";
+import { PRESET_NAME, PresetTable } from "./preset-tables.ts";
 
 /**
  * Every option there is, each written once: its name (a flag and a variable follow from it), its type, its default and what it is for. A
@@ -146,6 +147,13 @@ const Sessions = Type.Object({
   retentionMs: duration(HOUR, "How long an ended session is still listed, with its log."),
   maxSessions: count(0, "Sessions of all users together that may live at once; 0: no limit."),
   maxSessionsPerUser: count(0, "Sessions of one user that may live at once; 0: no limit."),
+  presets: Type.Record(Type.String({ pattern: PRESET_NAME }), PresetTable, {
+    default: {},
+    additionalProperties: false,
+    format: "presets",
+    description: "Named settings that sessions may choose, a table each; what is in one stands below.",
+  }),
+  defaultPreset: text("Preset of sessions that name none. Default: they have none."),
   startWaitMs: duration(60 * SECOND, "How long a statement waits for a session that is starting before it is refused."),
   heldGetMs: duration(250, "How long the GET of an unfinished statement may be held for its result; 0: not at all."),
   launchDisplayMs: duration(2 * SECOND, "A notebook's cell that waits longer for Spark says what it waits for."),
@@ -220,7 +228,7 @@ export const flagOf = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (
 export const variableOf = (name: string): string => `LONGWICK_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 
 /** How an option's text is read. */
-export type OptionKind = "text" | "path" | "command" | "flag" | "count" | "duration" | "bytes" | "list" | "pairs" | "choice";
+export type OptionKind = "text" | "path" | "command" | "flag" | "count" | "duration" | "bytes" | "list" | "pairs" | "presets" | "choice";
 
 /** What help, reference and reading need to know of an option, taken from its schema. */
 export interface Option {
@@ -252,7 +260,7 @@ const kindOf = (property: Property): OptionKind => {
   const { type, format } = property;
   if (type === "boolean") return "flag";
   if (type === "array") return "list";
-  if (type === "object") return "pairs";
+  if (type === "object") return format === "presets" ? "presets" : "pairs";
   if (type === "integer") return format === "duration" || format === "bytes" ? format : "count";
   if (choicesOf(property).length > 0) return "choice";
   return format === "path" || format === "command" ? format : "text";

@@ -1,11 +1,11 @@
-import { readFile } from "node:fs/promises";
 import type { FastifyBaseLogger } from "fastify";
 import { type Config, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
+import { Presets } from "./core/presets.ts";
 import { Sessions } from "./core/sessions.ts";
 import { Auth } from "./faces/auth.ts";
+import { Certificate } from "./faces/certificate.ts";
 import { createHttp } from "./faces/http.ts";
-import { Kernelspecs } from "./faces/jupyter/kernelspecs.ts";
 import { jupyterFace } from "./faces/jupyter/routes.ts";
 import { livyFace } from "./faces/livy/routes.ts";
 import type { SpecRules } from "./faces/livy/spec.ts";
@@ -14,9 +14,12 @@ import { launcherSettings } from "./launcher-settings.ts";
 import { openLink } from "./link/link.ts";
 import { logEvents } from "./observe/events.ts";
 import type { Prepared } from "./prepare.ts";
+import { readPresets, tryPresets } from "./presets.ts";
 
 /** Answers of this size on are compressed for other machines that ask. */
 const GZIP_FROM_BYTES = 16 * 1024;
+/** What drivers can run. */
+const KINDS = ["pyspark", "sql"] as const;
 /** A request that carries no code needs no more. */
 const SMALL_BODY_BYTES = 1024 * 1024;
 
@@ -53,6 +56,9 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     const launcher = await openLauncher(await launcherSettings(config, prepared));
     opened.push(() => launcher.close());
 
+    const presets = await readPresets(config, (message) => log.warn({ fault: message }, "configuration"));
+    await tryPresets(presets, KINDS, launcher);
+
     const sessions = new Sessions(
       { launcher, openLink, clock: { now: Date.now }, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs },
       access,
@@ -61,8 +67,9 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     opened.push(() => sessions.close());
     let adopted = false;
 
+    const chosen = new Presets(presets, config.defaultPreset, access);
     const rules = {
-      kinds: ["pyspark", "sql"],
+      kinds: KINDS,
       refusedConf: config.refusedConf,
       idleTimeoutMs: config.idleTimeoutMs,
       ttlMs: config.ttlMs,
@@ -76,7 +83,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       tls:
         config.tlsCert === null || config.tlsKey === null
           ? null
-          : { cert: await readFile(config.tlsCert), key: await readFile(config.tlsKey) },
+          : await Certificate.open({ cert: config.tlsCert, key: config.tlsKey }, (fault) => log.warn({ fault }, "tls")),
       auth,
       hostNames: config.allowedHosts,
       origins: config.allowedOrigins,
@@ -90,6 +97,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       faces: [
         livyFace({
           sessions,
+          presets: chosen,
           spec: rules,
           paths,
           holdMs: config.heldGetMs,
@@ -99,7 +107,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
         }),
         jupyterFace({
           ...{ sessions, spec: rules, paths, version, basePath: config.basePath, messageLimitBytes: config.bodyLimitBytes },
-          ...{ kernelspecs: new Kernelspecs([]), launchDisplayMs: config.launchDisplayMs },
+          ...{ presets: chosen, launchDisplayMs: config.launchDisplayMs },
         }),
       ],
     });

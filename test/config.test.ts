@@ -126,7 +126,7 @@ describe("what is refused", () => {
     expect(() => load(["--config", written("a.toml", "portt = 1")])).toThrow("unknown option portt. Did you mean port?");
     expect(() => load(["--config", written("b.toml", 'superusers = "ann"')])).toThrow("b.toml, superusers: must be array");
     expect(() => load(["--config", written("c.toml", "port = ")])).toThrow("c.toml: ");
-    expect(() => load(["--config", written("d.toml", "[sparkConf]\nx = [1]")])).toThrow("d.toml, sparkConf: must be string");
+    expect(() => load(["--config", written("d.toml", "[sparkConf]\nx = [1]")])).toThrow("d.toml, sparkConf.x: must be string");
   });
 
   test("everything that is wrong is said at once", () => {
@@ -145,6 +145,73 @@ describe("what is refused", () => {
       LONGWICK_URL: "http://127.0.0.1:8998",
     };
     expect(load([], env).config.port).toBe(8998);
+  });
+});
+
+describe("presets", () => {
+  test("are tables: times, sizes, paths and dotted conf keys are read as elsewhere", () => {
+    const file = written(
+      "presets.toml",
+      `defaultPreset = "small"
+[presets.small]
+description = "For looking around."
+driverMemory = "2g"
+numExecutors = 2
+idleTimeout = "30m"
+conf.spark.sql.shuffle.partitions = 8
+driverTemplate = "pods/driver.yaml"
+[presets.small.limits]
+sessionsPerUser = 2
+executorMemory = "8g"
+[presets."gpu.v1"]
+users = ["ann"]
+`,
+    );
+    const { presets, defaultPreset } = load(["--config", file]).config;
+    expect(defaultPreset).toBe("small");
+    expect(presets).toEqual({
+      small: {
+        ...{ description: "For looking around.", driverMemory: "2g", numExecutors: 2, idleTimeout: 1_800_000 },
+        conf: { "spark.sql.shuffle.partitions": "8" },
+        driverTemplate: join(directory, "pods/driver.yaml"),
+        limits: { sessionsPerUser: 2, executorMemory: "8g" },
+      },
+      "gpu.v1": { users: ["ann"] },
+    });
+  });
+
+  test("are one JSON object as a flag or a variable", () => {
+    const presets = { small: { ttl: "2h", conf: { "spark.a": 1 } } };
+    const read = { small: { ttl: 7_200_000, conf: { "spark.a": "1" } } };
+    expect(load(["--presets", JSON.stringify(presets)]).config.presets).toEqual(read);
+    expect(load([], { LONGWICK_PRESETS: JSON.stringify(presets) }).config.presets).toEqual(read);
+    expect(() => load(["--presets", "small"])).toThrow("--presets: is not a JSON object");
+  });
+
+  test.for([
+    ['[presets.a]\ndrvierMemory = "2g"', "presets.a: unknown key drvierMemory. Did you mean driverMemory?"],
+    ["[presets.a]\nzzz = 1", "presets.a: unknown key zzz. There are displayName, description, users"],
+    ["[presets.a.limits]\nsessions = 1", "presets.a.limits: unknown key sessions. There are sessionsPerUser"],
+    ["[presets.a.limits]\nnumExecutor = 1", "presets.a.limits: unknown key numExecutor. Did you mean numExecutors?"],
+    ['[presets.a]\ndriverMemory = "lots"', "presets.a.driverMemory: must be a size as Spark writes it, like 2g or 512m"],
+    ['[presets.a.limits]\nexecutorMemory = "1.5g"', "presets.a.limits.executorMemory: must be a size as Spark writes it"],
+    ["[presets.a]\nnumExecutors = 0", "presets.a.numExecutors: must be >= 1"],
+    ['[presets.a]\nnumExecutors = "2"', "presets.a.numExecutors: must be integer"],
+    ['[presets.a]\nkind = "cobol"', "presets.a.kind: must be one of shared, pyspark, sql, spark, sparkr"],
+    ['[presets.a]\nttl = "soon"', "presets: a.ttl: must be a duration like 90s"],
+    ["[presets.a.conf]\nspark.x = [1]", "presets.a.conf.spark.x: must be string"],
+    ['[presets."a b"]\n', "presets: 'a b' is no name here, it must match ^[A-Za-z0-9]"],
+    ["presets = 1", "presets: must be object"],
+    ['presets.a = "x"', "presets.a: must be object"],
+    ['defaultPreset = "smal"\n[presets.small]', "--default-preset: there is no preset 'smal'. Did you mean small?"],
+    ['defaultPreset = "constructor"', "--default-preset: there is no preset 'constructor'. Presets are tables"],
+  ] as const)("%j is refused by its key", ([content, message]) => {
+    expect(() => load(["--config", written("wrong.toml", content)])).toThrow(message);
+  });
+
+  test("that are wrong in several places are told of all of them", () => {
+    const file = written("several.toml", '[presets.a]\nimge = "x"\n[presets.b]\nttl = -1\n');
+    expect(() => load(["--config", file])).toThrow(/presets\.a: unknown key imge[\s\S]*presets\.b\.ttl: must be >= 0/);
   });
 });
 

@@ -38,10 +38,14 @@ export class Access {
     return listed(superusers, name) || listed(modifyUsers, name) || (right === "view" && listed(viewUsers, name));
   }
 
+  /** Whether something that is for these users is for the caller; an empty list is for everybody. */
+  includes(users: readonly string[], { name }: Caller): boolean {
+    return name === null || users.length === 0 || listed(users, name) || listed(this.#rules.superusers, name);
+  }
+
   /** @throws Problem FORBIDDEN when the caller may not use the server. */
   checkAllowed(caller: Caller): void {
-    const { allowedUsers, superusers } = this.#rules;
-    if (caller.name === null || allowedUsers.length === 0 || listed(allowedUsers, caller.name) || listed(superusers, caller.name)) return;
+    if (this.includes(this.#rules.allowedUsers, caller)) return;
     throw new Problem("FORBIDDEN", `User '${caller.name}' is not allowed to use this server.`);
   }
 
@@ -52,6 +56,8 @@ export class Access {
     const list = [...superusers, ...impersonators];
     if (caller.name === null ? impersonators.includes("*") : listed(list, caller.name)) return;
     const who = caller.name === null ? "Without authentication nobody is" : `User '${caller.name}' is not`;
-    throw new Problem("FORBIDDEN", `${who} allowed to impersonate '${proxyUser}'. Ask the operator for a place in \`impersonators\`.`);
+    throw new Problem("FORBIDDEN", `${who} allowed to impersonate '${proxyUser}'. Ask the operator for a place in \`impersonators\`.`, {
+      proxyUser,
+    });
   }
 }

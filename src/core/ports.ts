@@ -35,13 +35,40 @@ export interface ClaimDraft {
   readonly notes: readonly string[];
 }
 
+/** A value of a driver's conf and who it is from: `server`, `configuration`, `preset NAME`, `user` (the request's conf), `field NAME`. */
+export interface ConfValue {
+  readonly value: string;
+  readonly source: string;
+}
+export type SourcedConf = Readonly<Record<string, ConfValue>>;
+
+/** What a claim would be launched as. Without secrets: safe to show to whoever asked for it. */
+export interface LaunchPlan {
+  readonly conf: SourcedConf;
+  readonly jars: readonly string[];
+  readonly pyFiles: readonly string[];
+  readonly files: readonly string[];
+  readonly archives: readonly string[];
+  /** The pod, or the process, as the launcher would make it. */
+  readonly workload: Readonly<Record<string, unknown>>;
+}
+
+/** Id and uid of a session that is only planned. */
+export const PLANNED = { id: 0, uid: "00000000-0000-0000-0000-000000000000" } as const;
+
 /** Where drivers come from: processes on this machine, pods in a cluster. */
 export interface Launcher {
   /**
    * Takes the next id, and the name when there is one. Durable before it returns: a server killed right after finds the claim.
-   * @throws Problem NAME_TAKEN (message `Duplicate session name: NAME for session ID`), DRIVER_UNREACHABLE when nothing can be stored.
+   * @throws Problem SPEC_REFUSED, NAME_TAKEN (message `Duplicate session name: NAME for session ID`), DRIVER_UNREACHABLE when nothing can
+   * be stored.
    */
   claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim>;
+  /**
+   * What `claim` and `launch` would make of it, under the id and uid of PLANNED; nothing is taken or made.
+   * @throws Problem SPEC_REFUSED for whatever `claim` would refuse
+   */
+  plan(draft: ClaimDraft, signal: AbortSignal): Promise<LaunchPlan>;
   /** Every claim there is, ended ones within retention too. Called once, at the server's start. */
   claims(signal: AbortSignal): Promise<readonly Claim[]>;
   /** Starts the claim's workload or adopts the one that is there; idempotent. Failures show as an ended phase, never as a rejection. */

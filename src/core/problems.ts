@@ -30,10 +30,13 @@ export type ProblemCode = keyof typeof PROBLEMS;
 export class Problem extends Error {
   override readonly name = "Problem";
   readonly code: ProblemCode;
+  /** As whom the caller wanted to act, when that is what was refused. */
+  readonly proxyUser: string | null;
 
-  constructor(code: ProblemCode, message: string, options?: { cause?: unknown }) {
+  constructor(code: ProblemCode, message: string, options: { cause?: unknown; proxyUser?: string } = {}) {
     super(message, options);
     this.code = code;
+    this.proxyUser = options.proxyUser ?? null;
   }
 
   get status(): number {

@@ -1,6 +1,6 @@
 import type { Access, Caller, Right } from "./access.ts";
 import { publishSession } from "./events.ts";
-import type { ClaimDraft } from "./ports.ts";
+import type { ClaimDraft, LaunchPlan } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { Session, type SessionParts } from "./session.ts";
 
@@ -27,7 +27,7 @@ export class Sessions {
   readonly #byId = new Map<number, Session>();
   readonly #deleting = new Map<number, Promise<void>>();
   /** Sessions whose claim is being taken: they count against the limits. */
-  readonly #coming: (string | null)[] = [];
+  readonly #coming: ClaimDraft[] = [];
   #draining = false;
   readonly #tidy: NodeJS.Timeout;
 
@@ -57,13 +57,11 @@ export class Sessions {
 
   /**
    * Claims an id and starts a driver; the session is `starting`.
-   * @throws Problem TOO_MANY_SESSIONS, NAME_TAKEN, DRAINING, FORBIDDEN (proxyUser)
+   * @throws Problem SPEC_REFUSED, TOO_MANY_SESSIONS, NAME_TAKEN, DRAINING, FORBIDDEN (proxyUser)
    */
   async create(draft: ClaimDraft, caller: Caller, signal: AbortSignal): Promise<Session> {
-    this.checkOpen();
-    this.#access.checkProxyUser(caller, draft.spec.proxyUser);
-    this.#checkLimits(draft.owner);
-    this.#coming.push(draft.owner);
+    this.#checkMay(draft, caller);
+    this.#coming.push(draft);
     try {
       const claim = await this.#parts.launcher.claim(draft, signal);
       const session = new Session(claim, this.#parts);
@@ -71,8 +69,20 @@ export class Sessions {
       session.start();
       return session;
     } finally {
-      this.#coming.splice(this.#coming.indexOf(draft.owner), 1);
+      this.#coming.splice(this.#coming.indexOf(draft), 1);
     }
+  }
+
+  /**
+   * What `create` would start; no id is claimed and nothing is made.
+   * @throws Problem as `create`
+   */
+  async plan(draft: ClaimDraft, caller: Caller, signal: AbortSignal): Promise<LaunchPlan> {
+    this.#checkMay(draft, caller);
+    const { name } = draft.spec;
+    const holder = name === null ? undefined : this.#byName(name);
+    if (holder?.end === null) throw new Problem("NAME_TAKEN", `Duplicate session name: ${name} for session ${holder.id}`);
+    return this.#parts.launcher.plan(draft, signal);
   }
 
   /**
@@ -137,17 +147,31 @@ export class Sessions {
     await Promise.all([...this.#byId.values()].map((session) => session.detach()));
   }
 
-  #checkLimits(owner: string | null): void {
+  #checkMay(draft: ClaimDraft, caller: Caller): void {
+    this.checkOpen();
+    this.#access.checkProxyUser(caller, draft.spec.proxyUser);
+    this.#checkLimits(draft);
+  }
+
+  #checkLimits({ owner, spec: { preset } }: ClaimDraft): void {
     const { maxSessions, maxSessionsPerUser } = this.#limits;
-    const owners = [...this.#coming, ...[...this.#byId.values()].filter((session) => session.end === null).map((session) => session.owner)];
-    if (maxSessions > 0 && owners.length >= maxSessions) {
+    const living = [...this.#coming, ...[...this.#byId.values()].filter((session) => session.end === null)];
+    if (maxSessions > 0 && living.length >= maxSessions) {
       throw new Problem("TOO_MANY_SESSIONS", `Rejected, too many sessions are being created or running: the limit is ${maxSessions}.`);
     }
-    const own = owners.filter((other) => other === owner).length;
-    if (maxSessionsPerUser > 0 && own >= maxSessionsPerUser) {
+    const own = living.filter((other) => other.owner === owner);
+    if (maxSessionsPerUser > 0 && own.length >= maxSessionsPerUser) {
       throw new Problem(
         "TOO_MANY_SESSIONS",
         `Rejected, too many sessions of ${owner ?? "this server"}: the limit per user is ${maxSessionsPerUser}.`,
+      );
+    }
+    if (preset === undefined || preset.limits.sessionsPerUser === 0) return;
+    const { name, limits } = preset;
+    if (own.filter(({ spec }) => spec.preset?.name === name).length >= limits.sessionsPerUser) {
+      throw new Problem(
+        "TOO_MANY_SESSIONS",
+        `Rejected, too many sessions of ${owner ?? "this server"} with preset '${name}': its limit per user is ${limits.sessionsPerUser}.`,
       );
     }
   }

@@ -26,6 +26,20 @@ const KernelSpec = Type.Object(
   { description: "Absent: the session is no kernel's." },
 );
 
+/** A driver's conf: Spark's keys, and values as Spark reads them. */
+export type Conf = Readonly<Record<string, string>>;
+
+/** What sessions of a preset may ask for at most; memory as Spark writes it. Zero and null: no limit. */
+export const PresetLimits = Type.Object({
+  sessionsPerUser: Type.Integer({ minimum: 0 }),
+  driverMemory: Type.Union([Text, Type.Null()]),
+  driverCores: Type.Integer({ minimum: 0 }),
+  executorMemory: Type.Union([Text, Type.Null()]),
+  executorCores: Type.Integer({ minimum: 0 }),
+  numExecutors: Type.Integer({ minimum: 0 }),
+});
+export type PresetLimits = Static<typeof PresetLimits>;
+
 /**
  * What was asked for, checked and in one spelling: times in milliseconds, memory as Spark writes it, every number a number. Zero means
  * "not asked for", as on Livy's wire. Faces make it; launchers turn it into a workload.
@@ -51,6 +65,8 @@ export const SessionSpec = Type.Object({
   idleTimeoutMs: Type.Integer({ minimum: 0, description: "0: no limit." }),
   heartbeatTimeoutMs: Type.Integer({ minimum: 0, description: "0: no heartbeat is asked for." }),
   kernel: Type.Optional(KernelSpec),
+  /** The operator's settings that lie beneath what was asked for, as they were then: a preset may change, a session keeps what it has. */
+  preset: Type.Optional(Type.Object({ name: Text, conf: Type.Record(Text, Text), limits: PresetLimits })),
 });
 export type SessionSpec = Static<typeof SessionSpec>;
 
@@ -81,10 +97,16 @@ export const NO_SPEC: SessionSpec = {
 export const REDACTED_KEYS = /secret|password|token|access[.]?key/i;
 export const REDACTED = "*********(redacted)";
 
+/** A setting's value, unless it or its name speaks of a secret. */
+export const redactValue = (key: string, value: string): string =>
+  REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value) ? REDACTED : value;
+
+const redactConf = (conf: Conf): Record<string, string> =>
+  Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, value)]));
+
 /** The spec with the values of secret conf keys taken out. */
 export const redactSpec = (spec: SessionSpec): SessionSpec => ({
   ...spec,
-  conf: Object.fromEntries(
-    Object.entries(spec.conf).map(([key, value]) => [key, REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value) ? REDACTED : value]),
-  ),
+  conf: redactConf(spec.conf),
+  ...(spec.preset === undefined ? {} : { preset: { ...spec.preset, conf: redactConf(spec.preset.conf) } }),
 });

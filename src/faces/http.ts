@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage } from "node:http";
-import { createServer as createTlsServer, type ServerOptions } from "node:https";
+import { createServer as createTlsServer } from "node:https";
 import type { Duplex } from "node:stream";
 import Fastify, {
   type FastifyBaseLogger,
@@ -14,6 +14,7 @@ import { Problem } from "../core/problems.ts";
 import { logAccess, METHODS_THAT_CHANGE, numbersOf } from "./access-log.ts";
 import type { Auth } from "./auth.ts";
 import { parseBody } from "./body.ts";
+import type { Certificate } from "./certificate.ts";
 import { openApi } from "./openapi.ts";
 import { checkOrigin } from "./origin.ts";
 import { packLarge } from "./packing.ts";
@@ -27,8 +28,8 @@ export interface HttpOptions {
   readonly basePath: string;
   /** Addresses and networks (CIDR) whose `X-Forwarded-*` headers are believed. */
   readonly trustedProxies: readonly string[];
-  /** Certificate and key as `node:https` takes them; null: plain HTTP. */
-  readonly tls: Pick<ServerOptions, "cert" | "key"> | null;
+  /** null: plain HTTP. */
+  readonly tls: Certificate | null;
   readonly auth: Auth;
   /** Names besides loopback's by which the server may be called while authentication is off. */
   readonly hostNames: readonly string[];
@@ -118,10 +119,10 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     if (code === "UNAUTHENTICATED") reply.header("www-authenticate", auth.challenge);
     if (code === "TOO_MANY_ATTEMPTS") reply.header("retry-after", "60");
     if (code === "DRAINING") reply.header("retry-after", "1");
-    if (AUDITED_REFUSALS.has(code)) {
+    if (METHODS_THAT_CHANGE.has(request.method) || AUDITED_REFUSALS.has(code)) {
       const { session = null, statement = null } = numbersOf(request.params);
       const { name: user, remote } = request.caller;
-      publishAudit({ action: "refuse", user, remote, proxyUser: null, session, statement, problem: code });
+      publishAudit({ action: "refuse", user, remote, proxyUser: problem.proxyUser, session, statement, problem: code });
     }
     return reply.code(problem.status).send(route.config.refusal?.(problem) ?? { msg: problem.message });
   };
@@ -129,8 +130,11 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
   const app: FastifyInstance = Fastify({
     serverFactory: (handler) => {
       const timeouts = { keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: REQUEST_MS };
+      if (options.tls === null) return createServer(timeouts, handler);
+      const server = createTlsServer({ ...timeouts, ...options.tls.pem }, handler);
+      server.once("close", options.tls.follow(server));
       // Fastify treats both servers alike; its types know only one.
-      return options.tls === null ? createServer(timeouts, handler) : (createTlsServer({ ...timeouts, ...options.tls }, handler) as never);
+      return server as never;
     },
     bodyLimit: options.bodyLimitBytes,
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 2_048 },

@@ -1,6 +1,6 @@
 import { Problem, type ProblemCode } from "../core/problems.ts";
 
-/** Refusals that say somebody tried what he may not, or more than he may: these are audited. */
+/** Refusals that say somebody tried what he may not, or more than he may: audited whatever was asked. */
 export const AUDITED_REFUSALS: ReadonlySet<ProblemCode> = new Set([
   "UNAUTHENTICATED",
   "TOO_MANY_ATTEMPTS",

@@ -1,5 +1,6 @@
 import type { Claim } from "../core/ports.ts";
 import type { SessionSpec } from "../core/spec.ts";
+import { plain } from "./conf.ts";
 import type { SparkLaunch } from "./spark.ts";
 
 /** The operator's part of what every driver is told. */
@@ -54,6 +55,7 @@ export const driverFile = (
   archive: place.archive,
   proxyUser: spec.proxyUser,
   ...spark,
+  conf: plain(spark.conf),
   idleTimeoutMs: spec.idleTimeoutMs,
   ttlMs: spec.ttlMs,
   heartbeatTimeoutMs: spec.heartbeatTimeoutMs,

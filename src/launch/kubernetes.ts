@@ -2,28 +2,29 @@ import { readFile } from "node:fs/promises";
 import type { Duplex } from "node:stream";
 import { loadYaml } from "@kubernetes/client-node";
 import { publishSession } from "../core/events.ts";
-import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../core/ports.ts";
+import { type Claim, type ClaimDraft, type Launcher, type LaunchPlan, PLANNED, type SessionEnd, type Workload } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
-import type { SessionSpec } from "../core/spec.ts";
+import { type Conf, redactSpec, type SessionSpec } from "../core/spec.ts";
+import { plain, shownConf } from "./conf.ts";
 import { describe } from "./files.ts";
 import type { Api } from "./kubernetes/api.ts";
 import { type ClaimState, Claims, readMasterKeys } from "./kubernetes/claims.ts";
 import { connectToCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
-import { driverObjects } from "./kubernetes/driver.ts";
+import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
 import { KEY_BYTES, MasterKeys } from "./kubernetes/keys.ts";
 import { driverName, ID_ANNOTATION, INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
-import { canonicalConf, checkPolicy, type SessionTemplate } from "./kubernetes/policy.ts";
-import { driverResources } from "./kubernetes/resources.ts";
+import { checkPolicy, checkPossible, type SessionTemplate } from "./kubernetes/policy.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
-import { isInline, parseTemplate, templateKey } from "./kubernetes/template.ts";
+import { shownPod } from "./kubernetes/shown-pod.ts";
+import { containerKey, isInline, parseTemplate, readTemplate, templateKey } from "./kubernetes/template.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
 import { type Stored, Watch } from "./kubernetes/watch.ts";
 import { eraseSession, KubernetesWorkload } from "./kubernetes/workload.ts";
-import { checkSpec } from "./spark.ts";
+import { admittedSpec, sparkLaunch } from "./spark.ts";
 
 const OPEN_MS = 30_000;
 const CLEAN_MS = 180_000;
@@ -103,21 +104,22 @@ class KubernetesLauncher implements Launcher {
   }
 
   async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
-    const { settings, claims } = this.#parts;
-    checkSpec(draft.spec, settings.spark);
-    const conf = canonicalConf(draft.spec.conf);
-    const templates = await this.#templates(conf, signal);
-    checkPolicy(conf, templates, settings.allow);
-    driverResources({
-      ...settings.spark.sparkConf,
-      ...conf,
-      ...(draft.spec.driverMemory === null ? {} : { "spark.driver.memory": draft.spec.driverMemory }),
-    });
-    const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
-    const spec: SessionSpec = { ...draft.spec, conf: { ...conf, ...inline } };
-    const state = await claims.claim({ ...draft, spec }, signal);
+    const { spec } = await this.#admit(draft, signal);
+    const state = await this.#parts.claims.claim({ ...draft, spec }, signal);
     this.#states.set(state.claim.uid, state);
     return state.claim;
+  }
+
+  async plan(draft: ClaimDraft, signal: AbortSignal): Promise<LaunchPlan> {
+    const { plan } = await this.#admit(draft, signal);
+    const { jars, pyFiles, files, archives, conf } = plan.launch;
+    const { pod, executors } = plan;
+    const { name = "", namespace } = pod.metadata ?? {};
+    return {
+      ...{ jars, pyFiles, files, archives },
+      conf: shownConf(conf),
+      workload: { namespace, pod: shownPod(pod), executorTemplate: shownPod(executors), secret: name, configMap: name },
+    };
   }
 
   async claims(signal: AbortSignal): Promise<readonly Claim[]> {
@@ -215,18 +217,37 @@ class KubernetesLauncher implements Launcher {
 
   #namespaceOf(spec: SessionSpec): string {
     const { settings } = this.#parts;
-    return namespaceOf({ ...settings.spark.sparkConf, ...spec.conf }, settings);
+    return namespaceOf(plain(sparkLaunch(0, spec, settings.spark).conf), settings);
+  }
+
+  /**
+   * The spec as a claim keeps it, conf canonical and templates inline, and what would be made of it.
+   * @throws Problem SPEC_REFUSED
+   */
+  async #admit(draft: ClaimDraft, signal: AbortSignal): Promise<{ spec: SessionSpec; plan: DriverPlan }> {
+    const { settings } = this.#parts;
+    const asked = admittedSpec(draft.spec, settings.spark);
+    const templates = await this.#templates(asked.conf, signal);
+    checkPolicy(asked.conf, templates, settings.allow);
+    checkPossible(asked.preset?.conf ?? {});
+    const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
+    const spec = { ...asked, conf: { ...asked.conf, ...inline } };
+    const claim: Claim = { ...PLANNED, owner: draft.owner, spec: redactSpec(spec), createdMs: 0, notes: draft.notes, end: null };
+    return { spec, plan: planDriver({ claim, spec, settings }) };
   }
 
   /** @throws Problem SPEC_REFUSED */
-  async #templates(conf: Readonly<Record<string, string>>, signal: AbortSignal): Promise<readonly SessionTemplate[]> {
+  async #templates(conf: Conf, signal: AbortSignal): Promise<readonly SessionTemplate[]> {
+    const refuse = (key: string, why: string) => new Problem("SPEC_REFUSED", `Rejected, Reason: ${key}: ${why}`);
     const found = (["driver", "executor"] as const).flatMap((role) => {
       const value = conf[templateKey(role)];
-      return value === undefined ? [] : [{ key: templateKey(role), value }];
+      if (value !== undefined) return [{ role, key: templateKey(role), value }];
+      if (conf[containerKey(role)] !== undefined) throw refuse(containerKey(role), "there is no template of the session's own");
+      return [];
     });
     return Promise.all(
-      found.map(async ({ key, value }) => {
-        const refused = (why: string) => new Problem("SPEC_REFUSED", `Rejected, Reason: ${key}: ${why}`);
+      found.map(async ({ role, key, value }) => {
+        const refused = (why: string) => refuse(key, why);
         const source = isInline(value) ? "inline" : value;
         // Nothing is fetched that a rule does not allow.
         checkPolicy({}, [{ key, source, pod: {} }], this.#parts.settings.allow);
@@ -237,8 +258,9 @@ class KubernetesLauncher implements Launcher {
                 throw refused(error instanceof Error ? error.message : String(error));
               });
         try {
-          return { key, source, pod: parseTemplate(text, loadYaml) };
+          return { key, source, pod: readTemplate(text, role, conf, loadYaml) };
         } catch (error) {
+          if (error instanceof Problem) throw error;
           throw refused(error instanceof Error ? error.message : String(error));
         }
       }),

@@ -15,6 +15,7 @@ import {
   type Supervisor,
   type SupervisorFile,
   startSupervisor,
+  supervisorArguments,
   writeSupervisorFile,
 } from "./supervisor.ts";
 
@@ -203,7 +204,7 @@ export class LocalWorkload implements Workload {
     try {
       const supervisor = await startSupervisor({
         python,
-        arguments: ["-m", "spark_shim", paths.driver],
+        arguments: supervisorArguments(paths.driver),
         directory: paths.directory,
         environment,
         outputFd: output.fd,

@@ -1,14 +1,16 @@
 import { stat } from "node:fs/promises";
 import { publishSession } from "../core/events.ts";
-import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../core/ports.ts";
+import { type Claim, type ClaimDraft, type Launcher, type LaunchPlan, PLANNED, type SessionEnd, type Workload } from "../core/ports.ts";
+import { redactValue } from "../core/spec.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
+import { shownConf } from "./conf.ts";
 import { type DriverLimits, driverFile } from "./driver-file.ts";
 import { writeWhole } from "./files.ts";
 import { LocalWorkload } from "./local-workload.ts";
 import { signalProcess, sweep } from "./processes.ts";
 import { RuntimeDirectory, type SessionPaths } from "./runtime.ts";
-import { checkSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "./spark.ts";
-import { readSupervisorFile } from "./supervisor.ts";
+import { admittedSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "./spark.ts";
+import { readSupervisorFile, supervisorArguments } from "./supervisor.ts";
 
 /** What the local launcher must be told. */
 export interface LocalSettings extends SparkSettings, DriverLimits {
@@ -51,10 +53,29 @@ class LocalLauncher implements Launcher {
 
   async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
     signal.throwIfAborted();
-    checkSpec(draft.spec, this.#settings);
-    const claim = await this.#runtime.claim(draft, Date.now());
+    const spec = admittedSpec(draft.spec, this.#settings);
+    const claim = await this.#runtime.claim({ ...draft, spec }, Date.now());
     this.#fresh.add(claim.id);
     return claim;
+  }
+
+  async plan(draft: ClaimDraft, signal: AbortSignal): Promise<LaunchPlan> {
+    signal.throwIfAborted();
+    const { id, uid } = PLANNED;
+    const { python, environment: inherited, shimDir } = this.#settings;
+    const { conf, jars, pyFiles, files, archives, env } = sparkLaunch(id, admittedSpec(draft.spec, this.#settings), this.#settings);
+    const set = Object.entries({ ...driverEnvironment(inherited, uid, shimDir), ...env }).filter(
+      ([name, value]) => inherited[name] !== value,
+    );
+    return {
+      ...{ jars, pyFiles, files, archives },
+      conf: shownConf(conf),
+      workload: {
+        command: [python, ...supervisorArguments(this.#runtime.paths(id).driver)],
+        // What it has besides is the server's own.
+        environment: Object.fromEntries(set.map(([name, value]) => [name, redactValue(name, value)])),
+      },
+    };
   }
 
   async claims(signal: AbortSignal): Promise<readonly Claim[]> {

@@ -1,10 +1,15 @@
+import type { SourcedConf } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
 import type { SessionSpec } from "../core/spec.ts";
+import { canonicalConf, plain, sourced } from "./conf.ts";
+import { checkLimits } from "./limits.ts";
 
 /** The operator's part of a driver's settings. */
 export interface SparkSettings {
   /** Conf of every driver, where the session does not say otherwise. */
   readonly sparkConf: Readonly<Record<string, string>>;
+  /** Where Spark runs when nobody says otherwise; null leaves it to Spark's own defaults file. */
+  readonly defaultMaster: string | null;
   /** Spark's session time zone; null leaves it to Spark, which takes the machine's. */
   readonly timeZone: string | null;
   /** Conf keys no session may set. */
@@ -15,7 +20,7 @@ export interface SparkSettings {
 
 /** What a driver is told of Spark. The lists are what the session asked for, its conf's lists included. */
 export interface SparkLaunch {
-  readonly conf: Readonly<Record<string, string>>;
+  readonly conf: SourcedConf;
   readonly jars: readonly string[];
   readonly pyFiles: readonly string[];
   readonly files: readonly string[];
@@ -40,51 +45,74 @@ const LOCAL_ENV = { SPARK_LOCAL_IP: "127.0.0.1" };
 const LIST_KEYS = { jars: "spark.jars", pyFiles: "spark.submit.pyFiles", files: "spark.files", archives: "spark.archives" } as const;
 
 /**
- * Whether a driver can be started as asked; checked before an id is taken.
+ * The spec with its conf canonical, if a driver may be started as asked; checked before an id is taken.
  * @throws Problem SPEC_REFUSED, in Livy's words
  */
-export const checkSpec = (spec: SessionSpec, { refusedConf }: SparkSettings): void => {
-  const refused = Object.keys(spec.conf).filter((key) => refusedConf.includes(key));
-  if (refused.length === 0) return;
-  throw new Problem("SPEC_REFUSED", `Rejected, Reason: Blacklisted configuration values in session config: ${refused.join(", ")}`);
+export const admittedSpec = (spec: SessionSpec, settings: SparkSettings): SessionSpec => {
+  const admitted = { ...spec, conf: canonicalConf(spec.conf) };
+  const refused = Object.keys(admitted.conf).filter((key) => settings.refusedConf.includes(key));
+  if (refused.length > 0)
+    throw new Problem("SPEC_REFUSED", `Rejected, Reason: Blacklisted configuration values in session config: ${refused.join(", ")}`);
+  const base = operatorsConf(admitted, settings);
+  if (admitted.preset !== undefined) checkLimits(admitted.preset, plain(base), { ...base, ...askedConf(admitted) });
+  return admitted;
+};
+
+/** What lies beneath a session's own wishes. */
+const operatorsConf = ({ preset }: SessionSpec, { sparkConf, timeZone }: SparkSettings): SourcedConf => ({
+  ...(timeZone === null ? {} : sourced("configuration", { "spark.sql.session.timeZone": timeZone })),
+  ...sourced("configuration", sparkConf),
+  ...(preset === undefined ? {} : sourced(`preset ${preset.name}`, preset.conf)),
+});
+
+/** A session's own wishes but for its lists: its fields go before its conf, as in Livy. */
+const askedConf = (spec: SessionSpec): SourcedConf => {
+  const lists = new Set<string>(Object.values(LIST_KEYS));
+  const conf = Object.fromEntries(Object.entries(spec.conf).filter(([key]) => !lists.has(key)));
+  return { ...sourced("user", conf), ...fields(spec) };
 };
 
 /**
- * The conf a session's driver runs with. The session's own fields go before its conf (as in Livy), that before the operator's, that
- * before ours.
+ * The conf a session's driver runs with, each value with its source: what the session asks for goes before its preset, that before the
+ * operator's configuration, that before ours.
  */
 export const sparkLaunch = (id: number, spec: SessionSpec, settings: SparkSettings): SparkLaunch => {
-  const lists = new Set<string>(Object.values(LIST_KEYS));
-  const asked = Object.fromEntries(Object.entries(spec.conf).filter(([key]) => !lists.has(key)));
-  const local = (asked["spark.master"] ?? settings.sparkConf["spark.master"])?.startsWith("local") === true;
+  const wishes = {
+    ...(settings.defaultMaster === null ? {} : sourced("server", { "spark.master": settings.defaultMaster })),
+    ...operatorsConf(spec, settings),
+    ...askedConf(spec),
+  };
+  const local = wishes["spark.master"]?.value.startsWith("local") === true;
   const conf = {
-    ...OUR_CONF,
-    ...(settings.timeZone === null ? {} : { "spark.sql.session.timeZone": settings.timeZone }),
-    ...(local ? LOCAL_CONF : {}),
-    "spark.app.name": `longwick-session-${id}`,
-    ...settings.sparkConf,
-    ...asked,
-    ...fields(spec),
+    ...sourced("server", { ...OUR_CONF, ...(local ? LOCAL_CONF : {}), "spark.app.name": `longwick-session-${id}` }),
+    ...wishes,
     // Whatever a defaults file says: the driver is here.
-    "spark.submit.deployMode": "client",
+    ...sourced("server", { "spark.submit.deployMode": "client" }),
   };
   const env = local && settings.environment["SPARK_LOCAL_IP"] === undefined ? LOCAL_ENV : {};
   const list = (name: keyof typeof LIST_KEYS): string[] => [...new Set([...spec[name], ...splitList(spec.conf[LIST_KEYS[name]])])];
   return { conf, jars: list("jars"), pyFiles: list("pyFiles"), files: list("files"), archives: list("archives"), env };
 };
 
+/** Spark's names for Livy's sizes. */
+export const SIZE_KEYS = {
+  driverMemory: "spark.driver.memory",
+  driverCores: "spark.driver.cores",
+  executorMemory: "spark.executor.memory",
+  executorCores: "spark.executor.cores",
+  numExecutors: "spark.executor.instances",
+} as const;
+const FIELD_KEYS = { name: "spark.app.name", ...SIZE_KEYS, queue: "spark.yarn.queue" } as const;
+
 /** Livy's fields under Spark's names; zero and null are "not asked for". */
-const fields = (spec: SessionSpec): Record<string, string> => {
-  const named: Record<string, string | number | null> = {
-    "spark.app.name": spec.name,
-    "spark.driver.memory": spec.driverMemory,
-    "spark.driver.cores": spec.driverCores,
-    "spark.executor.memory": spec.executorMemory,
-    "spark.executor.cores": spec.executorCores,
-    "spark.executor.instances": spec.numExecutors,
-    "spark.yarn.queue": spec.queue,
-  };
-  return Object.fromEntries(Object.entries(named).flatMap(([key, value]) => (value === null || value === 0 ? [] : [[key, String(value)]])));
+const fields = (spec: SessionSpec): SourcedConf => {
+  const names = Object.keys(FIELD_KEYS) as (keyof typeof FIELD_KEYS)[]; // the table's own keys
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = spec[name];
+      return value === null || value === 0 ? [] : [[FIELD_KEYS[name], { value: String(value), source: `field ${name}` }]];
+    }),
+  );
 };
 
 /** At commas alone, as Spark does and as whoever checked the URIs did. */

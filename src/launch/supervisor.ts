@@ -41,6 +41,9 @@ export interface SupervisorCommand {
   readonly outputFd: number;
 }
 
+/** What a Python must be given to be the supervisor that reads this file. */
+export const supervisorArguments = (driverFile: string): readonly string[] => ["-m", "spark_shim", driverFile];
+
 /** How often an adopted process is looked at; its socket's end tells sooner. */
 const LOOK_MS = 1_000;
 const CLOSE_LOOK_MS = 20;

@@ -63,7 +63,8 @@ describe("with a password file", () => {
 
   test("a session is its owner's: others neither see nor touch it", async () => {
     await using service = await Service.start({ htpasswdFile, access: { superusers: ["root"], viewUsers: ["carol"] } });
-    const { id } = await service.ask("POST", "/sessions", { ...ann, body: { kind: "pyspark" } }).then(({ body }) => body as { id: number });
+    const body = { kind: "pyspark", name: "alpha" };
+    const { id } = await service.ask("POST", "/sessions", { ...ann, body }).then(({ body }) => body as { id: number });
     const get = async (who: object) => (await service.ask("GET", `/sessions/${id}`, who)).status;
     const remove = async (who: object) => (await service.ask("DELETE", `/sessions/${id}`, who)).status;
     const count = async (who: object) => ((await service.ask("GET", "/sessions", who)).body as { total: number }).total;
@@ -71,6 +72,7 @@ describe("with a password file", () => {
     expect([await get(ann), await get(bob), await get(carol), await get(root)]).toEqual([200, 403, 200, 200]);
     expect([await count(ann), await count(bob), await count(carol), await count(root)]).toEqual([1, 0, 1, 1]);
     expect((await service.ask("POST", `/sessions/${id}/statements`, { ...carol, body: { code: "1" } })).status).toBe(403);
+    expect((await service.ask("GET", "/sessions/alpha", bob)).status).toBe(403);
     expect([await remove(bob), await remove(carol), await remove(root)]).toEqual([403, 403, 200]);
   });
 

@@ -17,7 +17,7 @@ test("the OpenAPI document has every route of the interface, with what it takes 
   const routes = Object.entries(paths).flatMap(([path, item]) => Object.keys(item).map((method) => `${method} ${path}`));
   expect(routes.sort()).toEqual(
     [
-      ...["get /version", "get /sessions", "post /sessions", "get /sessions/{session}", "delete /sessions/{session}"],
+      ...["get /version", "get /presets", "get /sessions", "post /sessions", "get /sessions/{session}", "delete /sessions/{session}"],
       ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}"].map(
         (path) => `get /sessions/{session}/${path}`,
       ),
@@ -43,8 +43,15 @@ test("the OpenAPI document has every route of the interface, with what it takes 
     }
   }
   expect(paths["/sessions"]?.["post"]?.requestBody).toMatchObject({
-    content: { "application/json": { schema: { type: "object", properties: { kind: {}, conf: {}, heartbeatTimeoutInSecond: {} } } } },
+    content: {
+      "application/json": { schema: { type: "object", properties: { preset: {}, kind: {}, conf: {}, heartbeatTimeoutInSecond: {} } } },
+    },
   });
+  expect(paths["/sessions"]?.["post"]?.parameters?.map(({ name, in: place }) => `${place} ${name}`)).toEqual([
+    "query doAs",
+    "query dryRun",
+  ]);
+  expect(Object.keys(paths["/sessions"]?.["post"]?.responses ?? {})).toEqual(expect.arrayContaining(["200", "201"]));
   expect(
     paths["/sessions/{session}/statements/{statement}"]?.["get"]?.parameters?.map(({ name, in: place }) => `${place} ${name}`).sort(),
   ).toEqual([...["path session", "path statement", "query wait"]]);

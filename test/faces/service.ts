@@ -2,14 +2,14 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import pino from "pino";
 import { Access, type AccessRules } from "../../src/core/access.ts";
-import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../../src/core/ports.ts";
+import type { Claim, ClaimDraft, Launcher, LaunchPlan, SessionEnd, Workload } from "../../src/core/ports.ts";
+import { type Preset, Presets } from "../../src/core/presets.ts";
 import { Problem } from "../../src/core/problems.ts";
 import { Sessions } from "../../src/core/sessions.ts";
 import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { Auth } from "../../src/faces/auth.ts";
 import { createHttp, type Http, type HttpOptions } from "../../src/faces/http.ts";
-import { Kernelspecs } from "../../src/faces/jupyter/kernelspecs.ts";
 import { type JupyterOptions, jupyterFace } from "../../src/faces/jupyter/routes.ts";
 import type { LivyOptions } from "../../src/faces/livy/room.ts";
 import { livyFace } from "../../src/faces/livy/routes.ts";
@@ -20,6 +20,7 @@ import { FakeDriver } from "../kit/fake-driver.ts";
 export class FakeLauncher implements Launcher {
   readonly drivers: FakeDriver[] = [];
   readonly specs: ClaimDraft[] = [];
+  readonly planned: ClaimDraft[] = [];
   /** Whether drivers can be dialled as soon as they are launched. */
   listening = true;
   readonly #names = new Map<string, number>();
@@ -34,6 +35,11 @@ export class FakeLauncher implements Launcher {
     this.specs.push(draft);
     const uid = this.driver(id).session;
     return { id, uid, owner: draft.owner, spec: redactSpec(draft.spec), createdMs: Date.now(), notes: draft.notes, end: null };
+  }
+
+  async plan(draft: ClaimDraft): Promise<LaunchPlan> {
+    this.planned.push(draft);
+    return { conf: {}, jars: [], pyFiles: [], files: [], archives: [], workload: {} };
   }
 
   async claims(): Promise<readonly Claim[]> {
@@ -78,6 +84,8 @@ export class FakeLauncher implements Launcher {
 }
 
 export interface ServiceOptions {
+  readonly presets?: readonly Preset[];
+  readonly defaultPreset?: string;
   readonly access?: Partial<AccessRules>;
   readonly htpasswdFile?: string;
   readonly tokensFile?: string;
@@ -123,6 +131,7 @@ export class Service implements AsyncDisposable {
     });
     const livy: LivyOptions = {
       sessions,
+      presets: new Presets(options.presets ?? [], options.defaultPreset ?? null, access),
       spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
       paths: { localDirs: [], localIsHere: true },
       holdMs: 0,
@@ -133,7 +142,7 @@ export class Service implements AsyncDisposable {
     };
     const jupyter: JupyterOptions = {
       ...{ sessions, spec: livy.spec, paths: livy.paths, version: livy.version, basePath: options.http?.basePath ?? "" },
-      ...{ messageLimitBytes: 4 * 1024 * 1024, kernelspecs: new Kernelspecs([]), launchDisplayMs: 50 },
+      ...{ messageLimitBytes: 4 * 1024 * 1024, presets: livy.presets, launchDisplayMs: 50 },
       ...options.jupyter,
     };
     const http = await createHttp({

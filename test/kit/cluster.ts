@@ -86,6 +86,7 @@ export const clusterSettings = (instance: string): KubernetesSettings => ({
       "spark.executor.instances": "1",
       "spark.executor.memory": "600m",
     },
+    defaultMaster: null,
     timeZone: null,
     refusedConf: ["spark.master", "spark.submit.deployMode"],
     environment: {},

@@ -27,6 +27,7 @@ export const settingsWithoutSpark = async (root: string, runtimeDir = join(root,
     archiveDir: null,
     environment: process.env,
     sparkConf: {},
+    defaultMaster: null,
     timeZone: null,
     refusedConf: ["spark.master", "spark.submit.deployMode"],
     orphanTimeoutMs: 60_000,
@@ -50,9 +51,9 @@ export class LocalSite implements LaunchSite {
     this.settings = settings;
   }
 
-  static async make(): Promise<LocalSite> {
+  static async make(asked: Partial<LocalSettings> = {}): Promise<LocalSite> {
     const root = await mkdtemp(join(tmpdir(), "longwick-site-"));
-    return new LocalSite(root, await settingsWithoutSpark(root));
+    return new LocalSite(root, { ...(await settingsWithoutSpark(root)), ...asked });
   }
 
   session(id: number, ...names: string[]): string {

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../../src/core/ports.ts";
-import { NO_SPEC, type SessionSpec } from "../../src/core/spec.ts";
+import type { Preset } from "../../src/core/presets.ts";
+import { NO_SPEC, type PresetLimits, type SessionSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { FrameChannel, type WireFrame } from "../../src/protocol/codec.ts";
 import { PROTOCOL_VERSIONS } from "../../src/protocol/frames.ts";
@@ -22,6 +23,14 @@ export interface LaunchSite {
 }
 
 export const specOf = (asked: Partial<SessionSpec> = {}): SessionSpec => ({ ...NO_SPEC, kind: "pyspark", ...asked });
+export const NO_LIMITS: PresetLimits = {
+  ...{ sessionsPerUser: 0, driverMemory: null, driverCores: 0, executorMemory: null, executorCores: 0, numExecutors: 0 },
+};
+/** A preset that asks for nothing. */
+export const presetOf = (asked: Partial<Preset> & { readonly name: string }): Preset => ({
+  ...{ displayName: asked.name, description: "", users: [], kind: null, idleTimeoutMs: null, ttlMs: null, conf: {}, limits: NO_LIMITS },
+  ...asked,
+});
 export const draftOf = (asked: Partial<SessionSpec> = {}, more: Partial<ClaimDraft> = {}): ClaimDraft => ({
   owner: null,
   notes: [],
@@ -156,6 +165,46 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
       const outcomes = await Promise.allSettled(Array.from({ length: 10 }, () => launcher.claim(draftOf({ name: "wanted" }), soon())));
       expect(outcomes.filter((outcome) => outcome.status === "fulfilled")).toHaveLength(1);
       expect(await launcher.claims(soon())).toHaveLength(1);
+      await launcher.close();
+    });
+
+    test("a claim keeps what its preset was, without its secrets", async () => {
+      const place = await site();
+      const first = await place.open();
+      const preset = {
+        name: "small",
+        conf: { "spark.a": "1", "spark.ssl.keyPassword": "hush" },
+        limits: { ...NO_LIMITS, numExecutors: 2 },
+      };
+      const claim = await first.claim(draftOf({ preset }), soon());
+      await place.abandon(first);
+      const second = await place.open();
+      expect(await second.claims(soon())).toEqual([claim]);
+      expect(claim.spec.preset).toMatchObject({ name: "small", conf: { "spark.a": "1" }, limits: preset.limits });
+      expect(JSON.stringify(claim)).not.toContain("hush");
+      await expect(second.claim(draftOf({ preset, numExecutors: 3 }), soon())).rejects.toMatchObject({
+        code: "SPEC_REFUSED",
+        message: "Rejected, Reason: numExecutors 3 is over preset 'small' limit of 2",
+      });
+      await second.close();
+    });
+
+    test("a plan takes no id and makes nothing, shows no secret and is refused like a claim", async () => {
+      const place = await site();
+      const launcher = await place.open();
+      const draft = draftOf({ name: "planned", driverMemory: "1g", conf: { "spark.ssl.keyPassword": "hush", "spark.a": "1" } });
+      const { conf, ...plan } = await launcher.plan(draft, soon());
+      expect(conf).toMatchObject({
+        "spark.app.name": { value: "planned", source: "field name" },
+        "spark.driver.memory": { value: "1g", source: "field driverMemory" },
+        "spark.a": { value: "1", source: "user" },
+        "spark.ssl.keyPassword": { value: "*********(redacted)", source: "user" },
+      });
+      expect(JSON.stringify(plan)).not.toContain("hush");
+      const refused = launcher.plan(draftOf({ conf: { "spark.submit.deployMode": "cluster" } }), soon());
+      await expect(refused).rejects.toMatchObject({ code: "SPEC_REFUSED", message: expect.stringContaining("spark.submit.deployMode") });
+      expect(await launcher.claims(soon())).toEqual([]);
+      expect((await launcher.claim(draft, soon())).id).toBe(0);
       await launcher.close();
     });
 

@@ -1,16 +1,18 @@
 import { describe, expect, test } from "vitest";
 import type { SessionSpec } from "../../src/core/spec.ts";
-import { checkSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
-import { specOf } from "./contract.ts";
+import { plain } from "../../src/launch/conf.ts";
+import { admittedSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
+import { NO_LIMITS, specOf } from "./contract.ts";
 
 const SETTINGS: SparkSettings = {
   sparkConf: {},
+  defaultMaster: null,
   timeZone: null,
   refusedConf: ["spark.master", "spark.submit.deployMode"],
   environment: {},
 };
 const conf = (spec: Partial<SessionSpec>, settings: Partial<SparkSettings> = {}) =>
-  sparkLaunch(7, specOf(spec), { ...SETTINGS, ...settings }).conf;
+  plain(sparkLaunch(7, specOf(spec), { ...SETTINGS, ...settings }).conf);
 
 describe("a driver's conf", () => {
   test("holds ours when nobody says otherwise", () => {
@@ -61,14 +63,46 @@ describe("a driver's conf", () => {
     });
   });
 
+  test("says of each value whose it is: the nearest to the user wins", () => {
+    const preset = {
+      name: "small",
+      limits: NO_LIMITS,
+      conf: { "spark.a": "preset", "spark.b": "preset", "spark.driver.memory": "3g", "spark.driver.cores": "3", "spark.master": "yarn" },
+    };
+    const spec = specOf({ preset, driverMemory: "4g", conf: { "spark.a": "user", "spark.driver.memory": "5g" } });
+    const sparkConf = { "spark.a": "op", "spark.b": "op", "spark.c": "op", "spark.submit.deployMode": "cluster" };
+    const made = sparkLaunch(7, spec, { ...SETTINGS, sparkConf, defaultMaster: "local[*]", timeZone: "UTC" }).conf;
+    expect(made).toEqual({
+      "spark.a": { value: "user", source: "user" },
+      "spark.app.name": { value: "longwick-session-7", source: "server" },
+      "spark.b": { value: "preset", source: "preset small" },
+      "spark.c": { value: "op", source: "configuration" },
+      "spark.driver.cores": { value: "3", source: "preset small" },
+      "spark.driver.memory": { value: "4g", source: "field driverMemory" },
+      "spark.master": { value: "yarn", source: "preset small" },
+      "spark.scheduler.minRegisteredResourcesRatio": { value: "0", source: "server" },
+      "spark.sql.session.timeZone": { value: "UTC", source: "configuration" },
+      "spark.submit.deployMode": { value: "client", source: "server" },
+      "spark.ui.showConsoleProgress": { value: "false", source: "server" },
+    });
+  });
+
+  test("runs Spark where the server says, if nobody else does", () => {
+    const made = sparkLaunch(7, specOf(), { ...SETTINGS, defaultMaster: "local[*]" });
+    expect(made.conf["spark.master"]).toEqual({ value: "local[*]", source: "server" });
+    expect(made.env).toEqual({ SPARK_LOCAL_IP: "127.0.0.1" });
+  });
+
   test("keeps an application's name from conf, or the operator's", () => {
     expect(conf({ conf: { "spark.app.name": "mine" } })["spark.app.name"]).toBe("mine");
     expect(conf({}, { sparkConf: { "spark.app.name": "ours" } })["spark.app.name"]).toBe("ours");
   });
 
   test("stays on loopback and off port 4040 in local mode only, and yields to who says otherwise", () => {
-    const launch = (sparkConf: Record<string, string>, environment = {}) =>
-      sparkLaunch(7, specOf(), { ...SETTINGS, sparkConf, environment });
+    const launch = (sparkConf: Record<string, string>, environment = {}) => {
+      const { env, conf } = sparkLaunch(7, specOf(), { ...SETTINGS, sparkConf, environment });
+      return { env, conf: plain(conf) };
+    };
     expect(launch({ "spark.master": "local[2]" })).toMatchObject({ env: { SPARK_LOCAL_IP: "127.0.0.1" }, conf: { "spark.ui.port": "0" } });
     expect(launch({ "spark.master": "local[2]", "spark.ui.port": "4050" }).conf["spark.ui.port"]).toBe("4050");
     expect(launch({ "spark.master": "local" }, { SPARK_LOCAL_IP: "10.0.0.1" }).env).toEqual({});
@@ -98,20 +132,30 @@ describe("a driver's conf", () => {
       files: ["file:/f"],
       archives: ["file:/e.zip#e"],
     });
-    expect(launch.conf["spark.jars"]).toBe("file:/site.jar");
+    expect(launch.conf["spark.jars"]).toEqual({ value: "file:/site.jar", source: "configuration" });
     expect(launch.conf).not.toHaveProperty(["spark.files"]);
   });
 });
 
+test("a preset may set what no session may", () => {
+  const preset = { name: "far", limits: NO_LIMITS, conf: { "spark.master": "spark://far:7077" } };
+  expect(admittedSpec(specOf({ preset }), SETTINGS).preset).toEqual(preset);
+});
+
+test("keys are admitted in the spelling that Spark reads", () => {
+  const conf = { "spark.yarn.driver.memoryOverhead": "1g", constructor: "x" };
+  expect(admittedSpec(specOf({ conf }), SETTINGS).conf).toEqual({ "spark.driver.memoryOverhead": "1g", constructor: "x" });
+});
+
 test("refused keys are named in Livy's words", () => {
   const spec = specOf({ conf: { "spark.submit.deployMode": "cluster", "spark.ok": "1", "spark.master": "yarn" } });
-  expect(() => checkSpec(spec, SETTINGS)).toThrow(
+  expect(() => admittedSpec(spec, SETTINGS)).toThrow(
     expect.objectContaining({
       code: "SPEC_REFUSED",
       message: "Rejected, Reason: Blacklisted configuration values in session config: spark.submit.deployMode, spark.master",
     }),
   );
-  expect(() => checkSpec(spec, { ...SETTINGS, refusedConf: [] })).not.toThrow();
+  expect(() => admittedSpec(spec, { ...SETTINGS, refusedConf: [] })).not.toThrow();
 });
 
 describe("a driver's environment", () => {

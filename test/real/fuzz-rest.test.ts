@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { expect, test } from "vitest";
-import type { Answer } from "../kit/http.ts";
+import { type Answer, exchange } from "../kit/http.ts";
 import { Livy, textOf } from "../kit/livy.ts";
 import { type Random, seeded } from "../kit/random.ts";
 import { startServer } from "../kit/server.ts";
@@ -84,12 +84,32 @@ const valueFor = (random: Random, schema: Schema | undefined): unknown => {
   return random.pick(["1", "pyspark", "print(1)", "spark", ...ODD_TEXTS]);
 };
 
+/** A body of a few fields: of many, one is always wrong. */
+const sparse = (random: Random, schema: Schema | undefined): unknown => {
+  const fields = Object.entries(schema?.properties ?? {});
+  const few = Array.from({ length: random.below(4) }, () => random.pick(fields));
+  return Object.fromEntries(few.map(([name, field]) => [name, valueFor(random, field)]));
+};
+
 const asText = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? "")).toWellFormed();
 
 const shake = (random: Random, text: string): string => {
   if (random.below(8) !== 0 || text === "") return text;
   const at = random.below(text.length);
   return text.slice(0, at) + random.pick(ODD_TEXTS) + text.slice(at + random.below(4));
+};
+
+const FORM = { "Content-Type": "multipart/form-data; boundary=edge" };
+
+/** A form with files in it, or what begins like one. */
+const formFor = (random: Random): string => {
+  const quoted = (text: string) => text.toWellFormed().replaceAll(/[\r\n"]/g, "");
+  const parts = Array.from({ length: random.below(3) }, () => {
+    const file = random.below(4) === 0 ? "" : `; filename="${quoted(random.pick(["a.py", "b.txt", ...ODD_TEXTS]))}"`;
+    const name = quoted(random.pick(["file", ...ODD_TEXTS]));
+    return `--edge\r\nContent-Disposition: form-data; name="${name}"${file}\r\n\r\n${random.pick(ODD_TEXTS).toWellFormed()}\r\n`;
+  });
+  return shake(random, `${parts.join("")}--edge--\r\n`).toWellFormed();
 };
 
 /** Addresses that end things are asked for with ids that nobody has. */
@@ -132,6 +152,29 @@ const garbage = (port: number, random: Random): Promise<void> =>
     socket.setTimeout(5_000, () => socket.destroy());
   });
 
+test("2000 seeded sessions that are only planned meet no 5xx, and none is there", { timeout: 120_000 }, async () => {
+  // Their names are among those that the fuzz picks.
+  const presets = { spark: { limits: { driverMemory: "2g", numExecutors: 3 } }, "1": { users: ["nobody"] } };
+  await using server = await startServer({ flags: ["--presets", JSON.stringify(presets)] });
+  const livy = new Livy(server.url);
+  const document = await livy.expect<OpenApi>(200, "GET", "/openapi.json");
+  const schema = document.paths["/sessions"]?.["post"]?.requestBody?.content?.["application/json"]?.schema;
+  const random = seeded(SEED);
+  const statuses = new Map<number, number>();
+  const planned = new Set<unknown>();
+  for (let round = 0; round < 2_000; round += 1) {
+    const body = random.below(10) === 0 ? random.pick(ODD_BODIES) : shake(random, JSON.stringify(sparse(random, schema)) ?? "");
+    const answer: Answer = await livy.ask("POST", "/sessions?dryRun=true", body, 20_000);
+    statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+    if (answer.status === 200) planned.add((answer.body as { preset?: unknown }).preset);
+    else expect([answer.status, typeof (answer.body as { msg?: unknown }).msg]).toEqual([400, "string"]);
+  }
+  expect(statuses.get(200)).toBeGreaterThan(200);
+  expect(statuses.get(400)).toBeGreaterThan(200);
+  expect([...planned]).toEqual(expect.arrayContaining([null, "spark"]));
+  expect(await livy.expect(200, "GET", "/sessions")).toMatchObject({ total: 0 });
+});
+
 test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no crash and no growth`, { timeout: 240_000 }, async () => {
   await using server = await startServer({ flags: ["--max-sessions", "1"] });
   const livy = new Livy(server.url);
@@ -159,7 +202,10 @@ test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no c
         : random.below(6) === 0
           ? random.pick(ODD_BODIES)
           : shake(random, JSON.stringify(valueFor(random, schema)) ?? "");
-    const answer: Answer = await livy.ask(method, path, body, 20_000);
+    const answer: Answer =
+      template.includes("/upload-") && random.below(3) > 0
+        ? await exchange(server.url, { method, path, headers: FORM, body: formFor(random), timeoutMs: 20_000 })
+        : await livy.ask(method, path, body, 20_000);
     statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
     // 501 is the answer to what Livy offers and we do not, whatever the request holds.
     const expected = answer.status < 500 || answer.status === 501;

@@ -93,5 +93,6 @@ const merged = (spec: SessionSpec, wanted: Content): Content => {
   });
   const conf = Object.fromEntries(Object.entries(spec.conf).filter(([, value]) => value !== REDACTED));
   const { conf: more } = wanted;
-  return { ...Object.fromEntries(kept), ...wanted, conf: isContent(more) ? { ...conf, ...more } : conf };
+  const preset = spec.preset === undefined ? {} : { preset: spec.preset.name };
+  return { ...preset, ...Object.fromEntries(kept), ...wanted, conf: isContent(more) ? { ...conf, ...more } : conf };
 };

@@ -2,15 +2,16 @@ import { Compile } from "typebox/compile";
 import { v5 as uuidv5 } from "uuid";
 import type { Caller, Right } from "../../core/access.ts";
 import { publishSession } from "../../core/events.ts";
+import type { Presets } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
 import type { Sessions } from "../../core/sessions.ts";
 import type { SessionSpec } from "../../core/spec.ts";
 import { checkUris, type PathRules } from "../livy/paths.ts";
 import { CreateSession } from "../livy/schemas.ts";
-import { readSpec, type SpecRules } from "../livy/spec.ts";
+import { readPresetName, readSpec, type SpecRules } from "../livy/spec.ts";
 import { Kernel, type KernelParts } from "./kernel.ts";
-import type { Kernelspecs } from "./kernelspecs.ts";
+import { Kernelspecs } from "./kernelspecs.ts";
 import type { LaunchWish } from "./launch-request.ts";
 import type { Content } from "./messages.ts";
 
@@ -21,7 +22,7 @@ const CheckedSession = Compile(CreateSession);
 
 export interface KernelsOptions {
   readonly sessions: Sessions;
-  readonly kernelspecs: Kernelspecs;
+  readonly presets: Presets;
   readonly spec: SpecRules;
   readonly paths: PathRules;
   readonly version: string;
@@ -30,6 +31,7 @@ export interface KernelsOptions {
 
 /** Sessions as kernels: every session has a kernel's id, those that were started as kernels are listed. */
 export class Kernels {
+  readonly kernelspecs: Kernelspecs;
   readonly #options: KernelsOptions;
   readonly #parts: KernelParts;
   readonly #known = new Map<string, Kernel>();
@@ -37,6 +39,7 @@ export class Kernels {
 
   constructor(options: KernelsOptions, closing: AbortSignal) {
     this.#options = options;
+    this.kernelspecs = new Kernelspecs(options.presets);
     const { version, launchDisplayMs } = options;
     const shutDown = (kernel: Kernel) => {
       this.shutDown(kernel).catch((error: unknown) => {
@@ -49,10 +52,6 @@ export class Kernels {
     closing.addEventListener("abort", () => {
       for (const kernel of this.#known.values()) kernel.close(1012, "the server restarts");
     });
-  }
-
-  get kernelspecs(): Kernelspecs {
-    return this.#options.kernelspecs;
   }
 
   /**
@@ -87,7 +86,7 @@ export class Kernels {
    */
   async start(wish: LaunchWish, caller: Caller, signal: AbortSignal): Promise<Kernel> {
     if (wish.session !== null) return this.#attach(wish.session, caller);
-    const spec = this.kernelspecs.find(wish.name ?? this.kernelspecs.default);
+    const spec = this.kernelspecs.find(wish.name ?? this.kernelspecs.default, caller);
     const kernel = { name: spec.name, id: null, keep: wish.keep, path: wish.path };
     return this.#kernelOf(await this.launch({ ...spec.session, ...wish.asked }, kernel, wish.notes, caller, signal));
   }
@@ -100,22 +99,23 @@ export class Kernels {
     caller: Caller,
     signal: AbortSignal,
   ): Promise<Session> {
-    const { spec, notes } = await this.#read(asked);
+    const { spec, notes } = await this.#read(asked, caller);
     return this.#options.sessions.create({ owner: caller.name, spec: { ...spec, kernel }, notes: [...remarks, ...notes] }, caller, signal);
   }
 
-  async #read(asked: Content): Promise<ReturnType<typeof readSpec>> {
-    const { sessions, spec: rules, paths } = this.#options;
+  async #read(asked: Content, caller: Caller): Promise<ReturnType<typeof readSpec>> {
+    const { sessions, presets, spec: rules, paths } = this.#options;
     sessions.checkOpen();
     if (!CheckedSession.Check(asked)) throw new Problem("INVALID", complaint(asked));
-    const { spec, notes } = readSpec({ body: { kind: "pyspark", ...asked }, doAs: undefined }, rules);
+    const preset = presets.choose(readPresetName(asked), caller);
+    const { spec, notes } = readSpec({ body: { kind: "pyspark", ...asked }, doAs: undefined, preset }, rules);
     return { spec: await checkUris(spec, paths), notes };
   }
 
   async #replace(kernel: Kernel, asked: Content, signal: AbortSignal): Promise<void> {
     const { session } = kernel;
-    const { spec, notes } = await this.#read(asked);
     const owner = { name: session.owner, remote: null };
+    const { spec, notes } = await this.#read(asked, owner);
     const remembered = session.spec.kernel ?? { name: kernel.name, keep: false, path: null };
     kernel.replacing = true;
     try {

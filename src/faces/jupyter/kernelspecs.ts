@@ -1,4 +1,6 @@
 import { readFile } from "node:fs/promises";
+import type { Caller } from "../../core/access.ts";
+import type { Presets } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
 import { type Content, MESSAGING_VERSION } from "./messages.ts";
 
@@ -6,12 +8,12 @@ import { type Content, MESSAGING_VERSION } from "./messages.ts";
 export interface Kernelspec {
   readonly name: string;
   readonly displayName: string;
-  /** What its sessions ask for: the fields of a `POST /sessions` body. */
+  /** What its sessions ask for: fields of a `POST /sessions` body. */
   readonly session: Content;
 }
 
-/** The one there is when nobody has written others. */
-export const DEFAULT_KERNELSPEC: Kernelspec = { name: "spark", displayName: "Spark (PySpark)", session: {} };
+/** The one that is always there: what a session has that asks for nothing. */
+const PLAIN: Kernelspec = { name: "spark", displayName: "Spark (PySpark)", session: {} };
 
 const LOGOS: Readonly<Record<string, string>> = {
   "logo-svg.svg": "image/svg+xml",
@@ -19,27 +21,29 @@ const LOGOS: Readonly<Record<string, string>> = {
   "logo-32x32.png": "image/png",
 };
 
-/** The kernelspecs of this server; the first is the default. */
+/** A plain kernelspec, and one for each preset that the caller may choose. */
 export class Kernelspecs {
-  readonly #list: readonly Kernelspec[];
+  readonly #presets: Presets;
+  readonly default = PLAIN.name;
 
-  constructor(list: readonly Kernelspec[]) {
-    this.#list = list.length > 0 ? list : [DEFAULT_KERNELSPEC];
+  constructor(presets: Presets) {
+    this.#presets = presets;
   }
 
-  get all(): readonly Kernelspec[] {
-    return this.#list;
-  }
-  get default(): string {
-    return this.#list[0]?.name ?? DEFAULT_KERNELSPEC.name;
+  list(caller: Caller): readonly Kernelspec[] {
+    const ofPresets = this.#presets.list(caller).map(({ name, displayName }) => ({
+      ...{ name: `${PLAIN.name}-${name}`, displayName: `Spark (PySpark): ${displayName}` },
+      session: { preset: name },
+    }));
+    return [PLAIN, ...ofPresets];
   }
 
   /** @throws Problem NOT_FOUND */
-  find(name: string): Kernelspec {
-    const found = this.#list.find((spec) => spec.name === name);
+  find(name: string, caller: Caller): Kernelspec {
+    const all = this.list(caller);
+    const found = all.find((spec) => spec.name === name);
     if (found !== undefined) return found;
-    const names = this.#list.map((spec) => spec.name).join(", ");
-    throw new Problem("NOT_FOUND", `There is no kernelspec '${name.slice(0, 100)}' here, only ${names}.`);
+    throw new Problem("NOT_FOUND", `There is no kernelspec '${name.slice(0, 100)}' here, only ${all.map((spec) => spec.name).join(", ")}.`);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import type { FastifyReply } from "fastify";
 import { Type } from "typebox";
+import type { Caller } from "../../core/access.ts";
 import type { Face } from "../http.ts";
 import type { App } from "../livy/room.ts";
 import { channels } from "./channels.ts";
@@ -10,8 +11,7 @@ import { readLaunchWish, StartKernel } from "./launch-request.ts";
 import { auditKernel, gateway, kernelModel, statusModel } from "./model.ts";
 import { sessionRoutes } from "./session-routes.ts";
 
-export interface JupyterOptions extends Omit<KernelsOptions, "kernelspecs"> {
-  readonly kernelspecs: KernelsOptions["kernelspecs"];
+export interface JupyterOptions extends KernelsOptions {
   readonly basePath: string;
   /** The longest message on a WebSocket. */
   readonly messageLimitBytes: number;
@@ -37,17 +37,17 @@ export const jupyterFace =
 
 const kernelspecRoutes = (app: App, kernels: Kernels): void => {
   const { kernelspecs } = kernels;
-  app.get("/api/kernelspecs", gateway("Kinds of kernels", {}), ({ mount }) => ({
+  app.get("/api/kernelspecs", gateway("Kinds of kernels", {}), ({ mount, caller }) => ({
     default: kernelspecs.default,
-    kernelspecs: Object.fromEntries(kernelspecs.all.map((spec) => [spec.name, kernelspecModel(spec, mount)])),
+    kernelspecs: Object.fromEntries(kernelspecs.list(caller).map((spec) => [spec.name, kernelspecModel(spec, mount)])),
   }));
   const named = { params: Type.Object({ name: Type.String() }) };
-  app.get("/api/kernelspecs/:name", gateway("One kind of kernel", named), ({ params, mount }) =>
-    kernelspecModel(kernelspecs.find(params.name), mount),
+  app.get("/api/kernelspecs/:name", gateway("One kind of kernel", named), ({ params, mount, caller }) =>
+    kernelspecModel(kernelspecs.find(params.name, caller), mount),
   );
   const file = { params: Type.Object({ name: Type.String(), file: Type.String() }) };
-  const sendLogo = async ({ params }: { params: { name: string; file: string } }, reply: FastifyReply) => {
-    kernelspecs.find(params.name);
+  const sendLogo = async ({ params, caller }: { params: { name: string; file: string }; caller: Caller }, reply: FastifyReply) => {
+    kernelspecs.find(params.name, caller);
     const { type, content } = await readLogo(params.file);
     return reply.type(type).header("cache-control", "private, max-age=3600").send(content);
   };

@@ -93,17 +93,30 @@ const uploadRoute = (app: FastifyInstance, room: Room, resource: Resource): void
       // The request's own signal takes the end of a body that is read as a stream for the caller's leaving.
       const left = new AbortController();
       reply.raw.once("close", () => left.abort());
-      const part = request.isMultipart() ? await request.file() : undefined;
+      const part = request.isMultipart() ? await request.file().catch(malformed) : undefined;
       if (part === undefined) throw new Problem("INVALID", "No file sent!");
       const { file, filename } = part;
       audit(request, "submit", session);
-      const path = await session.upload(filename || resource, file, left.signal);
+      const path = await session.upload(filename || resource, wholeForm(file), left.signal);
       if (file.truncated) throw new Problem("TOO_LARGE", `The file is larger than ${room.options.uploadLimitBytes} bytes, the limit here.`);
       await run(session, ADDING[resource](JSON.stringify(path)), clientOf(request.caller), left.signal);
       return { msg: "uploaded" };
     },
   );
 };
+
+const malformed = (error: unknown): never => {
+  throw new Problem("INVALID", `The form cannot be read: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
+};
+
+/** A form that breaks off ends its file with an error. */
+async function* wholeForm(file: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  try {
+    yield* file;
+  } catch (error) {
+    malformed(error);
+  }
+}
 
 /**
  * Runs silent code in the driver and waits for its end.

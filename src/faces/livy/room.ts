@@ -10,6 +10,7 @@ import type {
 import type { TSchema } from "typebox";
 import type { Right } from "../../core/access.ts";
 import { type AuditEvent, publishAudit } from "../../core/events.ts";
+import type { Presets } from "../../core/presets.ts";
 import type { Session } from "../../core/session.ts";
 import type { Sessions } from "../../core/sessions.ts";
 import { badNumber, readInt32 } from "../validation.ts";
@@ -20,6 +21,7 @@ import { oldSessionObject, sessionObject } from "./view.ts";
 
 export interface LivyOptions {
   readonly sessions: Sessions;
+  readonly presets: Presets;
   readonly spec: SpecRules;
   readonly paths: PathRules;
   /** How long a GET of an unfinished statement may wait for its end when the request does not say; 0: it never waits. */

@@ -1,6 +1,7 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { Problem } from "../../core/problems.ts";
 import type { Face } from "../http.ts";
+import { presetRoutes } from "./preset-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { resourceRoutes } from "./resource-routes.ts";
 import { answers, type LivyOptions, Room } from "./room.ts";
@@ -26,6 +27,7 @@ export const livyFace =
       longwick: options.version,
     }));
     sessionRoutes(app, room);
+    presetRoutes(app, room);
     statementRoutes(app, room);
     recordRoutes(app, room);
     resourceRoutes(app, room);

@@ -18,6 +18,7 @@ const uris = Type.Array(Type.String());
 
 export const CreateSession = Type.Object(
   {
+    preset: asked(Type.String(), "Longwick's own: a named set of settings beneath those asked for here; `/presets` lists them."),
     kind: asked(Type.String(), "`pyspark` (or `python`), `sql`, or `shared`, the default: then each statement names its kind."),
     name: asked(Type.String(), "Unique among living sessions, usable wherever an id is; not empty and not a number."),
     proxyUser: asked(Type.String(), "Whom Spark runs as; for those who may impersonate."),
@@ -92,7 +93,10 @@ export const StatementQuery = Type.Object({
     }),
   ),
 });
-export const CreateQuery = Type.Object({ doAs: Type.Optional(Type.String({ description: "Goes before proxyUser." })) });
+export const CreateQuery = Type.Object({
+  doAs: Type.Optional(Type.String({ description: "Goes before proxyUser." })),
+  dryRun: Type.Optional(Type.String({ description: "`true`: say what would be started, and start nothing." })),
+});
 
 // ── Answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,6 +121,7 @@ const Extras = Type.Object({
   createdMs: Type.Integer({ description: "Unix time in milliseconds." }),
   endedMs: Type.Integer({ description: "0 while it lives." }),
   reason: nullable(Type.String({ description: "Why it ended." })),
+  preset: nullable(Type.String({ description: "The preset whose settings lie beneath those asked for." })),
   executors: Type.Integer({ description: "Executors that have come." }),
   spark: nullable(Type.String({ description: "Version of Spark." })),
   python: nullable(Type.String({ description: "Version of Python." })),
@@ -153,6 +158,62 @@ export const SessionObject = Type.Object({
   longwick: Extras,
 });
 export type SessionObject = Static<typeof SessionObject>;
+
+export const SessionPlan = Type.Object(
+  {
+    owner: text,
+    name: text,
+    proxyUser: text,
+    kind: SessionObject.properties.kind,
+    preset: text,
+    ttlMs: Type.Integer({ description: "0: no limit." }),
+    idleTimeoutMs: Type.Integer({ description: "0: no limit." }),
+    log: Type.Array(Type.String(), { description: "What the session's log would begin with." }),
+    conf: Type.Record(
+      Type.String(),
+      Type.Object({
+        value: Type.String(),
+        source: Type.String({ description: "`server`, `configuration`, `preset NAME`, `user` (the request's conf) or `field NAME`." }),
+      }),
+      { description: "Spark's configuration as the driver is given it, without secrets." },
+    ),
+    jars: uris,
+    pyFiles: uris,
+    files: uris,
+    archives: uris,
+    workload: Type.Record(Type.String(), Type.Unknown(), {
+      description:
+        "On Kubernetes `namespace`, `pod`, `executorTemplate` and the names of its `secret` and `configMap`; of a process its `command` and the `environment` it has besides the server's own. Where its id and uid would stand are zeros.",
+    }),
+  },
+  { description: "What would be started." },
+);
+export type SessionPlan = Static<typeof SessionPlan>;
+
+const Sizes = {
+  driverMemory: text,
+  driverCores: Type.Integer({ description: "0: none is set." }),
+  executorMemory: text,
+  executorCores: Type.Integer({ description: "0: none is set." }),
+  numExecutors: Type.Integer({ description: "0: none is set." }),
+};
+export const PresetList = Type.Object({
+  presets: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      displayName: Type.String(),
+      description: Type.String(),
+      default: Type.Boolean({ description: "Whether sessions that name none have it." }),
+      kind: nullable(SessionObject.properties.kind),
+      ...Sizes,
+      limits: Type.Object(
+        { sessionsPerUser: Type.Integer(), ...Sizes },
+        { description: "What its sessions may ask for at most; 0 or null: no limit." },
+      ),
+    }),
+  ),
+});
+export type PresetList = Static<typeof PresetList>;
 
 export const SessionList = Type.Object({ from: Type.Integer(), total: Type.Integer(), sessions: Type.Array(SessionObject) });
 export const SessionStateObject = Type.Object({ id: Type.Integer(), state: SessionState });

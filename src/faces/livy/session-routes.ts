@@ -11,16 +11,18 @@ import {
   SessionLog,
   SessionObject,
   SessionParams,
+  SessionPlan,
   SessionStateObject,
 } from "./schemas.ts";
-import { readSpec } from "./spec.ts";
+import { readPresetName, readSpec } from "./spec.ts";
+import { planObject } from "./view.ts";
 
 const tags = ["sessions"];
 const PAGE = 100;
 
 /** Every `/sessions` route that is about a session itself. */
 export const sessionRoutes = (app: App, room: Room): void => {
-  const { sessions } = room.options;
+  const { sessions, presets } = room.options;
   const schema = { tags, params: SessionParams };
 
   app.get(
@@ -42,16 +44,20 @@ export const sessionRoutes = (app: App, room: Room): void => {
         summary: "Start a session",
         querystring: CreateQuery,
         body: CreateSession,
-        response: answers({ 201: SessionObject }),
+        response: answers({ 200: SessionPlan, 201: SessionObject }),
       },
       bodyLimit: 4 * 1024 * 1024,
     },
     async (request, reply) => {
       const { caller, body, query } = request;
       sessions.checkOpen();
-      const asked = readSpec({ body, doAs: query.doAs }, room.options.spec);
+      const dryRun = readDryRun(query.dryRun);
+      const preset = presets.choose(readPresetName(body), caller);
+      const asked = readSpec({ body, doAs: query.doAs, preset }, room.options.spec);
       const spec = await checkUris(asked.spec, room.options.paths);
-      const session = await sessions.create({ owner: caller.name, spec, notes: asked.notes }, caller, request.signal).catch(rejected);
+      const draft = { owner: caller.name, spec, notes: asked.notes };
+      if (dryRun) return reply.send(planObject(draft, await sessions.plan(draft, caller, request.signal).catch(rejected)));
+      const session = await sessions.create(draft, caller, request.signal).catch(rejected);
       audit(request, "create", session);
       reply.code(201).header("location", `${request.mount}/sessions/${session.id}`);
       return sendJson(reply, room.textFor(session, request));
@@ -132,6 +138,12 @@ export const sessionRoutes = (app: App, room: Room): void => {
       return reply.code(204).send();
     },
   );
+};
+
+const readDryRun = (text: string | undefined): boolean => {
+  if (text === undefined || text === "false") return false;
+  if (text === "true" || text === "") return true;
+  throw new Problem("INVALID", "dryRun must be true or false.");
 };
 
 /** Livy's preface to a refusal of the launcher's. */

@@ -1,3 +1,4 @@
+import type { Preset } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
 import type { SessionKind, SessionSpec } from "../../core/spec.ts";
 import type { Kind } from "../../protocol/frames.ts";
@@ -20,6 +21,8 @@ export interface SpecRequest {
   readonly body: CreateSession;
   /** The query's `doAs`; goes before the body's proxyUser. */
   readonly doAs: string | undefined;
+  /** What lies beneath the body; null: nothing does. */
+  readonly preset: Preset | null;
 }
 
 /** Livy's other names for kinds; they are shown as what they mean. */
@@ -78,15 +81,26 @@ export const readTime = (value: string | number): number => {
   return ms;
 };
 
+/** Where clients that can set nothing but conf name a preset. */
+const PRESET_KEY = "spark.longwick.preset";
+
+/**
+ * The preset that is asked for; null for none.
+ * @throws Problem SPEC_REFUSED
+ */
+export const readPresetName = ({ preset, conf }: CreateSession): string | null => readText("preset", preset ?? textOf(conf?.[PRESET_KEY]));
+
+const textOf = (value: string | number | boolean | null | undefined): string | null => (value == null ? null : String(value));
+
 /**
  * What was asked for, checked, in one spelling; and what its reader should be told in the session's log.
  * @throws Problem INVALID, SPEC_REFUSED, KIND_UNAVAILABLE
  */
-export const readSpec = ({ body, doAs }: SpecRequest, rules: SpecRules): { spec: SessionSpec; notes: string[] } => {
+export const readSpec = ({ body, doAs, preset }: SpecRequest, rules: SpecRules): { spec: SessionSpec; notes: string[] } => {
   const notes = Object.keys(body)
     .filter((field) => !KNOWN_FIELDS.has(field))
     .map((field) => `Unknown field '${shown(field)}' of the request is ignored.`);
-  const kind = readKind(body.kind ?? "shared");
+  const kind = readKind(body.kind ?? preset?.kind ?? "shared");
   if (kind !== "shared") checkAvailable(kind, rules.kinds);
   const spec: SessionSpec = {
     kind,
@@ -104,10 +118,11 @@ export const readSpec = ({ body, doAs }: SpecRequest, rules: SpecRules): { spec:
     numExecutors: Number(body.numExecutors ?? 0),
     queue: readText("queue", body.queue),
     ttl: body.ttl == null ? null : String(body.ttl),
-    ttlMs: body.ttl == null ? rules.ttlMs : readTime(body.ttl),
+    ttlMs: body.ttl == null ? (preset?.ttlMs ?? rules.ttlMs) : readTime(body.ttl),
     idleTimeout: body.idleTimeout == null ? null : String(body.idleTimeout),
-    idleTimeoutMs: body.idleTimeout == null ? rules.idleTimeoutMs : readTime(body.idleTimeout),
+    idleTimeoutMs: body.idleTimeout == null ? (preset?.idleTimeoutMs ?? rules.idleTimeoutMs) : readTime(body.idleTimeout),
     heartbeatTimeoutMs: Number(body.heartbeatTimeoutInSecond ?? 0) * 1_000,
+    ...(preset === null ? {} : { preset: { name: preset.name, conf: preset.conf, limits: preset.limits } }),
   };
   return { spec, notes };
 };
@@ -145,6 +160,7 @@ const readConf = (conf: NonNullable<CreateSession["conf"]>, rules: SpecRules, no
   const entries: [string, string][] = [];
   const refused: string[] = [];
   for (const [key, value] of Object.entries(conf)) {
+    if (key === PRESET_KEY) continue;
     // Anything looser would let a key pass the rules in one spelling and reach Spark in another.
     if (!/^[!-<>-~]{1,512}$/.test(key)) throw refuse(`Invalid configuration key: ${shown(key)}`);
     if (value === null) {

@@ -1,8 +1,9 @@
+import type { ClaimDraft, LaunchPlan } from "../../core/ports.ts";
 import type { Session } from "../../core/session.ts";
 import { redactSpec } from "../../core/spec.ts";
 import { isFinalStatement } from "../../core/states.ts";
 import type { MimeBundle, Output, StatementView } from "../../core/view.ts";
-import type { SessionObject, StatementObject, StatementOutput } from "./schemas.ts";
+import type { SessionObject, SessionPlan, StatementObject, StatementOutput } from "./schemas.ts";
 
 /** Lines of log a session object carries. */
 const LOG_LINES = 10;
@@ -48,6 +49,7 @@ export const sessionObject = (session: Session): SessionObject => {
       createdMs: session.createdMs,
       endedMs: end?.endedMs ?? 0,
       reason: end?.reason ?? null,
+      preset: spec.preset?.name ?? null,
       executors: session.executors,
       spark: facts?.spark ?? null,
       python: facts?.python ?? null,
@@ -56,6 +58,24 @@ export const sessionObject = (session: Session): SessionObject => {
     },
   };
 };
+
+/** What a session would be; without secrets, as the plan is. */
+export const planObject = ({ owner, spec, notes }: ClaimDraft, plan: LaunchPlan): SessionPlan => ({
+  owner,
+  name: spec.name,
+  proxyUser: spec.proxyUser,
+  kind: spec.kind,
+  preset: spec.preset?.name ?? null,
+  ttlMs: spec.ttlMs,
+  idleTimeoutMs: spec.idleTimeoutMs,
+  log: [...notes],
+  conf: plan.conf,
+  jars: [...plan.jars],
+  pyFiles: [...plan.pyFiles],
+  files: [...plan.files],
+  archives: [...plan.archives],
+  workload: plan.workload,
+});
 
 /** The nine fields that every release of Livy's Java client can read; it fails on any other (clients.md §5). */
 export const oldSessionObject = (session: Session) => {

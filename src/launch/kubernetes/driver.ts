@@ -1,14 +1,14 @@
 import type { V1ConfigMap, V1Pod, V1Secret } from "@kubernetes/client-node";
-import type { Claim } from "../../core/ports.ts";
-import type { SessionSpec } from "../../core/spec.ts";
+import type { Claim, SourcedConf } from "../../core/ports.ts";
+import type { Conf, SessionSpec } from "../../core/spec.ts";
+import { plain, sourced } from "../conf.ts";
 import { driverFile } from "../driver-file.ts";
-import { sparkLaunch } from "../spark.ts";
+import { type SparkLaunch, sparkLaunch } from "../spark.ts";
 import type { DriverCertificate } from "./certificate.ts";
 import { driverName, sessionLabels, TAG_LABEL } from "./names.ts";
 import { driverPod, executorTemplate, namespaceOf, PATHS, POD_IP_VARIABLE, PORTS } from "./pod.ts";
-import type { Conf } from "./resources.ts";
 import type { PodSettings } from "./settings.ts";
-import { templateKey, withRoleFirst } from "./template.ts";
+import { isTemplateKey, type TemplateRole, templateKey } from "./template.ts";
 
 /** Everything a session has in the cluster before its pod runs. */
 export interface DriverObjects {
@@ -17,6 +17,14 @@ export interface DriverObjects {
   readonly secret: V1Secret;
   /** The shim and the template of executor pods. */
   readonly configMap: V1ConfigMap;
+}
+
+/** What is decided of a session before anything is made of it. */
+export interface DriverPlan {
+  readonly pod: V1Pod;
+  /** The template of executor pods. */
+  readonly executors: V1Pod;
+  readonly launch: SparkLaunch;
 }
 
 export interface DriverParts {
@@ -51,8 +59,8 @@ const clientConf = (name: string, uid: string, namespace: string, settings: PodS
 });
 
 /** Where neither the session nor the operator says anything. */
-const defaultConf = (settings: PodSettings, executors: V1Pod): Conf => ({
-  ...imageOf(executors),
+const defaultConf = (settings: PodSettings, executors: V1Pod, asked: Conf): Conf => ({
+  ...(asked["spark.kubernetes.container.image"] === undefined ? imageOf(executors) : {}),
   "spark.kubernetes.container.image": settings.image,
   ...(settings.imagePullPolicy === null ? {} : { "spark.kubernetes.container.image.pullPolicy": settings.imagePullPolicy }),
   ...(settings.imagePullSecrets.length === 0
@@ -62,29 +70,46 @@ const defaultConf = (settings: PodSettings, executors: V1Pod): Conf => ({
   "spark.jars.ivy": `${PATHS.state}/ivy`,
 });
 
-/** Spark would take the conf's image before the template's, and the conf has one by default. */
+/** Spark takes the conf's image before the template's, and the conf has one by default. */
 const imageOf = (executors: V1Pod): Conf => {
   const image = executors.spec?.containers[0]?.image;
   return image === undefined ? {} : { "spark.kubernetes.executor.container.image": image };
+};
+
+/** The preset's, then the session's own. */
+const templatesOf = ({ preset, conf }: SessionSpec, role: TemplateRole): readonly V1Pod[] =>
+  [preset?.conf[templateKey(role)], conf[templateKey(role)]]
+    .filter((text) => text !== undefined)
+    // Written by whoever read them: they are JSON here.
+    .map((text) => JSON.parse(text) as V1Pod);
+
+/**
+ * What follows from a session's claim, spec and settings alone: the same whoever asks.
+ * @throws Problem SPEC_REFUSED
+ */
+export const planDriver = ({ claim, spec, settings }: Pick<DriverParts, "claim" | "spec" | "settings">): DriverPlan => {
+  const name = driverName(settings.instance, claim.id, claim.uid);
+  const launch = sparkLaunch(claim.id, spec, settings.spark);
+  const asked = plain(launch.conf);
+  const executors = executorTemplate(settings, templatesOf(spec, "executor"));
+  const conf = {
+    ...sourced("server", defaultConf(settings, executors, asked)),
+    ...withoutTemplates(launch.conf),
+    ...sourced("server", clientConf(name, claim.uid, namespaceOf(asked, settings), settings)),
+  };
+  return {
+    pod: driverPod({ claim, settings, templates: templatesOf(spec, "driver"), conf: asked }),
+    executors,
+    launch: { ...launch, conf },
+  };
 };
 
 /** The session's objects as values: the same ones whoever makes them. */
 export const driverObjects = (parts: DriverParts): DriverObjects => {
   const { claim, spec, settings, certificate } = parts;
   const { instance } = settings;
-  const name = driverName(instance, claim.id, claim.uid);
-  const launch = sparkLaunch(claim.id, spec, settings.spark);
-  const asked = launch.conf;
-  const namespace = namespaceOf(asked, settings);
-  const template = (role: "driver" | "executor"): V1Pod | null => {
-    const text = asked[templateKey(role)];
-    // Written by the claim: an inline template is JSON there.
-    return text === undefined ? null : withRoleFirst(JSON.parse(text) as V1Pod, role, asked);
-  };
-  const driverTemplate = template("driver");
-  const pod = driverPod({ claim, settings, template: driverTemplate, conf: asked });
-  const executors = executorTemplate(settings, template("executor"));
-  const conf = { ...defaultConf(settings, executors), ...withoutTemplates(asked), ...clientConf(name, claim.uid, namespace, settings) };
+  const { pod, executors, launch } = planDriver(parts);
+  const namespace = pod.metadata?.namespace ?? settings.namespace;
   const place = {
     listen: { tcp: { host: "::", port: PORTS.link } },
     journal: `${PATHS.state}/journal`,
@@ -96,13 +121,14 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
     archive: null,
   };
   const file = {
-    ...driverFile(claim, spec, parts.linkKey, place, { ...launch, conf }, settings),
+    ...driverFile(claim, spec, parts.linkKey, place, launch, settings),
     tls: { certificate: PATHS.tlsCertificate, key: PATHS.tlsKey },
     terminationMessage: "/dev/termination-log",
     echo: true,
     confFromEnv: { "spark.driver.host": POD_IP_VARIABLE },
   };
-  const metadata = (part: string) => ({ name, namespace, labels: { ...sessionLabels(instance, claim.uid, part), [TAG_LABEL]: name } });
+  const tag = driverName(instance, claim.id, claim.uid);
+  const metadata = (part: string) => ({ name: tag, namespace, labels: { ...sessionLabels(instance, claim.uid, part), [TAG_LABEL]: tag } });
   return {
     pod,
     secret: {
@@ -124,7 +150,5 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
   };
 };
 
-const withoutTemplates = (conf: Conf): Conf =>
-  Object.fromEntries(
-    Object.entries(conf).filter(([key]) => !/^spark\.kubernetes\.(driver|executor)\.podTemplate(File|ContainerName)$/.test(key)),
-  );
+const withoutTemplates = (conf: SourcedConf): SourcedConf =>
+  Object.fromEntries(Object.entries(conf).filter(([key]) => !isTemplateKey(key)));

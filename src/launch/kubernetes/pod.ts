@@ -8,8 +8,9 @@ import type {
   V1VolumeMount,
 } from "@kubernetes/client-node";
 import type { Claim } from "../../core/ports.ts";
+import type { Conf, SessionSpec } from "../../core/spec.ts";
 import { driverName, ID_ANNOTATION, OWNER_ANNOTATION, ROLE_LABEL, SPEC_ANNOTATION, sessionLabels, TAG_LABEL } from "./names.ts";
-import { type Conf, driverResources } from "./resources.ts";
+import { driverResources } from "./resources.ts";
 import type { PodSettings } from "./settings.ts";
 import { overlay } from "./template.ts";
 import { mountOf, volumeOf, volumeWishes } from "./volumes.ts";
@@ -38,8 +39,8 @@ export const POD_IP_VARIABLE = "LONGWICK_POD_IP";
 export interface PodParts {
   readonly claim: Claim;
   readonly settings: PodSettings;
-  /** The session's own driver template, if it has one. */
-  readonly template: V1Pod | null;
+  /** Of the driver: the preset's, the session's own, as far as there are any. */
+  readonly templates: readonly V1Pod[];
   /** What the session and the operator ask for, without our defaults. */
   readonly conf: Conf;
 }
@@ -64,10 +65,10 @@ const under = (conf: Conf, prefix: string): Record<string, string> =>
 
 const listed = (text: string | undefined): readonly string[] => (text ?? "").split(",").flatMap((item) => item.trim() || []);
 
-/** The driver's pod as a session gets it: ours, over the conf's wishes, over its template, over the operator's, over what is safe. */
+/** The driver's pod as a session gets it: ours, over the conf's wishes, over its templates, over the operator's, over what is safe. */
 export const driverPod = (parts: PodParts): V1Pod => {
-  const { claim, settings, template } = parts;
-  const layers = [settings.driverTemplate, template, askedPod(parts)].filter((layer) => layer !== null);
+  const { claim, settings, templates } = parts;
+  const layers = [settings.driverTemplate, ...templates, askedPod(parts)].filter((layer) => layer !== null);
   const pod = layers.reduce(overlay, safePod(settings));
   const [container, ...others] = pod.spec?.containers ?? [];
   const name = driverName(settings.instance, claim.id, claim.uid);
@@ -88,7 +89,7 @@ export const driverPod = (parts: PodParts): V1Pod => {
         ...pod.metadata?.annotations,
         [ID_ANNOTATION]: String(claim.id),
         ...(claim.owner === null ? {} : { [OWNER_ANNOTATION]: claim.owner }),
-        [SPEC_ANNOTATION]: JSON.stringify({ ...claim.spec, conf: shortConf(claim.spec.conf) }),
+        [SPEC_ANNOTATION]: JSON.stringify(shortSpec(claim.spec)),
       },
     },
     spec: {
@@ -101,6 +102,12 @@ export const driverPod = (parts: PodParts): V1Pod => {
 };
 
 /** An annotation is for people: an inline template or a long list is not repeated in it. */
+const shortSpec = ({ conf, preset, ...spec }: SessionSpec): object => ({
+  ...spec,
+  conf: shortConf(conf),
+  ...(preset === undefined ? {} : { preset: { name: preset.name, conf: shortConf(preset.conf) } }),
+});
+
 const shortConf = (conf: Conf): Conf =>
   Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, value.length > 1024 ? `${value.slice(0, 1024)}…` : value]));
 
@@ -228,7 +235,7 @@ const ownVolumes = ({ conf }: PodParts, name: string): readonly V1Volume[] => {
 };
 
 /** What executor pods start from; Spark, in the driver, adds the rest. */
-export const executorTemplate = (settings: PodSettings, template: V1Pod | null): V1Pod => {
+export const executorTemplate = (settings: PodSettings, templates: readonly V1Pod[]): V1Pod => {
   const safe: V1Pod = {
     spec: {
       enableServiceLinks: false,
@@ -236,6 +243,6 @@ export const executorTemplate = (settings: PodSettings, template: V1Pod | null):
       containers: [{ name: EXECUTOR_CONTAINER, securityContext: RESTRICTED_CONTAINER }],
     },
   };
-  const layers = [settings.executorTemplate, template].filter((layer) => layer !== null);
+  const layers = [settings.executorTemplate, ...templates].filter((layer) => layer !== null);
   return { apiVersion: "v1", kind: "Pod", ...layers.reduce(overlay, safe) };
 };

@@ -1,7 +1,7 @@
 import type { V1Container, V1Pod, V1Volume } from "@kubernetes/client-node";
 import { Problem } from "../../core/problems.ts";
+import type { Conf } from "../../core/spec.ts";
 import { isReservedLabel } from "./names.ts";
-import type { Conf } from "./resources.ts";
 import { type VolumeWish, volumeWishes } from "./volumes.ts";
 
 /** What no session gets unless an operator allows it (design.md §6), each with how a rule for it looks. */
@@ -64,28 +64,6 @@ const fits = ({ rule, pattern }: AllowRule, wish: Wish): boolean => {
 
 const refuse = (why: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${why}`);
 
-/** Keys that Spark reads under an older name too. */
-const CURRENT_NAMES: Readonly<Record<string, string>> = {
-  "spark.yarn.driver.memoryOverhead": "spark.driver.memoryOverhead",
-  "spark.yarn.executor.memoryOverhead": "spark.executor.memoryOverhead",
-};
-
-/**
- * The conf with each key in the spelling that Spark reads, so that policy and Spark see the same.
- * @throws Problem SPEC_REFUSED when two spellings of a key disagree
- */
-export const canonicalConf = (conf: Conf): Conf => {
-  const canonical: Record<string, string> = {};
-  for (const [key, value] of Object.entries(conf)) {
-    const trimmed = key.trim();
-    const name = CURRENT_NAMES[trimmed] ?? trimmed;
-    if (/\p{Cc}/u.test(name)) throw refuse("A conf key holds control characters.");
-    if (canonical[name] !== undefined && canonical[name] !== value) throw refuse(`${name} is asked for twice, with different values`);
-    canonical[name] = value;
-  }
-  return canonical;
-};
-
 const OURS = "the server sets it, so that executors and server find the driver";
 const SUBMIT = "it is for spark-submit in cluster mode; here the server makes the driver's pod";
 
@@ -113,7 +91,11 @@ const IMPOSSIBLE: readonly (readonly [pattern: string, why: string])[] = [
   ["spark.kubernetes.file.upload.path", "jars, files and archives are served by the driver itself, nothing is uploaded"],
 ];
 
-const checkPossible = (conf: Conf): void => {
+/**
+ * Whether a driver in client mode, in a pod that the server finds again, can have this conf, whoever asks for it.
+ * @throws Problem SPEC_REFUSED that says why not
+ */
+export const checkPossible = (conf: Conf): void => {
   for (const key of Object.keys(conf)) {
     const found = IMPOSSIBLE.find(([pattern]) => (pattern.endsWith("*") ? key.startsWith(pattern.slice(0, -1)) : key === pattern));
     if (found !== undefined) throw refuse(`${key} cannot be set: ${found[1]}`);
@@ -129,18 +111,20 @@ const LABEL_PREFIXES = ["driver", "executor"].flatMap((role) => [
 ]);
 
 /** Keys whose value needs a rule as it is. */
-const RULED_KEYS: Readonly<Record<string, RuleName>> = {
-  "spark.kubernetes.namespace": "namespace",
-  "spark.kubernetes.authenticate.driver.serviceAccountName": "serviceAccount",
-  "spark.kubernetes.authenticate.executor.serviceAccountName": "serviceAccount",
-  "spark.kubernetes.container.image": "image",
-  "spark.kubernetes.driver.container.image": "image",
-  "spark.kubernetes.executor.container.image": "image",
-  "spark.kubernetes.scheduler.name": "scheduler",
-  "spark.kubernetes.driver.scheduler.name": "scheduler",
-  "spark.kubernetes.executor.scheduler.name": "scheduler",
-  "spark.kubernetes.hadoop.executorConfigMapName": "configMap",
-};
+const RULED_KEYS: ReadonlyMap<string, RuleName> = new Map<string, RuleName>(
+  Object.entries({
+    "spark.kubernetes.namespace": "namespace",
+    "spark.kubernetes.authenticate.driver.serviceAccountName": "serviceAccount",
+    "spark.kubernetes.authenticate.executor.serviceAccountName": "serviceAccount",
+    "spark.kubernetes.container.image": "image",
+    "spark.kubernetes.driver.container.image": "image",
+    "spark.kubernetes.executor.container.image": "image",
+    "spark.kubernetes.scheduler.name": "scheduler",
+    "spark.kubernetes.driver.scheduler.name": "scheduler",
+    "spark.kubernetes.executor.scheduler.name": "scheduler",
+    "spark.kubernetes.hadoop.executorConfigMapName": "configMap",
+  } as const),
+);
 const SECRET_KEY = /^spark\.kubernetes\.(?:driver|executor)\.secrets\.(.+)$/;
 const SECRET_REF_KEY = /^spark\.kubernetes\.(?:driver|executor)\.secretKeyRef\.(.+)$/;
 
@@ -153,7 +137,7 @@ const volumeWish = (wish: VolumeWish, key: string): readonly Wish[] => {
 const confWishes = (conf: Conf): readonly Wish[] => {
   const wishes: Wish[] = [];
   for (const [key, value] of Object.entries(conf)) {
-    const rule = RULED_KEYS[key];
+    const rule = RULED_KEYS.get(key);
     if (rule !== undefined) wishes.push({ rule, value, key });
     const secret = SECRET_KEY.exec(key)?.[1];
     if (secret !== undefined) wishes.push({ rule: "secret", value: secret, key });

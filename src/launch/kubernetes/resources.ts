@@ -1,6 +1,5 @@
 import { Problem } from "../../core/problems.ts";
-
-export type Conf = Readonly<Record<string, string>>;
+import type { Conf } from "../../core/spec.ts";
 
 /** What a driver's container asks for; memory in MiB. */
 export interface DriverResources {
@@ -11,13 +10,13 @@ export interface DriverResources {
 const MIB_PER = { b: 1 / 1024 / 1024, k: 1 / 1024, m: 1, g: 1024, t: 1024 * 1024, p: 1024 * 1024 * 1024 } as const;
 
 /**
- * MiB of a size as Spark writes memory (`2g`, `512m`, `512`: MiB).
+ * MiB of a size as Spark writes memory (`2g`, `512m`, `512`: MiB), not below `least`.
  * @throws Problem SPEC_REFUSED
  */
-export const memoryMib = (key: string, text: string): number => {
+export const memoryMib = (key: string, text: string, least = 1): number => {
   const [, digits, unit = "m"] = /^\s*(\d+)\s*([bkmgtp])?b?\s*$/i.exec(text) ?? [];
   const mib = Math.ceil(Number(digits) * (new Map<string, number>(Object.entries(MIB_PER)).get(unit.toLowerCase()) ?? Number.NaN));
-  if (Number.isSafeInteger(mib) && mib > 0) return mib;
+  if (Number.isSafeInteger(mib) && mib >= least) return mib;
   throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${key} must be a size like 2g or 512m, not '${text}'`);
 };
 
@@ -36,24 +35,39 @@ const fraction = (key: string, text: string): number => {
   throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${key} must be a number not below 0, not '${text}'`);
 };
 
-/** Spark's defaults (KubernetesClientUtils, BasicDriverFeatureStep): 40 % for what is not the JVM, since drivers run Python. */
+/**
+ * Spark's defaults (KubernetesClientUtils, BasicDriverFeatureStep, Config). What is not the driver's JVM gets 40 %, since drivers run
+ * Python; for executors Spark itself takes 10 %.
+ */
 const DEFAULT_HEAP = "1g";
-const DEFAULT_OVERHEAD_FACTOR = "0.4";
+const DEFAULT_OVERHEAD_FACTOR = { driver: "0.4", executor: "0.1" } as const;
 const DEFAULT_LEAST_OVERHEAD = "384m";
 
-/** Memory of the driver's container: its heap and what Spark reserves for everything else. */
-export const driverMemoryMib = (conf: Conf): number => {
-  const read = (...keys: readonly string[]) => {
-    const key = keys.find((candidate) => conf[candidate] !== undefined);
-    return key === undefined ? null : { key, text: conf[key] ?? "" };
-  };
-  const heap = memoryMib("spark.driver.memory", conf["spark.driver.memory"] ?? DEFAULT_HEAP);
-  const overhead = read("spark.driver.memoryOverhead");
-  if (overhead !== null) return heap + memoryMib(overhead.key, overhead.text);
-  const factor = read("spark.driver.memoryOverheadFactor", "spark.kubernetes.memoryOverheadFactor");
-  const least = read("spark.driver.minMemoryOverhead");
-  const share = fraction(factor?.key ?? "", factor?.text ?? DEFAULT_OVERHEAD_FACTOR) * heap;
-  return heap + Math.max(Math.ceil(share), memoryMib(least?.key ?? "", least?.text ?? DEFAULT_LEAST_OVERHEAD));
+export type PodRole = keyof typeof DEFAULT_OVERHEAD_FACTOR;
+
+/**
+ * Memory of a driver's or an executor's container: its heap and what Spark reserves for everything else.
+ * @throws Problem SPEC_REFUSED
+ */
+export const podMemoryMib = (role: PodRole, conf: Conf): number => {
+  const heap = memoryMib(`spark.${role}.memory`, conf[`spark.${role}.memory`] ?? DEFAULT_HEAP);
+  const beside = role === "executor" ? executorsBeside(conf) : 0;
+  const overhead = conf[`spark.${role}.memoryOverhead`];
+  if (overhead !== undefined) return heap + beside + memoryMib(`spark.${role}.memoryOverhead`, overhead, 0);
+  const factorKeys = [`spark.${role}.memoryOverheadFactor`, "spark.kubernetes.memoryOverheadFactor"];
+  const factorKey = factorKeys.find((key) => conf[key] !== undefined) ?? "";
+  const share = Math.ceil(fraction(factorKey, conf[factorKey] ?? DEFAULT_OVERHEAD_FACTOR[role]) * heap);
+  const leastKey = `spark.${role}.minMemoryOverhead`;
+  return heap + beside + Math.max(share, memoryMib(leastKey, conf[leastKey] ?? DEFAULT_LEAST_OVERHEAD, 0));
+};
+
+/** What an executor's container has besides heap and overhead (ResourceProfile.getResourcesForClusterManager). */
+const executorsBeside = (conf: Conf): number => {
+  const size = (key: string, text = "0") => memoryMib(key, text, 0);
+  const { "spark.executor.pyspark.memory": python, "spark.memory.offHeap.enabled": enabled, "spark.memory.offHeap.size": offHeap } = conf;
+  // Whatever Spark might take for true; a bare number is bytes there.
+  const offHeapText = /^(\s*false\s*)?$/i.test(enabled ?? "") ? "0" : offHeap?.trim().replace(/\d$/, "$&b");
+  return size("spark.executor.pyspark.memory", python) + size("spark.memory.offHeap.size", offHeapText);
 };
 
 const DEVICE = /^spark\.driver\.resource\.([^.]+)\.amount$/;
@@ -64,7 +78,7 @@ const DEVICE = /^spark\.driver\.resource\.([^.]+)\.amount$/;
  * @throws Problem SPEC_REFUSED
  */
 export const driverResources = (conf: Conf): DriverResources => {
-  const memory = `${driverMemoryMib(conf)}Mi`;
+  const memory = `${podMemoryMib("driver", conf)}Mi`;
   const requestKey =
     conf["spark.kubernetes.driver.request.cores"] === undefined ? "spark.driver.cores" : "spark.kubernetes.driver.request.cores";
   const limitKey = "spark.kubernetes.driver.limit.cores";

@@ -2,7 +2,7 @@ import type { V1Container, V1Pod, V1PodSpec } from "@kubernetes/client-node";
 import { Type } from "typebox";
 import { Check, Errors } from "typebox/value";
 import { Problem } from "../../core/problems.ts";
-import type { Conf } from "./resources.ts";
+import type { Conf } from "../../core/spec.ts";
 
 /** The parts of a template that are read here; the API server checks the rest when the pod is made. */
 const Named = Type.Object({ name: Type.String({ minLength: 1 }) });
@@ -54,11 +54,23 @@ const CONTAINER_KEYS = {
 export type TemplateRole = keyof typeof FILE_KEYS;
 export const templateKey = (role: TemplateRole): string => FILE_KEYS[role];
 
+export const containerKey = (role: TemplateRole): string => CONTAINER_KEYS[role];
+
+/** Keys that the server reads in place of Spark. */
+export const isTemplateKey = (key: string): boolean => TEMPLATE_KEYS.has(key);
+const TEMPLATE_KEYS: ReadonlySet<string> = new Set([...Object.values(FILE_KEYS), ...Object.values(CONTAINER_KEYS)]);
+
 /** Whether a conf value is a template itself and not where one is. */
 export const isInline = (value: string): boolean => /^\s*\{/.test(value) || value.includes("\n");
 
-/** A template whose first container is the one of the role, as Spark picks it. */
-export const withRoleFirst = (template: V1Pod, role: TemplateRole, conf: Conf): V1Pod => {
+/**
+ * A session's or a preset's template; its first container is the one of the role, as Spark picks it.
+ * @throws Error that says what is wrong with it; Problem SPEC_REFUSED when the container that the conf names is not there
+ */
+export const readTemplate = (text: string, role: TemplateRole, conf: Conf, parse: ParseYaml): V1Pod =>
+  withRoleFirst(parseTemplate(text, parse), role, conf);
+
+const withRoleFirst = (template: V1Pod, role: TemplateRole, conf: Conf): V1Pod => {
   const name = conf[CONTAINER_KEYS[role]];
   const containers = template.spec?.containers ?? [];
   const chosen = name === undefined ? containers[0] : containers.find((container) => container.name === name);

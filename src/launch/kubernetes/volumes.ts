@@ -1,6 +1,6 @@
 import type { V1Volume, V1VolumeMount } from "@kubernetes/client-node";
 import { Problem } from "../../core/problems.ts";
-import type { Conf } from "./resources.ts";
+import type { Conf } from "../../core/spec.ts";
 
 /** One volume as `spark.kubernetes.{driver,executor}.volumes.TYPE.NAME.*` asks for it. */
 export interface VolumeWish {

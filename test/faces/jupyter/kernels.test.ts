@@ -71,6 +71,21 @@ describe("kernels over HTTP", () => {
     expect((await service.ask("GET", "/sessions/1")).status).toBe(404);
   });
 
+  test("each preset that the caller may choose is a kernelspec too", async () => {
+    const limits = { sessionsPerUser: 0, driverMemory: null, driverCores: 0, executorMemory: null, executorCores: 0, numExecutors: 0 };
+    const preset = { description: "", users: [], kind: null, idleTimeoutMs: null, ttlMs: null, limits };
+    const large = { ...preset, name: "large", displayName: "Large, 8 executors", conf: { "spark.executor.instances": "8" } };
+    await using service = await Service.start({ presets: [large] });
+    const { body } = await service.ask("GET", "/api/kernelspecs");
+    const { kernelspecs } = body as { kernelspecs: Record<string, { spec: { display_name: string } }> };
+    expect(Object.entries(kernelspecs).map(([name, { spec }]) => [name, spec.display_name])).toEqual([
+      ["spark", "Spark (PySpark)"],
+      ["spark-large", "Spark (PySpark): Large, 8 executors"],
+    ]);
+    expect((await service.ask("POST", "/api/kernels", { body: { name: "spark-large" } })).body).toMatchObject({ name: "spark-large" });
+    expect(service.launcher.specs[0]?.spec).toMatchObject({ preset: { name: "large" }, kernel: { name: "spark-large" } });
+  });
+
   test("kernelspecs carry logos below the server's own path", async () => {
     await using service = await Service.start({ http: { basePath: "/spark" } });
     const { body } = await service.ask("GET", "/spark/api/kernelspecs");

@@ -47,10 +47,16 @@ test.each([
 
 test("what a conf's list holds is checked item by item, and stays what was checked all the way to Spark", async () => {
   const { spec } = readSpec(
-    { body: { conf: { "spark.files": "hdfs:///a file:///etc/passwd, hdfs:///b" } }, doAs: undefined },
+    { body: { conf: { "spark.files": "hdfs:///a file:///etc/passwd, hdfs:///b" } }, doAs: undefined, preset: null },
     { kinds: ["pyspark"], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
   );
-  const launch = sparkLaunch(1, await checkUris(spec, rules), { sparkConf: {}, timeZone: null, refusedConf: [], environment: {} });
+  const launch = sparkLaunch(1, await checkUris(spec, rules), {
+    sparkConf: {},
+    defaultMaster: null,
+    timeZone: null,
+    refusedConf: [],
+    environment: {},
+  });
   expect(launch.files).toEqual(["hdfs:///a file:///etc/passwd", "hdfs:///b"]);
 });
 
@@ -121,6 +127,7 @@ test("a session's lists and the URIs in its configuration are all checked", asyn
     {
       body: { jars: [`${root}/open/a b.jar`], conf: { "spark.jars": ` ${root}/open/a b.jar, s3a://b/c.jar,`, "spark.x": "/etc,a" } },
       doAs: undefined,
+      preset: null,
     },
     { kinds: ["pyspark"], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
   );

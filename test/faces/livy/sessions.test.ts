@@ -186,14 +186,19 @@ describe("ending a session", () => {
 });
 
 test("every create, submit, cancel, delete and refusal is audited, without the code", async () => {
-  await using service = await Service.start();
+  const spec = { kinds: ["pyspark" as const], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: true };
+  await using service = await Service.start({ livy: { spec } });
   const events: AuditEvent[] = [];
   const off = onAudit((event) => events.push(event));
   const { id } = await service.ready({ kind: "pyspark", name: "alpha" }, { remote: "127.0.0.7" });
   await service.ask("POST", "/sessions/alpha/statements", { body: { code: "secret()" } });
   await service.ask("POST", "/sessions/alpha/statements/0/cancel");
   await service.ask("POST", "/sessions", { body: { files: ["/etc/passwd"] } });
+  await service.ask("POST", "/sessions", { body: { proxyUser: "bob" } });
+  await service.ask("POST", "/sessions", { body: { name: "alpha" } });
   await service.ask("DELETE", "/sessions/alpha");
+  await service.ask("DELETE", "/sessions/alpha");
+  await service.ask("GET", "/sessions/alpha");
   off();
   const plain = { user: null, remote: "127.0.0.1", proxyUser: null, session: id, statement: null, problem: null };
   expect(events).toEqual([
@@ -201,6 +206,9 @@ test("every create, submit, cancel, delete and refusal is audited, without the c
     { ...plain, action: "submit", statement: 0 },
     { ...plain, action: "cancel", statement: 0 },
     { ...plain, action: "refuse", session: null, problem: "SPEC_REFUSED" },
+    { ...plain, action: "refuse", session: null, proxyUser: "bob", problem: "FORBIDDEN" },
+    { ...plain, action: "refuse", session: null, problem: "NAME_TAKEN" },
     { ...plain, action: "delete" },
+    { ...plain, action: "refuse", session: null, problem: "SESSION_NOT_FOUND" },
   ]);
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Preset } from "../../../src/core/presets.ts";
 import { Problem } from "../../../src/core/problems.ts";
 import type { CreateSession } from "../../../src/faces/livy/schemas.ts";
 import { readSpec, readStatementKind, readTime, type SpecRules } from "../../../src/faces/livy/spec.ts";
@@ -10,7 +11,8 @@ const RULES: SpecRules = {
   ttlMs: 0,
   impersonation: true,
 };
-const read = (body: CreateSession, rules: Partial<SpecRules> = {}, doAs?: string) => readSpec({ body, doAs }, { ...RULES, ...rules });
+const read = (body: CreateSession, rules: Partial<SpecRules> = {}, doAs?: string, preset: Preset | null = null) =>
+  readSpec({ body, doAs, preset }, { ...RULES, ...rules });
 const refusal = (act: () => unknown): string => {
   try {
     act();

@@ -1,5 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { containerOf, driverFileOf, first, objectsOf, UID } from "./parts.ts";
+import { plain } from "../../../src/launch/conf.ts";
+import { shownPod } from "../../../src/launch/kubernetes/shown-pod.ts";
+import { readTemplate } from "../../../src/launch/kubernetes/template.ts";
+import { NO_LIMITS } from "../contract.ts";
+import { containerOf, driverFileOf, first, objectsOf, planOf, SETTINGS, UID } from "./parts.ts";
 
 const NAME = "longwick-12-1a2b3c4d";
 
@@ -259,10 +263,92 @@ describe("pod templates", () => {
         ],
       },
     };
-    const conf = {
-      "spark.kubernetes.driver.podTemplateFile": JSON.stringify(two),
-      "spark.kubernetes.driver.podTemplateContainerName": "driver",
-    };
-    expect(containerOf(conf)).toMatchObject({ name: "spark-kubernetes-driver", image: "mine:1" });
+    const conf = { "spark.kubernetes.driver.podTemplateContainerName": "driver" };
+    const pod = readTemplate(JSON.stringify(two), "driver", conf, JSON.parse);
+    expect(containerOf({ "spark.kubernetes.driver.podTemplateFile": JSON.stringify(pod) })).toMatchObject({
+      name: "spark-kubernetes-driver",
+      image: "mine:1",
+    });
+    const other = { "spark.kubernetes.executor.podTemplateContainerName": "x" };
+    expect(() => readTemplate(JSON.stringify(two), "executor", other, JSON.parse)).toThrow("the template has no container 'x'");
+  });
+
+  test("the conf's image goes before a template's for executors, as for drivers", () => {
+    const executorTemplate = { spec: { containers: [{ name: "any", image: "template:1" }] } };
+    const conf = (asked: Record<string, string>) => driverFileOf(objectsOf({ conf: asked }, { executorTemplate })).conf;
+    expect(conf({})["spark.kubernetes.executor.container.image"]).toBe("template:1");
+    expect(conf({ "spark.kubernetes.container.image": "asked:1" })).not.toHaveProperty(["spark.kubernetes.executor.container.image"]);
+  });
+});
+
+describe("a preset", () => {
+  const template = { metadata: { labels: { tier: "gpu" } }, spec: { priorityClassName: "urgent", containers: [{ name: "any" }] } };
+  const preset = {
+    name: "gpu",
+    limits: NO_LIMITS,
+    conf: {
+      "spark.kubernetes.container.image": "preset:1",
+      "spark.kubernetes.driver.podTemplateFile": JSON.stringify(template),
+      "spark.kubernetes.driver.label.team": "preset",
+      "spark.driver.memory": "2g",
+    },
+  };
+
+  test("lies beneath what the session asks for and above the operator's configuration", () => {
+    const sparkConf = { "spark.driver.memory": "1g", "spark.kubernetes.driver.label.team": "all" };
+    const settings = { spark: { ...SETTINGS.spark, sparkConf } };
+    const { pod } = objectsOf({ preset, conf: { "spark.kubernetes.driver.label.team": "mine" } }, settings);
+    expect(pod.metadata?.labels).toMatchObject({ tier: "gpu", team: "mine" });
+    expect(pod.spec?.priorityClassName).toBe("urgent");
+    expect(first(pod)).toMatchObject({ image: "preset:1", resources: { requests: { memory: "2868Mi" } } });
+    const own = { metadata: { labels: { tier: "mine" } }, spec: { terminationGracePeriodSeconds: 9 } };
+    const { pod: templated } = objectsOf({ preset, conf: { "spark.kubernetes.driver.podTemplateFile": JSON.stringify(own) } });
+    expect(templated.metadata?.labels).toMatchObject({ tier: "mine", team: "preset" });
+    expect(templated.spec).toMatchObject({ priorityClassName: "urgent", terminationGracePeriodSeconds: 9 });
+    expect(first(objectsOf({ preset, driverMemory: "4g" }, settings).pod).resources?.requests?.["memory"]).toBe("5735Mi");
+  });
+
+  test("is in the pod's annotation with its settings, long ones cut and secret ones redacted", () => {
+    const long = { ...preset, conf: { ...preset.conf, "spark.long": "x".repeat(3_000), "spark.ssl.keyPassword": "hush" } };
+    const { pod, secret } = objectsOf({ preset: long });
+    const spec = JSON.parse(pod.metadata?.annotations?.["longwick/spec"] ?? "");
+    expect(spec.preset).toMatchObject({ name: "gpu", conf: { "spark.driver.memory": "2g" } });
+    expect(spec.preset.conf["spark.long"]).toHaveLength(1_025);
+    expect(JSON.stringify(pod)).not.toContain("hush");
+    expect(secret.stringData?.["driver.json"]).toContain("hush");
+  });
+});
+
+describe("a plan", () => {
+  const asked = {
+    driverMemory: "2g",
+    conf: { "spark.sql.shuffle.partitions": "4", "spark.kubernetes.driverEnv.DB_PASSWORD": "hush", "spark.kubernetes.driverEnv.A": "1" },
+  };
+  const settings = { spark: { ...SETTINGS.spark, sparkConf: { "spark.a": "1" } } };
+
+  test("is what the objects are made from, each value with its source", () => {
+    const plan = planOf(asked, settings);
+    const objects = objectsOf(asked, settings);
+    expect(objects.pod).toEqual(plan.pod);
+    expect(JSON.parse(objects.configMap.data?.["executor.json"] ?? "")).toEqual(plan.executors);
+    expect(driverFileOf(objects).conf).toEqual(plain(plan.launch.conf));
+    expect(plan.launch.conf).toMatchObject({
+      "spark.driver.memory": { value: "2g", source: "field driverMemory" },
+      "spark.sql.shuffle.partitions": { value: "4", source: "user" },
+      "spark.a": { value: "1", source: "configuration" },
+      "spark.master": { value: "k8s://https://kubernetes.default.svc", source: "server" },
+      "spark.kubernetes.container.image": { value: SETTINGS.image, source: "server" },
+    });
+  });
+
+  test("shows its pod without secrets, and else as it is", () => {
+    const { pod } = planOf(asked);
+    const shown = shownPod(pod);
+    expect(first(shown).env).toContainEqual({ name: "DB_PASSWORD", value: "*********(redacted)" });
+    expect(JSON.stringify(shown)).not.toContain("hush");
+    const { env, ...container } = first(pod);
+    expect(first(shown)).toMatchObject(container);
+    expect(first(shown).env?.filter(({ name }) => name !== "DB_PASSWORD")).toEqual(env?.filter(({ name }) => name !== "DB_PASSWORD"));
+    expect({ ...shown, spec: { ...shown.spec, containers: [] } }).toEqual({ ...pod, spec: { ...pod.spec, containers: [] } });
   });
 });

@@ -2,12 +2,12 @@ import type { V1Container, V1Pod } from "@kubernetes/client-node";
 import type { Claim } from "../../../src/core/ports.ts";
 import { redactSpec, type SessionSpec } from "../../../src/core/spec.ts";
 import { driverCertificate } from "../../../src/launch/kubernetes/certificate.ts";
-import { type DriverObjects, driverObjects } from "../../../src/launch/kubernetes/driver.ts";
+import { type DriverObjects, type DriverPlan, driverObjects, planDriver } from "../../../src/launch/kubernetes/driver.ts";
 import type { PodSettings } from "../../../src/launch/kubernetes/settings.ts";
 import { specOf } from "../contract.ts";
 
 export const SETTINGS: PodSettings = {
-  spark: { sparkConf: {}, timeZone: null, refusedConf: [], environment: {} },
+  spark: { sparkConf: {}, defaultMaster: null, timeZone: null, refusedConf: [], environment: {} },
   instance: "longwick",
   namespace: "spark",
   image: "apache/spark:4.0.1-python3",
@@ -34,13 +34,19 @@ export const SETTINGS: PodSettings = {
 export const UID = "1a2b3c4d-0000-4000-8000-000000000000";
 const MASTER = new Uint8Array(32).fill(7);
 
-/** A session's objects, as its claim asks for them. */
-export const objectsOf = (asked: Partial<SessionSpec> = {}, settings: Partial<PodSettings> = {}): DriverObjects => {
+const claimed = (asked: Partial<SessionSpec>, settings: Partial<PodSettings>) => {
   const spec = specOf(asked);
   const claim: Claim = { id: 12, uid: UID, owner: "ada", spec: redactSpec(spec), createdMs: 1, notes: [], end: null };
-  const parts = { claim, spec, settings: { ...SETTINGS, ...settings }, linkKey: MASTER, shim: Buffer.from("zip") };
-  return driverObjects({ ...parts, certificate: driverCertificate(MASTER, UID) });
+  return { claim, spec, settings: { ...SETTINGS, ...settings } };
 };
+
+/** What is decided of a session, as its claim asks for it. */
+export const planOf = (asked: Partial<SessionSpec> = {}, settings: Partial<PodSettings> = {}): DriverPlan =>
+  planDriver(claimed(asked, settings));
+
+/** A session's objects, as its claim asks for them. */
+export const objectsOf = (asked: Partial<SessionSpec> = {}, settings: Partial<PodSettings> = {}): DriverObjects =>
+  driverObjects({ ...claimed(asked, settings), linkKey: MASTER, shim: Buffer.from("zip"), certificate: driverCertificate(MASTER, UID) });
 
 /** The driver's container of a conf. */
 export const containerOf = (conf: Record<string, string>, settings: Partial<PodSettings> = {}): V1Container =>

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { canonicalConf, checkPolicy, readAllowRule } from "../../../src/launch/kubernetes/policy.ts";
+import { canonicalConf } from "../../../src/launch/conf.ts";
+import { checkPolicy, readAllowRule } from "../../../src/launch/kubernetes/policy.ts";
 
 const check =
   (conf: Record<string, string>, ...allow: string[]) =>

@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { onSession, type SessionEvent } from "../../../src/core/events.ts";
-import type { Claim, Launcher } from "../../../src/core/ports.ts";
+import { type Claim, type Launcher, PLANNED } from "../../../src/core/ports.ts";
+import { processesOf } from "../../../src/launch/processes.ts";
 import { LocalSite, settingsWithoutSpark } from "../../kit/local-site.ts";
 import { draftOf, END, firstWords, launcherContract, reach } from "../../launch/contract.ts";
 
@@ -42,6 +43,32 @@ describe("local", { timeout: 60_000 }, () => {
     return claim;
   };
   const damage = async (path: string) => truncate(path, Math.floor((await stat(path)).size / 2));
+
+  test("a plan is what the driver is told and how its process is started", async () => {
+    site = await LocalSite.make({
+      sparkConf: { "spark.b": "2" },
+      defaultMaster: "local[1]",
+      environment: { ...process.env, DB_PASSWORD: "hush" },
+    });
+    const launcher = await open();
+    const draft = draftOf({ jars: ["file:///a.jar"], conf: { "spark.a": "1" } });
+    const { conf, jars, workload } = await launcher.plan(draft, soon());
+    const claim = await launcher.claim(draft, soon());
+    await reach(launcher.launch(claim), "running");
+    const told = JSON.parse(await readFile(site.session(0, "driver.json"), "utf8"));
+    expect(Object.fromEntries(Object.entries(conf).map(([key, { value }]) => [key, value]))).toEqual(told.conf);
+    expect([jars, conf["spark.master"]]).toEqual([told.jars, { value: "local[1]", source: "server" }]);
+    const [supervisor] = (await processesOf(claim.uid)).toSorted((a, b) => a - b);
+    const [command, environment] = await Promise.all(
+      ["cmdline", "environ"].map(async (file) => (await readFile(`/proc/${supervisor}/${file}`, "utf8")).split("\0").slice(0, -1)),
+    );
+    // Which Python it is may be decided by a wrapper of that name.
+    expect(workload["command"]).toEqual(["python3", ...(command ?? []).slice(-3)]);
+    const { LONGWICK_SESSION: uid, SPARK_LOCAL_IP, ...shared } = workload["environment"] as Record<string, string>;
+    expect([uid, SPARK_LOCAL_IP, told.env]).toEqual([PLANNED.uid, "127.0.0.1", { SPARK_LOCAL_IP: "127.0.0.1" }]);
+    expect(environment).toEqual(expect.arrayContaining(Object.entries(shared).map(([name, value]) => `${name}=${value}`)));
+    expect(JSON.stringify(workload)).not.toContain("hush");
+  });
 
   test("what it keeps is for its owner alone, and secrets go with the end", async () => {
     const launcher = await open();
