@@ -6,6 +6,7 @@ import { nearest } from "./nearest.ts";
 import { PrepareError } from "./prepare/environment.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunOptions } from "./run.ts";
+import { version } from "./version.ts";
 
 /** `longwick`: reads the command and calls it. What it needs is loaded by the command that needs it. */
 
@@ -31,11 +32,6 @@ class UsageError extends Error {
 }
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const version = (): string => {
-  // Our own file: npm does not publish a package without a version.
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
-  return version;
-};
 
 interface Arguments {
   readonly command: Command;

@@ -3,7 +3,7 @@ import { clientVariables, kernelVariables, loadConfig } from "./config.ts";
 import { type Address, Gateway } from "./kernel/gateway.ts";
 import { KernelHome } from "./kernel/home.ts";
 import { Remote } from "./kernel/remote.ts";
-import type { Parts } from "./kernel/wire.ts";
+import type { Parts as MessageParts } from "./kernel/wire.ts";
 import { Backoff, pause } from "./link/retry.ts";
 import { targetOf } from "./target.ts";
 
@@ -20,9 +20,8 @@ export interface BackendOptions {
 
 export interface BackendEvents {
   readonly onRemote: (remote: Remote) => void;
-  /** `again`: the server knows requests that it has seen. */
-  readonly onOpen: (again: boolean) => void;
-  readonly onMessage: (channel: string, parts: Parts) => void;
+  readonly onOpen: () => void;
+  readonly onMessage: (channel: string, parts: MessageParts) => void;
   readonly onTooLong: () => void;
   /** The server cannot be reached for now. */
   readonly onAway: (reason: string) => void;
@@ -32,8 +31,9 @@ export interface BackendEvents {
   readonly onRefused: (message: string) => void;
 }
 
+/** The server's side of a kernel. */
 export interface Backend {
-  readonly remote: Remote;
+  /** `restart`: another process will go on with the kernel. */
   close(restart: boolean): Promise<void>;
 }
 
@@ -44,20 +44,38 @@ const LAST_PAUSE_MS = 5_000;
 const LOCAL_ORPHAN_MS = 60_000;
 const CLUSTER_ORPHAN_MS = 4 * 3_600_000;
 const STOP_GRACE_MS = 3_000;
-/** How long a kernel of another server outlives this process when it was killed; a laptop may be asleep for as long. */
 const LEASE_MS = 2 * 3_600_000;
 /** Before every record of a driver. */
 const BEGINNING = "beginning";
 
 /** @throws Error whose message tells a person why there is no kernel at a server */
 export const openBackend = async (options: BackendOptions, events: BackendEvents, signal: AbortSignal): Promise<Backend> => {
-  const { say } = options;
   const { config } = loadConfig([]);
   const home = await KernelHome.open(join(config.runtimeDir, "kernels"), options.key);
   const { url } = clientVariables();
-  const place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url);
-  const gateway = new Gateway(place.address);
-  const { id, made } = await kernelAt(gateway, url, home, events.onAway, signal);
+  let place: Place | null = null;
+  try {
+    place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url);
+    const gateway = new Gateway(place.address);
+    const found = await kernelAt(gateway, { url, leaseMs: place.leaseMs }, home, events.onAway, signal);
+    return connect({ place, gateway, home, ...found }, options, events);
+  } catch (error) {
+    await place?.end();
+    await home.remove();
+    throw error;
+  }
+};
+
+interface Parts {
+  readonly place: Place;
+  readonly gateway: Gateway;
+  readonly home: KernelHome;
+  readonly id: string;
+  /** The kernel is new. */
+  readonly made: boolean;
+}
+
+const connect = ({ place, gateway, home, id, made }: Parts, options: BackendOptions, events: BackendEvents): Backend => {
   const remote = new Remote(
     {
       url: gateway.channels(id, options.session),
@@ -80,11 +98,10 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
   );
   events.onRemote(remote);
   return {
-    remote,
     close: async (restart) => {
       remote.close();
       if (restart) return place.leave();
-      await gateway.end(id, END_MS).catch((error: unknown) => say(error instanceof Error ? error.message : String(error)));
+      await gateway.end(id, END_MS).catch((error: unknown) => options.say(error instanceof Error ? error.message : String(error)));
       await place.end();
       await home.remove();
     },
@@ -94,6 +111,8 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
 /** A server and what becomes of it with the kernel. */
 interface Place {
   readonly address: () => Address;
+  /** How long a kernel outlives this process when it was killed, a laptop's sleep included; 0: the server sees to that itself. */
+  readonly leaseMs: number;
   /** Lets go of it; what runs there goes on. */
   leave(): Promise<void>;
   end(): Promise<void>;
@@ -103,6 +122,7 @@ const nothing = async (): Promise<void> => undefined;
 
 const foreignPlace = (url: string): Place => ({
   address: () => targetOf(url, clientVariables().token),
+  leaseMs: LEASE_MS,
   leave: nothing,
   end: nothing,
 });
@@ -125,13 +145,13 @@ const ownPlace = async (config: Config, home: KernelHome, { version, say }: Back
   };
   const server = await openOwnServer(config, own, prepared, version, log);
   const address = { url: server.url, authorization: `Bearer ${server.token}` };
-  return { address: () => address, leave: () => server.leave(), end: () => server.end() };
+  return { address: () => address, leaseMs: local ? 0 : LEASE_MS, leave: () => server.leave(), end: () => server.end() };
 };
 
 /** The kernel of the process before this one, restarted in place; else a new one. A server that cannot be reached is waited for. */
 const kernelAt = async (
   gateway: Gateway,
-  url: string | null,
+  { url, leaseMs }: { readonly url: string | null; readonly leaseMs: number },
   home: KernelHome,
   onAway: (reason: string) => void,
   signal: AbortSignal,
@@ -142,12 +162,12 @@ const kernelAt = async (
       const known = await home.recall();
       if (known !== null && known.url === url && (await gateway.restart(known.kernel))) return { id: known.kernel, made: false };
       const { kernelspec, handed } = kernelVariables();
-      const id = await gateway.start({ name: kernelspec, env: handed, leaseMs: url === null ? 0 : LEASE_MS });
+      const id = await gateway.start({ name: kernelspec, env: handed, leaseMs });
       await home.remember({ url, kernel: id });
       // A session that it attaches to has a past that is not this kernel's.
       return { id, made: handed["KERNEL_SESSION"] === undefined };
     } catch (error) {
-      if (signal.aborted || !(error instanceof Error) || ("status" in error && Number(error.status) < 500)) throw error;
+      if (signal.aborted || !(error instanceof Error) || ("status" in error && Number(error.status) < 502)) throw error;
       onAway(error.message);
       await pause(pauses.next(), signal);
     }

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { parseArgs } from "node:util";
 import { Bridge, type Notice } from "./kernel/bridge.ts";
@@ -7,6 +6,8 @@ import { MessageMaker } from "./kernel/messages.ts";
 import type { Remote } from "./kernel/remote.ts";
 import { KernelSockets } from "./kernel/sockets.ts";
 import { Wire } from "./kernel/wire.ts";
+import type { Backend } from "./kernel-backend.ts";
+import { version } from "./version.ts";
 
 /**
  * `longwick kernel -f FILE`: the process that a Jupyter client starts. It answers on the sockets of the connection file at once; the
@@ -20,19 +21,6 @@ const PARENT_MS = 1_000;
 const AWAY_MS = 8_000;
 
 const say = (line: string): void => void process.stderr.write(`longwick kernel: ${line}\n`);
-
-/** The server's side of the kernel, once it is there. */
-export interface Backend {
-  readonly remote: Remote;
-  /** `restart`: another process will go on with the kernel. */
-  close(restart: boolean): Promise<void>;
-}
-
-const version = (): string => {
-  // Our own file: npm does not publish a package without a version.
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
-  return version;
-};
 
 const kernelInfo = (): object => ({
   status: "ok",
@@ -62,7 +50,7 @@ class KernelProcess {
   #backend: Promise<Backend> | null = null;
   #remote: Remote | null = null;
   #left: Promise<void> | null = null;
-  #awaySince: { readonly atMs: number; readonly timer: NodeJS.Timeout; notice: Notice | null } | null = null;
+  #awaySince: { readonly atMs: number; readonly timer: NodeJS.Timeout; notice: Notice } | null = null;
 
   constructor(connection: Connection) {
     this.#connection = connection;
@@ -104,15 +92,15 @@ class KernelProcess {
     const [{ openBackend }, { kernelVariables }] = await Promise.all([import("./kernel-backend.ts"), import("./config.ts")]);
     // It died before anybody looked: what is left of it is its number.
     if (process.ppid === 1 && ![null, "1"].includes(kernelVariables().manager)) void this.leave(false);
-    const backend = await openBackend(
+    return openBackend(
       { key: this.#connection.key, session: this.#maker.session, version: version(), say },
       {
         onRemote: (remote) => {
           this.#remote = remote;
         },
-        onOpen: (again) => {
+        onOpen: () => {
           this.#back();
-          this.#bridge.opened({ again });
+          this.#bridge.opened();
         },
         onMessage: (channel, parts) => this.#bridge.deliver(channel, parts),
         onAway: (reason) => this.#away(reason),
@@ -122,7 +110,6 @@ class KernelProcess {
       },
       this.#leaving.signal,
     );
-    return backend;
   }
 
   /** Ends the process; with `restart` the kernel stays for the process that comes next. Idempotent. */
@@ -152,22 +139,22 @@ class KernelProcess {
     if (this.#awaySince !== null) return;
     say(`the server cannot be reached, trying again: ${reason}`);
     const atMs = Date.now();
-    const timer = setTimeout(() => {
-      if (this.#awaySince === null) return;
-      const text = `Longwick: the server has been away since ${new Date(atMs).toLocaleTimeString()} (${reason}). The cell goes on; its output comes as soon as the server is back.`;
-      this.#awaySince.notice = this.#bridge.notice({ id: `longwick-away-${atMs}`, text, parent: null });
+    const text = `Longwick: the server has been away since ${new Date(atMs).toLocaleTimeString()} (${reason}). What runs goes on; its output comes as soon as the server is back.`;
+    const timer = setInterval(() => {
+      const away = this.#awaySince;
+      if (away !== null && away.notice.parent === null) away.notice = this.#bridge.notice(away.notice);
     }, AWAY_MS);
-    this.#awaySince = { atMs, timer, notice: null };
+    this.#awaySince = { atMs, timer, notice: { id: `longwick-away-${atMs}`, text, parent: null } };
   }
 
   #back(): void {
     const away = this.#awaySince;
     if (away === null) return;
-    clearTimeout(away.timer);
+    clearInterval(away.timer);
     this.#awaySince = null;
     say("the server is back");
     const seconds = Math.round((Date.now() - away.atMs) / 1_000);
-    if (away.notice !== null)
+    if (away.notice.parent !== null)
       this.#bridge.notice({ ...away.notice, text: `Longwick: the server was away for ${seconds} s. Nothing is lost.` });
   }
 

@@ -110,14 +110,10 @@ export class Bridge {
     this.#put(request.channel, this.#wire.encode(request.identities, parts));
   }
 
-  /**
-   * The server can be reached: what waited goes out.
-   * @param again also what was sent before and has no answer yet, because the server knows a request that it has seen
-   */
-  opened({ again }: { readonly again: boolean }): void {
+  /** The server can be reached: what waited goes out, and again what has no answer yet. The server knows a request that it has seen. */
+  opened(): void {
     this.#everOpen = true;
     for (const request of [...this.#requests.values()]) {
-      if (request.sent && !again) continue;
       this.#pass(request);
       if (!request.header.type.endsWith("_request")) this.#requests.delete(request.header.key);
     }
@@ -140,9 +136,9 @@ export class Bridge {
     for (const request of requests) this.#refuse(request, this.#failure);
   }
 
-  /** Shows something in the cell that runs, or changes what was shown there under this name before; without such a cell nothing is shown. */
+  /** Shows something in the cell that runs or is to run next, or changes what was shown there under this name before; without such a cell nothing is shown. */
   notice(display: Notice): Notice {
-    const running = [...this.#requests.values()].find(({ header, sent }) => sent && header.type === "execute_request");
+    const running = [...this.#requests.values()].find(({ header }) => header.type === "execute_request");
     const parent = display.parent ?? running?.parts[0] ?? null;
     if (parent === null) return display;
     const type = display.parent === null ? "display_data" : "update_display_data";

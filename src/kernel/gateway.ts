@@ -45,7 +45,11 @@ export class Gateway {
     return this.#call(async (api, settings) => {
       const longwick = leaseMs === 0 ? {} : { heartbeatTimeoutInSecond: Math.ceil(leaseMs / 1_000) };
       const options = { ...(name === null ? {} : { name }), env, longwick };
-      return (await api.startNew(options, settings)).id;
+      const kernel = await api.startNew(options, settings);
+      if ("longwick" in kernel) return kernel.id;
+      // Another server would run again what is sent again after a lost connection.
+      await api.shutdownKernel(kernel.id, settings);
+      throw new GatewayError(501, `${settings.baseUrl} is no Longwick.`);
     });
   }
 
@@ -90,6 +94,7 @@ export class Gateway {
     try {
       return await call(api, settings);
     } catch (error) {
+      if (error instanceof GatewayError) throw error;
       if (error instanceof ServerConnection.ResponseError) throw new GatewayError(error.response.status, error.message);
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
       throw new Error(`${url} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`, { cause: error });

@@ -19,8 +19,7 @@ export interface Pauses {
 }
 
 export interface RemoteEvents {
-  /** `counting`: the server counts messages, and goes on behind the last that came. */
-  readonly onOpen: (counting: boolean) => void;
+  readonly onOpen: () => void;
   readonly onMessage: (channel: string, parts: Parts) => void;
   /** Something that was sent is longer than the server takes. */
   readonly onTooLong: () => void;
@@ -62,7 +61,6 @@ export class Remote {
   #closed = false;
   /** Position of the last message that came with one. */
   #after: string | null;
-  #counting = false;
 
   constructor(settings: RemoteSettings, events: RemoteEvents) {
     this.#settings = settings;
@@ -114,7 +112,7 @@ export class Remote {
     socket.on("open", () => {
       this.#settings.pauses.reset();
       heart = beat(socket);
-      this.#events.onOpen(this.#counting);
+      this.#events.onOpen();
     });
     socket.on("message", (data, binary) => this.#take(data, binary));
     socket.on("error", (error) => {
@@ -135,10 +133,7 @@ export class Remote {
     const message = decodeFrame(data);
     if (message === null) return;
     this.#events.onMessage(message.channel, message.parts);
-    const position = positionIn(message.parts[METADATA]);
-    if (position === null) return;
-    this.#after = position;
-    this.#counting = true;
+    this.#after = positionIn(message.parts[METADATA]) ?? this.#after;
   }
 }
 
