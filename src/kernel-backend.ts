@@ -44,6 +44,7 @@ const LAST_PAUSE_MS = 5_000;
 const LOCAL_ORPHAN_MS = 60_000;
 const CLUSTER_ORPHAN_MS = 4 * 3_600_000;
 const STOP_GRACE_MS = 3_000;
+/** How long a pod's or another server's kernel outlives this process. */
 const LEASE_MS = 2 * 3_600_000;
 /** Before every record of a driver. */
 const BEGINNING = "beginning";
@@ -60,8 +61,10 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
     const found = await kernelAt(gateway, { url, leaseMs: place.leaseMs }, home, events.onAway, signal);
     return connect({ place, gateway, home, ...found }, options, events);
   } catch (error) {
-    await place?.end();
-    await home.remove();
+    // What the process before this one had is still there for the next.
+    const known = await home.recall();
+    await (known === null ? place?.end() : place?.leave());
+    if (known === null) await home.remove();
     throw error;
   }
 };

@@ -1,4 +1,5 @@
 import { userInfo } from "node:os";
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { Bridge, type Notice } from "./kernel/bridge.ts";
 import { type Connection, ConnectionFileError, readConnectionFile } from "./kernel/connection-file.ts";
@@ -43,6 +44,7 @@ const kernelInfo = (): object => ({
 
 class KernelProcess {
   readonly #connection: Connection;
+  readonly #key: string;
   readonly #maker = new MessageMaker(userInfo().username);
   readonly #bridge: Bridge;
   readonly #leaving = new AbortController();
@@ -52,8 +54,10 @@ class KernelProcess {
   #left: Promise<void> | null = null;
   #awaySince: { readonly atMs: number; readonly timer: NodeJS.Timeout; notice: Notice } | null = null;
 
-  constructor(connection: Connection) {
+  /** @param file where the connection was read: it tells kernels apart that have no key */
+  constructor(connection: Connection, file: string) {
     this.#connection = connection;
+    this.#key = connection.key || file;
     const kernel = this;
     this.#bridge = new Bridge({
       wire: new Wire(connection.key, connection.hash),
@@ -93,7 +97,7 @@ class KernelProcess {
     // It died before anybody looked: what is left of it is its number.
     if (process.ppid === 1 && ![null, "1"].includes(kernelVariables().manager)) void this.leave(false);
     return openBackend(
-      { key: this.#connection.key, session: this.#maker.session, version: version(), say },
+      { key: this.#key, session: this.#maker.session, version: version(), say },
       {
         onRemote: (remote) => {
           this.#remote = remote;
@@ -168,7 +172,7 @@ class KernelProcess {
 const main = async (): Promise<void> => {
   const { values } = parseArgs({ args: process.argv.slice(3), options: { f: { type: "string", short: "f" } } });
   if (values.f === undefined) throw new ConnectionFileError("a Jupyter client starts this with -f CONNECTION_FILE");
-  const kernel = new KernelProcess(readConnectionFile(values.f));
+  const kernel = new KernelProcess(readConnectionFile(values.f), resolve(values.f));
   // An interrupt comes as a message; the signal is what a terminal sends to all that a person's client has started.
   process.on("SIGINT", () => undefined);
   for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => void kernel.leave(false));

@@ -89,18 +89,22 @@ export class Gateway {
       baseUrl: url,
       token: "",
       init: { cache: "no-store", headers: authorization === null ? {} : { Authorization: authorization } },
-      fetch: (input, init) => fetch(input, { ...init, signal: AbortSignal.timeout(withinMs) }),
+      fetch: (input, init) => fetch(input, { ...init, signal: AbortSignal.timeout(withinMs) }).catch(tellWhy),
     });
     try {
       return await call(api, settings);
     } catch (error) {
       if (error instanceof GatewayError) throw error;
       if (error instanceof ServerConnection.ResponseError) throw new GatewayError(error.response.status, error.message);
-      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-      throw new Error(`${url} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`, { cause: error });
+      throw new Error(`${url} cannot be reached: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }
   }
 }
+
+/** `fetch failed` says nothing, and what calls it keeps the message alone. */
+const tellWhy = (error: unknown): never => {
+  throw error instanceof Error && error.cause instanceof Error ? error.cause : error;
+};
 
 type Api = typeof import("@jupyterlab/services/lib/kernel/restapi.js");
 type Settings = import("@jupyterlab/services").ServerConnection.ISettings;
