@@ -65,7 +65,10 @@ const Users = Type.Object({
   impersonators: list("Who may name another `proxyUser` than themselves; `*` is everybody."),
   csrfProtection: flag("Refuse POST, PUT, PATCH and DELETE without an `X-Requested-By` header."),
   allowSharedUser: flag("Let several users start drivers although all of them run as the server's own operating-system user."),
-  localPaths: list("Directories of this machine that sessions may take jars, files and archives from.", { format: "path" }),
+  localPaths: list(
+    "Directories of this machine that local drivers may take jars, files and archives from; pods see their own files alone.",
+    { format: "path" },
+  ),
 });
 
 const Spark = Type.Object({

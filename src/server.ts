@@ -75,7 +75,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       ttlMs: config.ttlMs,
       impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
     } satisfies SpecRules;
-    const paths = { localDirs: config.localPaths, localIsHere: config.launcher === "local" };
+    const paths = { driversAreHere: config.launcher === "local", localDirs: config.localPaths };
 
     const http = await createHttp({
       basePath: config.basePath,

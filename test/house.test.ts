@@ -142,7 +142,9 @@ describe("what is committed", () => {
       joined("/wo", "rk/shared"),
       joined("../sha", "red/"),
     ];
-    expect(TEXTS.filter((name) => paths.some((path) => contentOf(name).includes(path)))).toEqual([]);
+    // CI alone looks beside the repository, for the scripts of a cluster.
+    const isNamed = (path: string, name: string) => contentOf(name).includes(path) && !(name === ".ci/run" && path.startsWith(".."));
+    expect(TEXTS.filter((name) => paths.some((path) => isNamed(path, name)))).toEqual([]);
   });
 
   test("pins every dependency to one version", () => {

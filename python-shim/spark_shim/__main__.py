@@ -9,7 +9,10 @@ from .supervisor import Supervisor
 
 
 def main() -> int:
-    """0 after an end of its own; another code means that the supervisor could not even listen."""
+    """
+    0 after an end of its own, 128 and its number after a signal: what evicts a pod is only told of one that did not succeed. Others mean
+    that the supervisor could not even listen.
+    """
     if len(sys.argv) != 2:
         print("usage: python -m spark_shim DRIVER.JSON", file=sys.stderr)
         return 2
@@ -18,8 +21,7 @@ def main() -> int:
     except (ConfigError, OSError) as error:
         print("The driver cannot start: %s" % error, file=sys.stderr)
         return 1
-    supervisor.run()
-    return 0
+    return supervisor.run()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from .jvm import Jvm, SparkSetup
 from .loop import Loop
 from .output_pipe import OutputPipe
 from .pipe import Message
-from .processes import Children, describe_exit
+from .processes import Children
 from .records import spark_facts
 from .spark_home import SparkNotFound
 
@@ -141,10 +141,11 @@ class Engine:
         )
 
     def _jvm_exited(self, status: int) -> None:
+        complaint = self._jvm.complaint if self._jvm and not self.was_ready else ""
         self._jvm = None
         if self._stopping:
             return
-        reason = "Spark's JVM %s." % describe_exit(status)
+        reason = "Spark's JVM %s%s." % (self._children.describe_exit(status), complaint and ": " + complaint.rstrip("."))
         self._user.say(reason)
         if not self.was_ready:
             self._user.give_up(reason)
@@ -195,7 +196,7 @@ class Engine:
             self._failures = 0
             self._user.phase("ready", None, spark_facts(message.get("facts")))
         elif kind == "failed":
-            self._failed(str(message.get("reason")))
+            self._failed("Spark could not be started: %s" % message.get("reason"))
         else:
             self._user.message(message)
 
@@ -212,7 +213,7 @@ class Engine:
     def _interpreter_exited(self, status: int) -> None:
         fault = self._interpreter.fault if self._interpreter else None
         was_up, self._up, self._interpreter = self._up, False, None
-        reason, self._death = self._death or "The interpreter %s." % (fault or describe_exit(status)), None
+        reason, self._death = self._death or "The interpreter %s." % (fault or self._children.describe_exit(status)), None
         if self._stopping:
             return
         # What it left running outside its group goes too; Spark's own processes stay.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
+import urllib.parse
 from typing import Callable, List, Optional, Tuple
 
 from .config import DriverConfig
@@ -11,6 +13,7 @@ from .loop import Loop
 from .output_pipe import OutputPipe
 from .processes import Children
 from .spark_home import (
+    SparkNotFound,
     archive_flags,
     archive_path,
     conf_directory,
@@ -40,6 +43,8 @@ class SparkSetup:
             ("spark.files", config.files),
             ("spark.archives", config.archives),
         ):
+            for uri in uris:
+                _check_file(uri)
             if uris:
                 self.conf[name] = ",".join([*filter(None, [self.conf.get(name)]), *uris])
         # Workers run the interpreter's Python unless the user says otherwise; a fixed seed makes their hashes agree.
@@ -53,6 +58,52 @@ class SparkSetup:
             bundled = [os.path.join(self.home, "python"), *_py4j_of(self.home)]
             env["PYTHONPATH"] = ":".join(filter(None, [*bundled, env.get("PYTHONPATH")]))
         self.env = env
+
+
+def _check_file(uri: str) -> None:
+    """Spark starts without some of what is missing, and says so to nobody."""
+    parts = urllib.parse.urlsplit(uri)
+    path = urllib.parse.unquote(parts.path)
+    if parts.scheme in ("file", "local") and not os.path.exists(path):
+        raise SparkNotFound("%s was asked for, but where the driver runs there is no %s." % (uri, path))
+
+
+class Complaint:
+    """The line of a JVM's output that says why it cannot start, with the innermost cause."""
+
+    _WHY = re.compile(r'(?:Exception in thread "main" |Error: )(.+)|(Error occurred during initialization of VM)')
+    _CAUSE = re.compile(r"Caused by: (.+)")
+    _LINE_LIMIT = 1000
+
+    def __init__(self) -> None:
+        self._rest = ""
+        self._why = self._cause = ""
+        #: The JVM's own complaint is on the line after the one that announces it.
+        self._vm = False
+
+    def heard(self, on_text: Callable[[str], None]) -> Callable[[str], None]:
+        """Listens to what is passed on."""
+
+        def hear(text: str) -> None:
+            *lines, rest = (self._rest + text).split("\n")
+            self._rest = rest[: self._LINE_LIMIT]
+            for line in lines:
+                self._read(line[: self._LINE_LIMIT])
+            on_text(text)
+
+        return hear
+
+    def _read(self, line: str) -> None:
+        why, cause = self._WHY.match(line), self._CAUSE.match(line)
+        if self._vm:
+            self._why, self._vm = line, False
+        elif why:
+            self._why, self._cause, self._vm = why.group(1) or "", "", bool(why.group(2))
+        elif cause and self._why:
+            self._cause = cause.group(1)
+
+    def __str__(self) -> str:
+        return ", caused by ".join(filter(None, (self._why, self._cause)))
 
 
 def _is_package(home: str) -> bool:
@@ -92,11 +143,12 @@ class Jvm:
         properties = os.path.join(config.directory, "spark.properties")
         write_properties(properties, setup.conf)
         env = {**setup.env, "_PYSPARK_DRIVER_CONN_INFO_PATH": self._gateway_file}
+        self._complaint = Complaint()
         library_path = setup.conf.get("spark.driver.extraLibraryPath")
         if library_path:
             env["LD_LIBRARY_PATH"] = ":".join(filter(None, [library_path, env.get("LD_LIBRARY_PATH")]))
         self.stdout = OutputPipe(loop, lambda text: on_text("stdout", text), lambda number: on_mark(self.stdout, number))
-        self.stderr = OutputPipe(loop, lambda text: on_text("stderr", text), lambda number: None)
+        self.stderr = OutputPipe(loop, self._complaint.heard(lambda text: on_text("stderr", text)), lambda number: None)
         stdin, self._stdin = os.pipe()
         arguments = ["--proxy-user", config.proxy_user] if config.proxy_user else []
         command = java_command(setup.java, setup.home, setup.conf, setup.env, self._archive(config, setup), properties, arguments)
@@ -114,6 +166,11 @@ class Jvm:
         self.stdout.handed_over()
         self.stderr.handed_over()
         self._look_for_gateway()
+
+    @property
+    def complaint(self) -> str:
+        """What it said of why it could not start; empty when it said nothing."""
+        return str(self._complaint)
 
     def stop(self) -> None:
         """Asks it to end: Spark stops in order, then the JVM exits. Idempotent."""

@@ -10,6 +10,7 @@ import sys
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from .loop import Loop
+from .memory import MemoryWatch
 
 #: Every process of a driver has its session's uid here, so that stragglers can be found.
 SESSION_VARIABLE = "LONGWICK_SESSION"
@@ -22,18 +23,6 @@ _libc = ctypes.CDLL(None) if _LINUX else None
 Stream = Union[int, None]
 
 
-def describe_exit(status: int) -> str:
-    """In words, from what `Children` hands to `on_exit`: a code, or minus a signal's number."""
-    if status >= 0:
-        return "exited with code %d" % status
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = "signal %d" % -status
-    hint = " (out of memory, or killed by hand)" if status == -signal.SIGKILL else ""
-    return "was killed by %s%s" % (name, hint)
-
-
 class Children:
     """The supervisor is the reaper of all its descendants: what a dead child leaves behind becomes its child."""
 
@@ -41,6 +30,7 @@ class Children:
         self._session = session
         self._on_exit: Dict[int, Callable[[int], None]] = {}
         self._supervisor = os.getpid()
+        self._memory = MemoryWatch()
         if _libc:
             _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._wakeup, tell = os.pipe()
@@ -83,6 +73,17 @@ class Children:
         process.returncode = 0  # it is reaped here, not by Popen
         self._on_exit[process.pid] = on_exit
         return process.pid
+
+    def describe_exit(self, status: int) -> str:
+        """In words, from what was handed to `on_exit`."""
+        if status >= 0:
+            return "exited with code %d" % status
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = "signal %d" % -status
+        why = self._memory.explain_kill() if status == -signal.SIGKILL else ""
+        return "was killed by %s%s" % (name, " (%s)" % why if why else "")
 
     def kill_group(self, group: int, number: int = signal.SIGKILL) -> None:
         """Signals a process group; one that is gone is no error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections import deque
@@ -62,6 +63,7 @@ class Supervisor(Driver, EngineUser):
         self._questions = Questions(self._loop)
         self._uploads = Uploads(os.path.join(config.work_dir, "uploads"))
         self._ending = False
+        self._exit_code = 0
         self._facts: Optional[Message] = None
         self._phase = "starting"
         self._restore()
@@ -72,16 +74,22 @@ class Supervisor(Driver, EngineUser):
         self._loop.before_sleep(self.log.flush)
         self.listener = Listener(self._loop, config.listen, self, config.tls)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._children.on_signal(number, lambda: self.end("killed", "The driver was told to stop by a signal."))
+            self._children.on_signal(number, functools.partial(self._end_by_signal, number))
         self._loop.after(0, self._engine.start)
 
-    def run(self) -> None:
-        """Until the driver's end."""
+    def run(self) -> int:
+        """Until the driver's end; answers the process's exit code."""
         self._loop.run()
         self.listener.close()
         self.log.close()
         self._logbook.close()
         self._loop.close()
+        return self._exit_code
+
+    def _end_by_signal(self, number: int) -> None:
+        if not self._ending:
+            self._exit_code = 128 + number
+        self.end("killed", "The driver was told to stop by a signal.")
 
     def end(self, state: str, reason: str) -> None:
         """Ends the driver for good; `run` returns once Spark has stopped and the links know. The first call counts."""

@@ -256,10 +256,10 @@ class Driver:
         with open(self.path("driver.out"), errors="replace") as file:
             return file.read()
 
-    def termination(self) -> Frame:
+    def termination(self, code: int = 0) -> Frame:
         """What the driver wrote at its end; waits for it, and for the process to exit."""
         assert self.process is not None
-        assert self.process.wait(20) == 0, self.output()
+        assert self.process.wait(20) == code, self.output()
         with open(self.path("termination.json")) as file:
             end: Frame = json.load(file)
         return end

@@ -10,4 +10,4 @@ from spark_shim.config import read_config
 from spark_shim.supervisor import Supervisor
 
 engine.ATTACH_SECONDS = float(os.environ.get("TEST_ATTACH_SECONDS", engine.ATTACH_SECONDS))
-Supervisor(read_config(sys.argv[1]), "stand_in_interpreter").run()
+sys.exit(Supervisor(read_config(sys.argv[1]), "stand_in_interpreter").run())

@@ -55,7 +55,7 @@ def test_a_session_answers(client: Client) -> None:
     ("code", "words"),
     [
         ("import os; os._exit(3)", "exited with code 3"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (out of memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
     ],
 )
 def test_temp_views_and_cache_survive_a_crash_and_the_queue_goes_on(driver: Driver, client: Client, code: str, words: str) -> None:
@@ -159,12 +159,14 @@ def test_a_hundred_megabytes_of_print_leave_a_driver_that_answers(client: Client
     assert prints(client, "print(1)") == "1\n"
 
 
-def test_when_the_jvm_is_killed_spark_comes_back(driver: Driver, client: Client) -> None:
+@pytest.mark.parametrize("code", ["import time; time.sleep(3600)", "sc._jvm.Thread.sleep(3600000)", "spark.range(10**12).count()"])
+def test_when_the_jvm_is_killed_spark_comes_back(driver: Driver, client: Client, code: str) -> None:
     before = prints(client, "print(sc.applicationId)")
-    id = client.submit("import time; time.sleep(3600)")
+    id = client.submit(code)
     client.until(lambda record: record["type"] == "started" and record["statement"] == id)
     os.kill(driver.pid_of("SparkSubmit"), signal.SIGKILL)
     assert client.finished(id)["outcome"] == "lost" and "Spark's JVM was killed by SIGKILL" in client.error(id)["evalue"]
+    assert [error["ename"] for error in client.of(id, "error")] == ["InterpreterLost"]
     later, outcome = client.run("print(sc.applicationId, spark.range(3).count())")
     assert outcome == "ok" and client.text(later).endswith(" 3\n") and not client.text(later).startswith(before.strip())
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import List
 
 import pytest
 
+from spark_shim.jvm import Complaint
 from spark_shim.spark_home import (
     SparkNotFound,
     archive_path,
@@ -131,3 +133,24 @@ def test_the_archives_name_changes_with_java_and_with_every_jar(home: str, tmp_p
     java.write_bytes(b"new")
     names.append(archive_path("/cache", str(java), home))
     assert len(set(names)) == 3 and all(name.startswith("/cache/spark-") for name in names)
+
+
+@pytest.mark.parametrize(
+    "pieces, said",
+    [
+        (["WARN x\nError: Missing application res", "ource.\nRun with --help\n"], "Missing application resource."),
+        (
+            ['Exception in thread "main" a.B: c\n\tat x\nCaused by: d.E: f\n\tat y\n', "Caused by: g.H: i\n\tat z\n"],
+            "a.B: c, caused by g.H: i",
+        ),
+        (["Error occurred during initialization of VM\nToo small maximum heap\n"], "Too small maximum heap"),
+        (["Caused by: x\nWARN Error: no\n"], ""),
+    ],
+)
+def test_a_jvm_says_why_it_does_not_start(pieces: List[str], said: str) -> None:
+    passed: List[str] = []
+    complaint = Complaint()
+    hear = complaint.heard(passed.append)
+    for piece in pieces:
+        hear(piece)
+    assert str(complaint) == said and passed == pieces

@@ -248,7 +248,7 @@ def test_a_restart_is_in_place_quick_and_forgets_everything(driver: Driver, clie
     ("code", "words"),
     [
         ("import os; os._exit(3)", "exited with code 3"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (out of memory, or killed by hand)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
         ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
         ("pipe._end.shutdown(2); import time; time.sleep(3600)", "The interpreter"),
         ("import os; os.write(pipe._end.fileno(), b'no json\\n'); import time; time.sleep(3600)", "lost its connection"),
@@ -310,7 +310,7 @@ def test_a_jvm_that_does_not_start_ends_the_session_with_its_last_words() -> Non
         open(driver.path("java-fails"), "w").close()
         driver.start()
         end = driver.termination()
-        assert end["state"] == "dead" and "Spark's JVM exited with code 3" in end["reason"]
+        assert end["state"] == "dead" and end["reason"] == "Spark's JVM exited with code 3: this JVM does not start."
         assert "Error: this JVM does not start" in end["logTail"]
         assert not driver.processes()
 
@@ -319,7 +319,13 @@ def test_a_spark_that_refuses_ends_the_session() -> None:
     with Driver() as driver:
         open(driver.path("interpreter-fails"), "w").close()
         driver.start()
-        assert driver.termination()["reason"] == "Spark said no"
+        assert driver.termination()["reason"] == "Spark could not be started: Spark said no"
+
+
+def test_a_file_that_is_not_there_ends_the_session_and_is_named() -> None:
+    with Driver(files=["s3a://bucket/x", "file:///nowhere/a%20b.txt#c"]) as driver:
+        driver.start()
+        assert driver.termination()["reason"].endswith("where the driver runs there is no /nowhere/a b.txt.")
 
 
 def test_a_missing_java_ends_the_session_and_says_what_to_do() -> None:
@@ -340,10 +346,10 @@ def test_close_ends_everything_and_says_so_on_the_link_and_in_the_file(driver: D
     assert not driver.processes() and not os.path.exists(driver.socket_path)
 
 
-def test_sigterm_ends_the_driver_in_order(driver: Driver, client: Client) -> None:
+def test_sigterm_ends_the_driver_in_order_and_its_exit_code_tells(driver: Driver, client: Client) -> None:
     assert driver.process is not None
     driver.process.terminate()
-    assert driver.termination()["state"] == "killed"
+    assert driver.termination(128 + signal.SIGTERM)["state"] == "killed"
 
 
 def test_a_driver_that_is_started_again_after_its_time_ends_in_order() -> None:

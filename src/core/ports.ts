@@ -92,6 +92,8 @@ export interface Workload {
   stop(graceMs: number): Promise<void>;
   /** The link's key. */
   readonly key: Uint8Array;
+  /** Why the driver can never be spoken to, though it can be ended; null: it can. */
+  readonly mute: string | null;
 }
 
 export type LinkEvent =
@@ -99,6 +101,7 @@ export type LinkEvent =
   /** Forget everything folded so far; records from `firstSeq` follow. */
   | { readonly type: "reset"; readonly snapshot: Snapshot; readonly firstSeq: number }
   | { readonly type: "records"; readonly records: readonly RecordFrame[] }
+  /** There is no connection, or none could be made; it is tried again. Told once for each reason. */
   | { readonly type: "down"; readonly reason: string }
   /** The driver will never talk to us: no common version or a wrong key. The last event. */
   | { readonly type: "refused"; readonly reason: string };

@@ -52,6 +52,8 @@ export class Session {
   #link: DriverLink | null = null;
   #phase: WorkloadPhase = { phase: "pending", reason: "" };
   #linkRefused: string | null = null;
+  /** Why there is no connection to the driver; null while there is one, or nothing was tried. */
+  #linkDown: string | null = null;
   /** The driver's last record when it was reached; null before that. */
   #headSeq: number | null = null;
   /** Whether the driver's past has been folded: before that, what is not known may be there all the same. */
@@ -173,9 +175,14 @@ export class Session {
     const workload = this.#parts.launcher.launch(this.claim);
     this.#workload = workload;
     this.#phase = workload.phase;
-    const { uid } = this;
-    this.#link = this.#parts.openLink({ session: uid, key: workload.key, dial: (signal) => workload.dial(signal) });
-    this.#followed = Promise.all([this.#followLink(this.#link), this.#followWorkload(workload)]).then(() => undefined);
+    this.#linkRefused = workload.mute;
+    const following = [this.#followWorkload(workload)];
+    if (workload.mute === null) {
+      const { uid } = this;
+      this.#link = this.#parts.openLink({ session: uid, key: workload.key, dial: (signal) => workload.dial(signal) });
+      following.push(this.#followLink(this.#link));
+    }
+    this.#followed = Promise.all(following).then(() => undefined);
   }
 
   /**
@@ -231,11 +238,13 @@ export class Session {
         publishSession({ session, event: "reset", detail: "the driver's supervisor is another one" });
         return;
       case "up":
+        this.#linkDown = null;
         this.#headSeq = event.hello.lastSeq;
         this.#hello = event.hello;
         publishSession({ session, event: "link-up", detail: event.hello.epoch });
         return;
       case "down":
+        this.#linkDown = event.reason;
         publishSession({ session, event: "link-down", detail: event.reason });
         return;
       case "refused":
@@ -332,7 +341,9 @@ export class Session {
     this.#checkAlive();
     const { startWaitMs } = this.#parts;
     if (!(await this.reachable(startWaitMs, signal))) {
-      throw new Problem("SESSION_STARTING", `Session is in state ${this.state}`);
+      const { state } = this;
+      if (state === "starting" || state === "not_started") throw new Problem("SESSION_STARTING", `Session is in state ${state}`);
+      throw new Problem("DRIVER_UNREACHABLE", ["The session's driver cannot be reached.", ...this.#tidings()].join(" "));
     }
     this.#checkAlive();
     const { statement } = await this.#request(name, body, signal);
@@ -550,7 +561,10 @@ export class Session {
   #tidings(): readonly string[] {
     if (this.#end !== null) return [`Session ended (${this.#end.state}): ${this.#end.reason}`];
     if (this.#linkRefused !== null) return [`The driver cannot be spoken to: ${this.#linkRefused}`];
-    return this.#phase.phase === "pending" && this.#phase.reason !== "" ? [this.#phase.reason] : [];
+    const phase = this.#phase;
+    if (phase.phase === "pending") return phase.reason === "" ? [] : [phase.reason];
+    const down = this.#linkDown === null ? [] : [`The driver does not answer and is called again: ${this.#linkDown}`];
+    return phase.phase === "running" && phase.trouble !== undefined ? [...down, phase.trouble] : down;
   }
 
   /**

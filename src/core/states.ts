@@ -36,7 +36,8 @@ export const isEnded = (state: SessionState): state is EndState => SESSION_NEXT[
 /** What a launcher can say of a workload. */
 export type WorkloadPhase =
   | { readonly phase: "pending"; readonly reason: string }
-  | { readonly phase: "running" }
+  /** `trouble`: what whoever uses it should know all the same. */
+  | { readonly phase: "running"; readonly trouble?: string }
   /** `reason` is empty when the workload ended and nothing tells why. */
   | { readonly phase: "ended"; readonly state: EndState; readonly reason: string; readonly logTail: readonly string[] };
 

@@ -12,7 +12,7 @@ import { type ClaimState, Claims, readMasterKeys } from "./kubernetes/claims.ts"
 import { connectToCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
 import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
-import { KEY_BYTES, MasterKeys } from "./kubernetes/keys.ts";
+import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { driverName, ID_ANNOTATION, INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
@@ -83,6 +83,9 @@ interface LauncherParts {
 interface PodEvent extends Stored {
   readonly reason?: string;
   readonly message?: string;
+  /** When it was seen last, by whoever counts; else when it was seen. */
+  readonly lastTimestamp?: string | null;
+  readonly eventTime?: string | null;
   readonly involvedObject: { readonly uid?: string; readonly name?: string };
 }
 
@@ -138,11 +141,13 @@ class KubernetesLauncher implements Launcher {
     const name = driverName(settings.instance, claim.id, claim.uid);
     const watch = this.#watch(namespace);
     const { keyId } = state;
-    // Without its key a driver cannot be spoken to, but it can be ended: any other key is refused by it with a reason.
-    const sessionKeys = keys.session(keys.knows(keyId) ? keyId : keys.current, claim.uid);
+    // Without its key a driver cannot be spoken to, but it can be ended.
+    const keyIsKnown = keys.knows(keyId);
+    const sessionKeys = keys.session(keyIsKnown ? keyId : keys.current, claim.uid);
     const workload = new KubernetesWorkload({
       state,
       keys: sessionKeys,
+      mute: keyIsKnown ? null : UNKNOWN_KEY,
       api,
       claims,
       namespace,
@@ -282,15 +287,22 @@ class KubernetesLauncher implements Launcher {
     const events = new Watch<PodEvent>(api, {
       path: `api/v1/namespaces/${namespace}/events`,
       query: { fieldSelector: "type=Warning,involvedObject.kind=Pod" },
-      changed: ({ reason = "", message = "", involvedObject: { name = "", uid = "" } }) => {
-        if (!SAYS_NOTHING.test(message)) this.#byName.get(name)?.warned(uid, `${reason}: ${message}`);
-      },
+      changed: (event) => this.#warned(event),
       gone: () => undefined,
       fault,
     });
     this.#pods.set(namespace, watch);
     this.#events.set(namespace, events);
     return watch;
+  }
+
+  #warned({ reason = "", message = "", involvedObject: { name = "", uid = "" }, ...event }: PodEvent): void {
+    if (SAYS_NOTHING.test(message)) return;
+    const text = `${reason}: ${message}`;
+    const driver = name.replace(EXECUTOR_SUFFIX, "");
+    const workload = this.#byName.get(driver);
+    if (driver === name) workload?.warned(uid, text);
+    else workload?.executorWarned(name, text, Date.parse(event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp ?? ""));
   }
 
   /** Nothing runs that no claim owns: what a claim that was removed by hand left behind goes too. */
@@ -322,6 +334,9 @@ class KubernetesLauncher implements Launcher {
 
 /** What follows a warning that says why. */
 const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;
+
+/** How Spark names executors after their prefix, here the driver's name (ExecutorPodsAllocator). */
+const EXECUTOR_SUFFIX = /-exec-\d+$/;
 
 const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
 const isDriverOf = (pod: DriverPod, uid: string): boolean => sessionOf(pod) === uid;

@@ -55,6 +55,7 @@ const AFTER_SOCKET_MS = 100;
  * tell of what ended, start what never ran, start again what crashed.
  */
 export class LocalWorkload implements Workload {
+  readonly mute = null;
   readonly key: Uint8Array;
   readonly #parts: LocalWorkloadParts;
   readonly #phases: Phases;

@@ -106,6 +106,8 @@ class Link implements DriverLink {
   #requestChars = 0;
   #nextRequest = 1;
   #refused: string | null = null;
+  /** What was said last of why there is no connection. */
+  #downReason: string | null = null;
   #connection: { readonly channel: FrameChannel; readonly liveness: Liveness; readonly version: number; attached: boolean } | null = null;
   /** The life that is followed, and its last record that was taken. */
   #epoch: string | null = null;
@@ -170,10 +172,18 @@ class Link implements DriverLink {
         this.#events.push({ type: "refused", reason: error.message }, 0);
         break;
       }
+      if (!signal.aborted) this.#down(error.message);
       if (performance.now() - startedMs > steadyMs) pauses.reset();
       await pause(pauses.next(), signal);
     }
     this.#events.end();
+  }
+
+  /** Told once for each reason: there may be many attempts before the next connection. */
+  #down(reason: string): void {
+    if (reason === this.#downReason) return;
+    this.#downReason = reason;
+    this.#events.push({ type: "down", reason }, 0);
   }
 
   /** One connection from dial to end; why it ended. */
@@ -202,6 +212,7 @@ class Link implements DriverLink {
       dead: () => void channel.close(new Error("the driver does not answer: the connection is given up")),
     });
     this.#connection = { channel, liveness, version: hello.version, attached: false };
+    this.#downReason = null;
     this.#events.push({ type: "up", hello }, 0);
     const lastWords = () => void channel.finish(this.#tuning.lastWordsMs);
     signal.addEventListener("abort", lastWords, { once: true });
@@ -229,7 +240,7 @@ class Link implements DriverLink {
         request.reject(unreachable(`the link to the driver broke before it answered (${request.name}): ${error.message}`));
       }
     }
-    this.#events.push({ type: "down", reason: error.message }, 0);
+    this.#down(error.message);
     return error;
   }
 

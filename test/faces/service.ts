@@ -58,6 +58,7 @@ export class FakeLauncher implements Launcher {
     const running: WorkloadPhase = { phase: "running" };
     return {
       phase: running,
+      mute: null,
       key: driver.key,
       dial: driver.dial,
       async *phases(signal) {
@@ -133,7 +134,7 @@ export class Service implements AsyncDisposable {
       sessions,
       presets: new Presets(options.presets ?? [], options.defaultPreset ?? null, access),
       spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
-      paths: { localDirs: [], localIsHere: true },
+      paths: { driversAreHere: true, localDirs: [] },
       holdMs: 0,
       statementLimitBytes: 80 * 1024 * 1024,
       uploadLimitBytes: 1024 * 1024,

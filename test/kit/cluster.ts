@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import type { Claim, Launcher } from "../../src/core/ports.ts";
 import { Api, isStatus } from "../../src/launch/kubernetes/api.ts";
-import { INSTANCE_LABEL, SESSION_LABEL } from "../../src/launch/kubernetes/names.ts";
+import { claimName, INSTANCE_LABEL, SESSION_LABEL } from "../../src/launch/kubernetes/names.ts";
 import type { DriverPod } from "../../src/launch/kubernetes/pod-reading.ts";
 import type { KubernetesSettings } from "../../src/launch/kubernetes/settings.ts";
 import { openKubernetesLauncher } from "../../src/launch/kubernetes.ts";
@@ -17,9 +17,18 @@ export const NAMESPACE = "longwick-test";
 export const SERVICE_ACCOUNT = "longwick-driver";
 /** Spark with Python and Java in the usual places, and nothing of ours. */
 export const IMAGE = process.env["LONGWICK_TEST_IMAGE"] ?? "localhost/spark-py:4.1.4";
+/** Spark laid out as in its own images, without IPython. */
+export const STOCK_IMAGE = process.env["LONGWICK_TEST_STOCK_IMAGE"] ?? "localhost/spark-stock:4.1.4";
+/** What docker/driver.Dockerfile makes. */
+export const DRIVER_IMAGE = process.env["LONGWICK_TEST_DRIVER_IMAGE"] ?? "localhost/longwick-driver:test";
+/** What docker/server.Dockerfile makes. */
+export const SERVER_IMAGE = process.env["LONGWICK_TEST_SERVER_IMAGE"] ?? "localhost/longwick-server:test";
 const STUB = "stub-java";
 
 export const soon = (ms = 60_000): AbortSignal => AbortSignal.timeout(ms);
+
+/** A path of the API in the tests' namespace. */
+export const inNamespace = (kind: string, name = ""): string => `api/v1/namespaces/${NAMESPACE}/${kind}${name === "" ? "" : `/${name}`}`;
 
 export const testApi = (): Api => {
   const config = new KubeConfig();
@@ -116,7 +125,7 @@ export const clusterSettings = (instance: string): KubernetesSettings => ({
 });
 
 /** An instance of its own in the cluster. */
-export class ClusterSite implements LaunchSite {
+export class ClusterSite implements LaunchSite, AsyncDisposable {
   readonly api = testApi();
   readonly settings: KubernetesSettings;
   readonly #launchers: Launcher[] = [];
@@ -166,6 +175,11 @@ export class ClusterSite implements LaunchSite {
     throw new Error("the supervisor is no process of this machine");
   }
 
+  /** The name that a session's claim has among what is left. */
+  claimOf(claim: Claim): string {
+    return `configmaps/${claimName(this.settings.instance, claim.id)}`;
+  }
+
   /** How many objects of this instance there are, but the mark of ids and the master key. */
   async left(): Promise<readonly string[]> {
     const query = { labelSelector: `${INSTANCE_LABEL}=${this.settings.instance},longwick/part notin (ids,master-key)` };
@@ -175,6 +189,10 @@ export class ClusterSite implements LaunchSite {
       names.push(...items.map(({ metadata }) => `${kind}/${metadata.name}`));
     }
     return names;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 
   async dispose(): Promise<void> {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from typing import Any, Dict, Iterator, List
 
@@ -43,6 +44,22 @@ def describe(error: BaseException) -> Dict[str, Any]:
     except Exception as failure:
         lines = _lines(["%s: %s\n" % (ename, evalue), "(its traceback cannot be shown: %s)\n" % _name_of(failure)])
     return {"ename": ename, "evalue": evalue, "traceback": lines}
+
+
+def root_cause(error: BaseException) -> str:
+    """One line that says what went wrong: of an error of the JVM's the outermost message and the innermost cause."""
+    text = _text_of(error)
+    causes = [match.groups() for match in _JAVA_ERROR.finditer(text)]
+    if not causes:
+        return "%s: %s" % (_name_of(error), text.strip().split("\n")[0])
+    told = [": ".join(filter(None, (name.rpartition(".")[2], _SERVER_DUMP.sub("", message or "")))) for name, message in causes]
+    return told[0] if len(told) == 1 else "%s. Caused by %s" % (told[0].rstrip("."), told[-1])
+
+
+#: How a Java exception begins in the text of a Py4JJavaError, and how its causes do.
+_JAVA_ERROR = re.compile(r"^(?:: |Caused by: )([\w$.]+)(?:: (.*))?$", re.MULTILINE)
+#: What Spark's Kubernetes client adds to the API server's own words.
+_SERVER_DUMP = re.compile(r"\.? Received status: Status\(.*$")
 
 
 def cut_middle(text: str, limit: int = TEXT_LIMIT) -> str:

@@ -18,7 +18,7 @@ from ..pipe import SETTINGS_VARIABLE, Message, Pipe
 from .cells import values
 from .comms import Comms, FrontKernel
 from .complete import Completer
-from .errors import PlainError, describe, is_a
+from .errors import PlainError, describe, is_a, root_cause
 from .gate import Gate
 from .magics import Magics
 from .spark import Spark, Watcher
@@ -31,6 +31,8 @@ from .streams import Outputs
 #: After `exit` the process's exit handlers and threads have so long.
 EXIT_SECONDS = 5.0
 SQL_ROW_LIMIT = 1000
+#: After Spark's JVM this process is ended within a moment; one that is still there goes on.
+SPARK_GONE_SECONDS = 5.0
 #: A signal that Python has not seen after so long is sent once more.
 NUDGE_SECONDS = 0.1
 
@@ -73,7 +75,8 @@ class Interpreter:
         try:
             self._start()
         except BaseException as error:
-            self._outputs.send({"is": "failed", "reason": "".join(describe(error)["traceback"])})
+            self._outputs.send({"is": "log", "lines": [line.rstrip("\n") for line in describe(error)["traceback"]]})
+            self._outputs.send({"is": "failed", "reason": root_cause(error)})
             return
         while True:
             message = self._work.get()
@@ -147,6 +150,9 @@ class Interpreter:
         self._gate.close()  # again: an interrupt may have come before the first one took hold
         if os.getpid() != self._pid:
             _leave_forked_child(error)
+        if error is not None and self._spark.is_gone(error):
+            # The supervisor is about to end this process, and tells why: the error would only tell of a connection.
+            time.sleep(SPARK_GONE_SECONDS)
         self._watcher.end(statement)
         outcome = "ok"
         if error is not None:

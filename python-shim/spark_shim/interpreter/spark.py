@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ class Spark:
         self._outputs = outputs
         self._gate = gate
         self._gateway: Any = None
+        self._port: Optional[int] = None
         self._local = threading.local()
 
     # ── Attach ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -54,7 +56,7 @@ class Spark:
         finally:
             # A Spark that the user's child processes start is their own.
             del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
-        self._gateway = gateway
+        self._gateway, self._port = gateway, port
         SparkContext._ensure_initialized(gateway=gateway)
         _silence_error_loggers()
         session = self._existing_session() if attach else None
@@ -74,6 +76,16 @@ class Spark:
             warnings.simplefilter("ignore")
             sql_context = SQLContext(spark.sparkContext, spark)
         return {"spark": spark, "sc": spark.sparkContext, "sqlContext": sql_context}
+
+    def is_gone(self, error: BaseException) -> bool:
+        """Whether the error is that of a connection to Spark, and nobody listens there any more."""
+        if self._port is None or not any(kind is OSError or kind.__name__ == "Py4JError" for kind in type(error).__mro__):
+            return False
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return True
+        return False
 
     def facts(self) -> Dict[str, Any]:
         """What the `ready` message says of Spark."""

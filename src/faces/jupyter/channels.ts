@@ -3,8 +3,10 @@ import type { Duplex } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { WebSocketServer } from "ws";
 import type { Caller } from "../../core/access.ts";
+import { publishAudit } from "../../core/events.ts";
 import { Problem } from "../../core/problems.ts";
 import type { Admit } from "../http.ts";
+import { AUDITED_REFUSALS } from "../refusal.ts";
 import { Connection } from "./connection.ts";
 import { V1_PROTOCOL } from "./frames.ts";
 import type { Kernel } from "./kernel.ts";
@@ -38,10 +40,10 @@ export const channels = (app: FastifyInstance, kernels: Kernels, options: Channe
     open(request, url, id)
       .then(({ kernel, caller }) => {
         sockets.handleUpgrade(request, socket, head, (client) => {
-          kernel.join(new Connection(client, kernel, { ...optionsOf(request, url, client.protocol), user: caller.name }));
+          kernel.join(new Connection(client, kernel, { ...optionsOf(request, url, client.protocol), caller }));
         });
       })
-      .catch((error: unknown) => refuse(socket, error));
+      .catch((error: unknown) => refuse(socket, error, request));
   });
 
   const open = async (request: IncomingMessage, url: URL, id: string | undefined): Promise<{ kernel: Kernel; caller: Caller }> => {
@@ -66,8 +68,12 @@ const optionsOf = ({ headers }: IncomingMessage, { searchParams }: URL, protocol
   };
 };
 
-const refuse = (socket: Duplex, error: unknown): void => {
+const refuse = (socket: Duplex, error: unknown, { socket: peer }: IncomingMessage): void => {
   const problem = error instanceof Problem ? error : null;
+  if (problem !== null && AUDITED_REFUSALS.has(problem.code)) {
+    const nobody = { user: null, remote: peer.remoteAddress ?? null, proxyUser: null, session: null, statement: null };
+    publishAudit({ ...nobody, action: "refuse", problem: problem.code });
+  }
   const status = problem?.status ?? (error instanceof URIError ? 400 : 500);
   const message = problem?.message ?? "The kernel's channels cannot be opened.";
   const body = JSON.stringify({ message, reason: message });

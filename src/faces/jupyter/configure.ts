@@ -16,7 +16,7 @@ export const isConfigure = (code: string): boolean => MAGIC.test(code);
  * sent before it run first, those sent after it run in the new session.
  */
 export const configure = (kernel: Kernel, connection: Connection, request: Request): void =>
-  kernel.outbox.push(request, { task: () => run(kernel, connection, request) });
+  kernel.outbox.push(request, { task: () => run(kernel, connection, request) }, connection.options.caller);
 
 const run = async (kernel: Kernel, connection: Connection, request: Request): Promise<void> => {
   const { header: parent, content: asked, session: to } = request;

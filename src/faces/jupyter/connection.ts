@@ -1,4 +1,5 @@
 import type { WebSocket } from "ws";
+import type { Caller } from "../../core/access.ts";
 import { publishSession } from "../../core/events.ts";
 import { decodeLegacy, decodeV1, encodeLegacy, encodeText, encodeV1, type Frame, FrameError } from "./frames.ts";
 import type { Kernel } from "./kernel.ts";
@@ -27,7 +28,7 @@ export interface ConnectionOptions {
   readonly counted: boolean;
   /** What such a client had last; null: it starts here. */
   readonly after: Position | null;
-  readonly user: string | null;
+  readonly caller: Caller;
 }
 
 /** One client's WebSocket: frames in and out, each direction bounded. What it means is the kernel's. */
@@ -123,7 +124,7 @@ export class Connection {
     if (now - this.#heardMs > DEAF_MS) return this.#giveUp("it answers no ping");
     this.#pinged = this.#sent;
     this.#socket.ping();
-    this.#kernel.session.touch(this.options.user ?? "jupyter");
+    this.#kernel.session.touch(this.options.caller.name ?? "jupyter");
   }
 
   #giveUp(why: string): void {

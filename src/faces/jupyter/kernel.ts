@@ -15,6 +15,8 @@ import { status, translate } from "./translate.ts";
 
 /** Clients whose socket was lost are remembered, with what they had; the oldest is forgotten first. */
 const REMEMBERED = 1_000;
+/** Client sessions there may be at once, of all sockets. */
+const ROUTES = 10_000;
 
 export interface KernelParts {
   /** Version of this program. */
@@ -121,7 +123,7 @@ export class Kernel {
   /** The session shows that the client has it open. */
   #attend(connection: Connection): void {
     this.#leave.get(connection)?.();
-    this.#leave.set(connection, this.#session.join({ face: "jupyter", user: connection.options.user, sinceMs: Date.now() }));
+    this.#leave.set(connection, this.#session.join({ face: "jupyter", user: connection.options.caller.name, sinceMs: Date.now() }));
   }
 
   left(connection: Connection): void {
@@ -151,7 +153,7 @@ export class Kernel {
   // ── Messages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   receive(request: Request, connection: Connection): void {
-    this.#routes.set(request.session, connection);
+    if (this.#routes.size < ROUTES || this.#routes.has(request.session)) this.#routes.set(request.session, connection);
     void answer(this, connection, request);
   }
 

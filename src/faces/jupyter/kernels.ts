@@ -1,7 +1,7 @@
 import { Compile } from "typebox/compile";
 import { v5 as uuidv5 } from "uuid";
 import type { Caller, Right } from "../../core/access.ts";
-import { publishSession } from "../../core/events.ts";
+import { publishAudit, publishSession } from "../../core/events.ts";
 import type { Presets } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
@@ -122,7 +122,10 @@ export class Kernels {
       // First, so that its name and its place among the user's sessions are free.
       await this.#options.sessions.delete(session, "its kernel was configured anew");
       const draft = { owner: owner.name, spec: { ...spec, kernel: { ...remembered, id: kernel.id } }, notes };
-      kernel.succeed(await this.#options.sessions.create(draft, owner, signal));
+      const next = await this.#options.sessions.create(draft, owner, signal);
+      kernel.succeed(next);
+      const { id, proxyUser } = next;
+      publishAudit({ action: "create", user: owner.name, remote: null, proxyUser, session: id, statement: null, problem: null });
     } catch (error) {
       kernel.publishStatus("dead");
       throw error;

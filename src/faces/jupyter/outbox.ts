@@ -1,3 +1,6 @@
+import type { Caller } from "../../core/access.ts";
+import { publishAudit } from "../../core/events.ts";
+import { Problem } from "../../core/problems.ts";
 import type { CellBody, CommBody, Session } from "../../core/session.ts";
 import type { Kernel } from "./kernel.ts";
 import { LaunchDisplay } from "./launch-display.ts";
@@ -15,7 +18,14 @@ export type Parcel = { readonly cell: CellBody } | { readonly comm: CommBody } |
 interface Item {
   readonly request: Request;
   readonly parcel: Parcel;
+  readonly caller: Caller;
 }
+
+/** What may wait for a driver that is not there yet. */
+const WAITING = 10_000;
+const WAITING_CHARS = 128 * 1024 * 1024;
+const sizeOf = ({ parcel }: Item): number =>
+  "cell" in parcel ? parcel.cell.code.length : "comm" in parcel ? parcel.comm.buffers.reduce((sum, each) => sum + each.length, 1_000) : 0;
 
 const submit = (session: Session, parcel: Exclude<Parcel, { task: unknown }>, signal: AbortSignal): Promise<number> =>
   "cell" in parcel ? session.cell(parcel.cell, signal) : session.comm(parcel.comm, signal);
@@ -32,15 +42,19 @@ export class Outbox {
     this.#kernel = kernel;
   }
 
-  push(request: Request, parcel: Parcel): void {
-    this.#items.push({ request, parcel });
+  push(request: Request, parcel: Parcel, caller: Caller): void {
+    const item = { request, parcel, caller };
+    if (this.#items.length >= WAITING || this.#chars + sizeOf(item) > WAITING_CHARS) {
+      this.#fail(item, new Problem("TOO_MANY_STATEMENTS", "Too many cells wait for Spark already: try again when it has started."));
+      return;
+    }
+    this.#items.push(item);
     if (isShown(parcel) && this.#kernel.executionState === "starting") this.#showLaunch(request);
     if (!this.#sending) void this.#send();
   }
 
-  /** Whether nothing waits here. */
-  get empty(): boolean {
-    return this.#items.length === 0;
+  get #chars(): number {
+    return this.#items.reduce((sum, item) => sum + sizeOf(item), 0);
   }
 
   /** What waits is not run; of one client alone when it is named. */
@@ -66,11 +80,16 @@ export class Outbox {
         await this.#kernel.session.reachable(FOREVER_MS, closing);
         const item = this.#items[0] === first ? this.#items.shift() : undefined;
         if (item === undefined || "task" in item.parcel) continue;
-        const { parcel, request } = item;
+        const { parcel, request, caller } = item;
+        const { session } = this.#kernel;
         // The link keeps their order; nobody waits for an answer here.
-        submit(this.#kernel.session, parcel, closing).catch((error: unknown) => {
-          if (!closing.aborted) this.#fail({ request, parcel }, error);
-        });
+        submit(session, parcel, closing)
+          .then((statement) => {
+            if ("cell" in parcel) auditStatement(caller, session, statement);
+          })
+          .catch((error: unknown) => {
+            if (!closing.aborted) this.#fail({ request, parcel, caller }, error);
+          });
       }
     } catch {
       // The server goes away; whoever waits asks the next one.
@@ -114,3 +133,6 @@ export class Outbox {
 }
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+const auditStatement = ({ name: user, remote }: Caller, { id: session, proxyUser }: Session, statement: number): void =>
+  publishAudit({ action: "submit", user, remote, proxyUser, session, statement, problem: null });

@@ -1,4 +1,6 @@
 import { createHash } from "node:crypto";
+import { publishAudit } from "../../core/events.ts";
+import type { CellBody, CommBody } from "../../core/session.ts";
 import { configure, isConfigure } from "./configure.ts";
 import type { Connection } from "./connection.ts";
 import { history } from "./history.ts";
@@ -33,12 +35,13 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
 export const answer = async (kernel: Kernel, connection: Connection, request: Request): Promise<void> => {
   const { type, content } = request;
   if (type === "execute_request") return execute(kernel, connection, request);
-  if (Object.hasOwn(COMM_EVENTS, type)) return comm(kernel, request);
+  if (Object.hasOwn(COMM_EVENTS, type)) return comm(kernel, connection, request);
   if (type === "input_reply") return reply(kernel, content);
   const { header: parent } = request;
   kernel.publishStatus("busy", parent);
   const make = Object.hasOwn(ANSWERS, type) ? ANSWERS[type] : undefined;
   if (make !== undefined) {
+    auditControl(kernel, connection, request);
     const signal = AbortSignal.any([connection.closed, AbortSignal.timeout(LOOK_MS)]);
     const content = await Promise.resolve()
       .then(() => make(kernel, request, signal))
@@ -49,6 +52,14 @@ export const answer = async (kernel: Kernel, connection: Connection, request: Re
   }
   kernel.publishStatus("idle", parent);
   kernel.sayBusyAgain();
+};
+
+/** Control that changes something; over HTTP its routes say so. */
+const auditControl = ({ session: { id: session, proxyUser } }: Kernel, { options }: Connection, { type, content }: Request): void => {
+  const action =
+    type === "interrupt_request" ? "interrupt" : type !== "shutdown_request" ? null : flag(content, "restart") ? "restart" : "delete";
+  const { name: user, remote } = options.caller;
+  if (action !== null) publishAudit({ action, user, remote, proxyUser, session, statement: null, problem: null });
 };
 
 const failureOf = (error: unknown): Content => {
@@ -78,14 +89,13 @@ const execute = (kernel: Kernel, connection: Connection, request: Request): void
   const refusal = refusalOf(content, code);
   if (refusal !== null) return refuse(kernel, connection, request, refusal);
   if (isConfigure(code)) return configure(kernel, connection, request);
-  kernel.outbox.push(request, {
-    cell: {
-      ...{ key: keyOf(request), code, kind: "pyspark", origin, silent, stored, parent: request.id },
-      stopOnError: flag(content, "stop_on_error", true),
-      stdin: flag(content, "allow_stdin"),
-      expressions: expressionsOf(content),
-    },
-  });
+  const cell: CellBody = {
+    ...{ key: keyOf(request), code, kind: "pyspark", origin, silent, stored, parent: request.id },
+    stopOnError: flag(content, "stop_on_error", true),
+    stdin: flag(content, "allow_stdin"),
+    expressions: expressionsOf(content),
+  };
+  kernel.outbox.push(request, { cell }, connection.options.caller);
 };
 
 const expressionsOf = ({ user_expressions: expressions }: Content): Record<string, string> => {
@@ -97,22 +107,21 @@ const COMM_EVENTS: Readonly<Record<string, "open" | "msg" | "close">> = { comm_o
 const COMM_ID_CHARS = 255;
 
 /** A message to a widget's other half waits its turn among the cells. One to nobody needs no answer. */
-const comm = (kernel: Kernel, request: Request): void => {
+const comm = (kernel: Kernel, connection: Connection, request: Request): void => {
   const { content, header, session: client, metadata, buffers } = request;
   const { data } = content;
   const event = COMM_EVENTS[request.type];
   const id = textOf(content, "comm_id").toWellFormed();
   if (event === undefined || id === "" || id.length > COMM_ID_CHARS) return;
   const origin: Origin = { face: "jupyter", client, header, stored: false, comm: true };
-  kernel.outbox.push(request, {
-    comm: {
-      ...{ key: keyOf(request), origin, parent: request.id, event, comm: id },
-      target: event === "open" ? textOf(content, "target_name") : null,
-      data: isContent(data) ? data : {},
-      metadata,
-      buffers: buffers.map((buffer) => Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength).toString("base64")),
-    },
-  });
+  const body: CommBody = {
+    ...{ key: keyOf(request), origin, parent: request.id, event, comm: id },
+    target: event === "open" ? textOf(content, "target_name") : null,
+    data: isContent(data) ? data : {},
+    metadata,
+    buffers: buffers.map((buffer) => Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength).toString("base64")),
+  };
+  kernel.outbox.push(request, { comm: body }, connection.options.caller);
 };
 
 /**

@@ -5,10 +5,10 @@ import { Problem } from "../../core/problems.ts";
 import type { SessionSpec } from "../../core/spec.ts";
 
 export interface PathRules {
+  /** Whether drivers see this machine's files, as its own processes do; otherwise every path is one of the driver's image and volumes. */
+  readonly driversAreHere: boolean;
   /** Directories of this machine whose files sessions may use. */
   readonly localDirs: readonly string[];
-  /** Whether `local:` means this machine too, as with drivers that are its processes; otherwise it is a path in the driver's image. */
-  readonly localIsHere: boolean;
 }
 
 /** Conf keys that hold comma-separated URIs. */
@@ -48,8 +48,9 @@ export const checkUris = async (spec: SessionSpec, rules: PathRules): Promise<Se
 };
 
 /**
- * A URI that a session may use. Local files come back as `file:` (or `local:`) URIs of normalised absolute paths; they must exist inside
- * an allowed directory after symbolic links, `..` and percent-encodings are resolved. Other schemes pass as they are.
+ * A URI that a session may use. Files come back as `file:` (or `local:`) URIs of normalised absolute paths; those of this machine must
+ * exist inside an allowed directory after symbolic links, `..` and percent-encodings are resolved, those of a driver elsewhere are its
+ * own business. Other schemes pass as they are.
  * @throws Problem SPEC_REFUSED
  */
 export const checkUri = async (uri: string, rules: PathRules): Promise<string> => {
@@ -64,7 +65,7 @@ export const checkUri = async (uri: string, rules: PathRules): Promise<string> =
   }
   const kind = scheme.toLowerCase();
   if (NESTING_SCHEMES.has(kind)) throw refuse(`URIs of scheme ${kind} are not taken.`);
-  if (kind !== "file" && !(kind === "local" && rules.localIsHere)) return uri;
+  if (kind !== "file" && kind !== "local") return uri;
   const { path, fragment } = cutFragment(rest);
   const local = await checkPath(pathOf(path, uri), rules);
   const { pathname } = pathToFileURL(local);
@@ -96,6 +97,7 @@ const checkPath = async (path: string, rules: PathRules): Promise<string> => {
   // Spark would expand a pattern, and take what follows a comma (which may have come percent-encoded) for another path.
   if (/[,*?[\]{}]/.test(path)) throw refuse(`Local path ${path} holds a comma or a pattern.`);
   const normal = resolve(path);
+  if (!rules.driversAreHere) return normal;
   const real = await realpath(normal).catch(() => null);
   for (const dir of rules.localDirs) {
     const root = await realpath(dir).catch(() => null);

@@ -1,5 +1,5 @@
-import { request as httpRequest, type IncomingMessage } from "node:http";
-import { Agent, request as httpsRequest, type RequestOptions } from "node:https";
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from "node:https";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
 import type { KubeConfig } from "@kubernetes/client-node";
@@ -18,6 +18,15 @@ export class ApiError extends Error {
     this.status = status;
     this.reason = reason;
     this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** Nobody waited any longer; the message has what the API server, or the way to it, said last. */
+export class NoAnswer extends Error {
+  override readonly name = "NoAnswer";
+
+  constructor(cause: unknown) {
+    super(`the API server gave no answer in time: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
 }
 
@@ -53,13 +62,16 @@ const WATCH_QUIET_MS = 150_000;
 export class Api {
   readonly #config: KubeConfig;
   readonly #base: URL;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 64, scheduling: "fifo" });
+  readonly #agent: HttpAgent;
 
   constructor(config: KubeConfig) {
     const cluster = config.getCurrentCluster();
     if (cluster === null) throw new Error("the kubeconfig names no cluster");
     this.#config = config;
     this.#base = new URL(cluster.server.endsWith("/") ? cluster.server : `${cluster.server}/`);
+    const options = { keepAlive: true, maxSockets: 64, scheduling: "fifo" } as const;
+    // Plain HTTP is how `kubectl proxy` offers an API server.
+    this.#agent = this.#base.protocol === "http:" ? new HttpAgent(options) : new HttpsAgent(options);
   }
 
   get<T>(path: string, signal: AbortSignal, query: ApiCall["query"] = {}): Promise<T> {
@@ -100,7 +112,9 @@ export class Api {
     }
   }
 
+  /** @throws ApiError for a refusal; NoAnswer when a timeout ran out first, else the signal's reason */
   async call<T>(method: string, path: string, call: ApiCall, signal: AbortSignal): Promise<T> {
+    let last: unknown;
     for (let attempt = 0; ; attempt++) {
       try {
         const response = await this.#send(method, path, call, AbortSignal.any([signal, AbortSignal.timeout(ATTEMPT_MS)]));
@@ -108,11 +122,12 @@ export class Api {
         // Checked border: what a path answers is the API server's contract; what is read of it is checked by who reads.
         return (text === "" ? undefined : response.headers["content-type"]?.startsWith("text/") ? text : JSON.parse(text)) as T;
       } catch (error) {
-        signal.throwIfAborted();
-        if (!isPassing(error)) throw error;
+        if (signal.aborted) throw isTimeout(signal.reason) ? new NoAnswer(last ?? error) : signal.reason;
+        if (!isPassing(error, method)) throw error;
+        last = error;
         const asked = error instanceof ApiError ? error.retryAfterMs : 0;
         const grown = Math.min(PAUSE_LIMIT_MS, FIRST_PAUSE_MS * 2 ** attempt) * (0.5 + Math.random());
-        await pause(Math.max(asked, grown), undefined, { signal });
+        await pause(Math.max(asked, grown), undefined, { signal }).catch(() => undefined);
       }
     }
   }
@@ -188,7 +203,8 @@ const textOf = async (response: IncomingMessage): Promise<string> => {
   return Buffer.concat(chunks).toString();
 };
 
-const refusal = async (response: IncomingMessage, status: number): Promise<ApiError> => {
+/** What an answer that is none says. */
+export const refusal = async (response: IncomingMessage, status: number): Promise<ApiError> => {
   const text = await textOf(response);
   const retryAfterMs = Number(response.headers["retry-after"] ?? 0) * 1_000 || 0;
   try {
@@ -204,8 +220,12 @@ const statusError = (object: unknown): ApiError => {
   return new ApiError(code, reason, message || reason || `status ${code}`, 0);
 };
 
+const isTimeout = (reason: unknown): boolean => reason instanceof DOMException && reason.name === "TimeoutError";
+
 /** Whether it may go better the next time. What the certificate or the address makes impossible is not, but an operator may mend it. */
-const isPassing = (error: unknown): boolean => {
+const isPassing = (error: unknown, method: string): boolean => {
+  // Who creates something has no version to conflict with: it is the quota's count that somebody else changed.
+  if (isStatus(error, 409)) return method === "POST" && error.reason === "Conflict";
   if (error instanceof ApiError) return error.status === 429 || error.status >= 500 || error.status === 408;
   return !(error instanceof SyntaxError || error instanceof TypeError);
 };

@@ -47,6 +47,8 @@ const clientConf = (name: string, uid: string, namespace: string, settings: PodS
   "spark.kubernetes.driver.pod.name": name,
   "spark.kubernetes.executor.podNamePrefix": name,
   "spark.kubernetes.executor.podTemplateFile": PATHS.executorTemplate,
+  // There is none in client mode, and looking for it would need a right more.
+  "spark.kubernetes.driver.service.deleteOnTermination": "false",
   "spark.driver.port": String(PORTS.driver),
   "spark.driver.blockManager.port": String(PORTS.blockManager),
   "spark.ui.port": String(PORTS.ui),

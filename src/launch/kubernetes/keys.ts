@@ -3,6 +3,10 @@ import { certificatePin, type DriverCertificate, driverCertificate } from "./cer
 
 export const KEY_BYTES = 32;
 
+/** What is to be said of a session whose key was taken out while it lived. */
+export const UNKNOWN_KEY =
+  "the master key that the session was made with is not known here any more; it can be put back beside the current one";
+
 /** What two ends of a link share. */
 export interface SessionKeys {
   readonly link: Uint8Array;
@@ -41,7 +45,7 @@ export class MasterKeys {
 
   #master(id: string): Uint8Array {
     const master = this.#keys.get(id);
-    if (master === undefined) throw new Error("the master key this session was made with is not known here any more");
+    if (master === undefined) throw new Error(UNKNOWN_KEY);
     return master;
   }
 }

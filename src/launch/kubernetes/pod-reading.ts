@@ -5,7 +5,11 @@ import type { Stored } from "./watch.ts";
 
 /** The parts of a pod that tell how its driver is. */
 export interface DriverPod extends Stored {
-  readonly spec: { readonly nodeName?: string; readonly containers: readonly { readonly name: string; readonly image?: string }[] };
+  readonly spec: {
+    readonly nodeName?: string;
+    readonly initContainers?: readonly Container[];
+    readonly containers: readonly Container[];
+  };
   readonly status?: {
     readonly phase?: string;
     readonly reason?: string;
@@ -16,10 +20,15 @@ export interface DriverPod extends Stored {
       readonly status: string;
       readonly reason?: string;
       readonly message?: string;
+      readonly lastTransitionTime?: string;
     }[];
     readonly initContainerStatuses?: readonly ContainerStatus[];
     readonly containerStatuses?: readonly ContainerStatus[];
   };
+}
+interface Container {
+  readonly name: string;
+  readonly image?: string;
 }
 interface ContainerStatus {
   readonly name: string;
@@ -48,12 +57,15 @@ export interface PodEnd {
   readonly appId: string | null;
 }
 
-/** What a pod says of its driver. `crashed`: the kubelet is starting it again, for the so manyeth time. */
+/** What a pod says of its driver. */
 export type PodReading =
   | { readonly is: "pending"; readonly reason: string }
-  | { readonly is: "running" }
+  /** `trouble`: what is wrong all the same, or was; null when nothing is. */
+  | { readonly is: "running"; readonly trouble: string | null }
+  /** The kubelet is starting it again, for the so manyeth time. */
   | { readonly is: "crashed"; readonly crashes: number; readonly atMs: number; readonly reason: string }
-  | { readonly is: "hopeless"; readonly reason: string }
+  /** It cannot go well any more; the log of `container` may say more. */
+  | { readonly is: "hopeless"; readonly reason: string; readonly container: string }
   | { readonly is: "over"; readonly end: PodEnd };
 
 /** Written by the supervisor when it ends by itself: python-shim/spark_shim/termination.py. */
@@ -66,41 +78,73 @@ const TerminationMessage = Type.Object({
 
 /** What no waiting mends: the pod's own words for it. */
 const HOPELESS_WAITING: ReadonlySet<string> = new Set(["InvalidImageName", "ErrImageNeverPull", "ImageInspectError"]);
-const HOPELESS_PULL = /not found|does not exist|unauthorized|authorization failed|denied|forbidden|no such manifest|manifest unknown/i;
+const HOPELESS_PULL =
+  /not found|does not exist|unauthorized|authorization failed|denied|forbidden|no such manifest|manifest unknown|no such host/i;
 const HOPELESS_START = /executable file not found|no such file or directory|exec format error|permission denied/i;
+/** An init container that failed more often has no luck to come. */
+const INIT_FAILURES = 3;
 
 /** `warning`: the newest warning that Kubernetes gave about the pod, null when there is none. */
 export const readPod = (pod: DriverPod, warning: string | null): PodReading => {
   const { status = {}, spec } = pod;
-  const driver = status.containerStatuses?.find((container) => container.name === spec.containers[0]?.name);
+  const driver = driverStatus(pod);
   const terminated = driver?.state?.terminated;
   if ((status.phase === "Succeeded" || status.phase === "Failed") && endedByDeletion(pod, terminated))
     return { is: "over", end: readGonePod(pod) };
   if (status.phase === "Succeeded") return { is: "over", end: ownEnd(terminated) ?? plainEnd("") };
-  if (status.phase === "Failed") return { is: "over", end: ownEnd(terminated) ?? plainEnd(failure(pod, terminated)) };
-  if (driver?.state?.running !== undefined) return { is: "running" };
-  const init = initTrouble(status.initContainerStatuses ?? []);
+  if (status.phase === "Failed") return { is: "over", end: failedEnd(pod, terminated) };
+  if (driver?.state?.running !== undefined) return { is: "running", trouble: troubleOf(pod, driver) };
+  const init = initTrouble(pod, warning);
   if (init !== null) return init;
-  const waiting = driver?.state?.waiting;
   const last = terminated ?? driver?.lastState?.terminated;
-  if (driver !== undefined && last !== undefined && last.exitCode !== 0) {
-    if (last.reason === "StartError" || last.reason === "ContainerCannotRun")
-      return { is: "hopeless", reason: `The driver's container cannot be started: ${words(last.message)}` };
-    const crashes = driver.restartCount + 1;
-    return {
-      is: "crashed",
-      crashes,
-      atMs: Date.parse(last.finishedAt ?? "") || 0,
-      reason: `The driver's container ended: ${exitWords(last)}`,
-    };
-  }
-  if (driver !== undefined && last !== undefined && terminated !== undefined)
-    return { is: "pending", reason: "The driver's container exited." };
-  if (waiting !== undefined) return readWaiting(waiting, spec.containers[0]?.image ?? "", warning);
-  const scheduled = status.conditions?.find((condition) => condition.type === "PodScheduled");
+  if (driver !== undefined && last !== undefined && last.exitCode !== 0) return crashOf(driver, last);
+  if (terminated !== undefined) return { is: "pending", reason: "The driver's container exited." };
+  const waiting = driver?.state?.waiting;
+  if (waiting !== undefined) return readWaiting(waiting, DRIVER, spec.containers[0], warning);
+  const scheduled = conditionOf(pod, "PodScheduled");
   if (scheduled?.status === "False")
     return { is: "pending", reason: `The driver's pod waits for a node: ${words(scheduled.message ?? scheduled.reason)}` };
   return { is: "pending", reason: warning ?? "The driver's pod waits for a node." };
+};
+
+const driverStatus = ({ spec, status }: DriverPod): ContainerStatus | undefined =>
+  status?.containerStatuses?.find((container) => container.name === spec.containers[0]?.name);
+
+/** How often the kubelet has started the driver's container again. */
+export const restartsOf = (pod: DriverPod): number => driverStatus(pod)?.restartCount ?? 0;
+
+const conditionOf = ({ status }: DriverPod, type: string) => status?.conditions?.find((condition) => condition.type === type);
+
+const crashOf = ({ name, restartCount }: ContainerStatus, last: Terminated): PodReading => {
+  if (last.reason === "StartError" || last.reason === "ContainerCannotRun")
+    return { is: "hopeless", reason: `The driver's container cannot be started: ${words(last.message)}`, container: name };
+  return {
+    is: "crashed",
+    crashes: restartCount + 1,
+    atMs: Date.parse(last.finishedAt ?? "") || 0,
+    reason: `The driver's container ended: ${exitWords(last)}`,
+  };
+};
+
+/** What a driver that runs has gone through, or is about to. */
+const troubleOf = (pod: DriverPod, { restartCount, lastState }: ContainerStatus): string | null => {
+  const told: string[] = [];
+  const ready = conditionOf(pod, "Ready");
+  // The node controller takes a pod's readiness away when its node falls silent; the kubelet would take the containers' with it.
+  if (ready?.status === "False" && ready.reason === undefined && conditionOf(pod, "ContainersReady")?.status === "True")
+    told.push(
+      `Node ${pod.spec.nodeName ?? ""} of the driver's pod has been unreachable for Kubernetes since ${ready.lastTransitionTime ?? "a while"} (NodeNotReady); the driver may go on working.`,
+    );
+  if (pod.metadata.deletionTimestamp !== undefined) {
+    const by = disruptionOf(pod);
+    told.push(by === null ? "The driver's pod is being deleted." : `The driver's pod is being taken away ${by}`);
+  }
+  const ended = lastState?.terminated;
+  if (ended !== undefined) {
+    const times = restartCount === 1 ? "once" : `${restartCount} times`;
+    told.push(`The driver's container was started again, ${times} so far; before that it ended: ${exitWords(ended)}`);
+  }
+  return told.length === 0 ? null : told.join(" ");
 };
 
 /** Whether it had not ended by itself when somebody asked for its end. */
@@ -111,49 +155,63 @@ const endedByDeletion = ({ metadata }: DriverPod, terminated: Terminated | undef
   return !(Date.parse(terminated?.finishedAt ?? "") < askedMs);
 };
 
-const readWaiting = (waiting: { reason?: string; message?: string }, image: string, warning: string | null): PodReading => {
-  const { reason = "", message } = waiting;
-  if (HOPELESS_WAITING.has(reason))
-    return { is: "hopeless", reason: `The driver's image ${image} cannot be used (${reason}): ${words(message)}` };
-  if (reason === "ErrImagePull" || reason === "ImagePullBackOff") {
-    const why = `The driver's image ${image} cannot be pulled: ${words(warning ?? message)}`;
-    return HOPELESS_PULL.test(`${message} ${warning}`) ? { is: "hopeless", reason: why } : { is: "pending", reason: why };
-  }
-  if (reason === "CreateContainerConfigError" || reason === "CreateContainerError" || reason === "RunContainerError") {
-    const why = `The driver's container cannot be made (${reason}): ${words(message)}`;
-    return HOPELESS_START.test(message ?? "") ? { is: "hopeless", reason: why } : { is: "pending", reason: why };
-  }
-  if (reason === "PodInitializing") return { is: "pending", reason: "The init containers of the driver's pod run." };
-  return { is: "pending", reason: warning ?? "The driver's container is being made." };
+/** Whose container is told of. */
+interface Subject {
+  readonly container: string;
+  readonly image: string;
+}
+const DRIVER: Subject = { container: "The driver's container", image: "The driver's image" };
+
+const readWaiting = (
+  { reason = "", message }: { reason?: string; message?: string },
+  subject: Subject,
+  { name, image = "" }: Container = { name: "" },
+  warning: string | null,
+): PodReading => {
+  const named = [subject.image, ...(image === "" ? [] : [image])].join(" ");
+  const told = (hopeless: boolean, why: string): PodReading =>
+    hopeless ? { is: "hopeless", reason: why, container: name } : { is: "pending", reason: why };
+  if (HOPELESS_WAITING.has(reason)) return told(true, `${named} cannot be used (${reason}): ${words(message)}`);
+  if (reason === "ErrImagePull" || reason === "ImagePullBackOff")
+    return told(HOPELESS_PULL.test(`${message} ${warning}`), `${named} cannot be pulled: ${words(warning ?? message)}`);
+  if (reason === "CreateContainerConfigError" || reason === "CreateContainerError" || reason === "RunContainerError")
+    return told(HOPELESS_START.test(message ?? ""), `${subject.container} cannot be made (${reason}): ${words(message)}`);
+  if (reason === "PodInitializing") return told(false, "The init containers of the driver's pod run.");
+  return told(false, warning ?? `${subject.container} is being made.`);
 };
 
-const initTrouble = (statuses: readonly ContainerStatus[]): PodReading | null => {
-  for (const { name, state, lastState } of statuses) {
+const initTrouble = ({ spec, status }: DriverPod, warning: string | null): PodReading | null => {
+  for (const { name, state, lastState, restartCount } of status?.initContainerStatuses ?? []) {
+    const which = `Init container ${name} of the driver's pod`;
     const terminated = state?.terminated ?? lastState?.terminated;
-    if (terminated !== undefined && terminated.exitCode !== 0)
-      return { is: "pending", reason: `Init container ${name} of the driver's pod failed and is started again: ${exitWords(terminated)}` };
-    if (state?.waiting?.reason !== undefined && state.waiting.reason !== "PodInitializing")
-      return {
-        is: "pending",
-        reason: `Init container ${name} of the driver's pod waits (${state.waiting.reason}): ${words(state.waiting.message)}`,
-      };
-    if (state?.running !== undefined) return { is: "pending", reason: `Init container ${name} of the driver's pod runs.` };
+    if (terminated !== undefined && terminated.exitCode !== 0) {
+      const failures = restartCount + 1;
+      if (failures > INIT_FAILURES)
+        return { is: "hopeless", reason: `${which} failed ${failures} times: ${exitWords(terminated)}`, container: name };
+      return { is: "pending", reason: `${which} failed and is started again: ${exitWords(terminated)}` };
+    }
+    if (state?.running !== undefined) return { is: "pending", reason: `${which} runs.` };
+    if (state?.waiting?.reason !== undefined && state.waiting.reason !== "PodInitializing") {
+      const container = spec.initContainers?.find((one) => one.name === name) ?? { name };
+      return readWaiting(state.waiting, { container: which, image: `The image of init container ${name}` }, container, warning);
+    }
   }
   return null;
 };
 
 /** What a pod that is gone said last: `deleted` by somebody, evicted, taken with its node. */
 export const readGonePod = (pod: DriverPod): PodEnd => {
-  const { status = {}, spec } = pod;
-  const driver = status.containerStatuses?.find((container) => container.name === spec.containers[0]?.name);
-  const disruption = status.conditions?.find((condition) => condition.type === "DisruptionTarget" && condition.status === "True");
-  const why =
-    disruption === undefined
-      ? "The driver's pod was deleted."
-      : `The driver's pod was taken away (${disruption.reason ?? "disruption"}): ${words(disruption.message)}`;
-  const own = ownEnd(driver?.state?.terminated);
+  const by = disruptionOf(pod);
+  const own = ownEnd(driverStatus(pod)?.state?.terminated);
   // A signal is how Kubernetes tells it; why it did is what counts.
-  return { state: "dead", reason: why, logTail: own?.logTail ?? null, appId: own?.appId ?? null };
+  const reason = by === null ? "The driver's pod was deleted." : `The driver's pod was taken away ${by}`;
+  return { state: "dead", reason, logTail: own?.logTail ?? null, appId: own?.appId ?? null };
+};
+
+/** Who in Kubernetes takes the pod away, and why; null when nobody does or somebody deletes it by hand. */
+const disruptionOf = (pod: DriverPod): string | null => {
+  const disruption = conditionOf(pod, "DisruptionTarget");
+  return disruption?.status === "True" ? `(${disruption.reason ?? "disruption"}): ${words(disruption.message)}` : null;
 };
 
 const ownEnd = (terminated: Terminated | undefined): PodEnd | null => {
@@ -169,6 +227,13 @@ const ownEnd = (terminated: Terminated | undefined): PodEnd | null => {
   return { state: state === "error" ? "dead" : state, reason, logTail, appId };
 };
 
+/** What Kubernetes says it did counts for more than the signal by which the driver knows of it. */
+const failedEnd = (pod: DriverPod, terminated: Terminated | undefined): PodEnd => {
+  const own = ownEnd(terminated);
+  if (own !== null && pod.status?.reason === undefined) return own;
+  return { ...plainEnd(failure(pod, own === null ? terminated : undefined)), logTail: own?.logTail ?? null, appId: own?.appId ?? null };
+};
+
 const plainEnd = (reason: string): PodEnd => ({ state: "dead", reason, logTail: null, appId: null });
 
 const failure = ({ status = {}, spec }: DriverPod, terminated: Terminated | undefined): string => {
@@ -181,7 +246,10 @@ const failure = ({ status = {}, spec }: DriverPod, terminated: Terminated | unde
 
 const SIGNAL_BASE = 128;
 
-const exitWords = ({ exitCode, reason, message }: Terminated): string => {
+const exitWords = (terminated: Terminated): string => {
+  const { exitCode, reason, message } = terminated;
+  const own = ownEnd(terminated);
+  if (own !== null) return own.reason;
   if (reason === "OOMKilled")
     return "OOMKilled: it used more memory than its limit; ask for more spark.driver.memory or spark.driver.memoryOverhead.";
   const killed = exitCode > SIGNAL_BASE ? `killed by signal ${exitCode - SIGNAL_BASE}` : `exit code ${exitCode}`;

@@ -239,6 +239,8 @@ export const executorTemplate = (settings: PodSettings, templates: readonly V1Po
   const safe: V1Pod = {
     spec: {
       enableServiceLinks: false,
+      // Executors ask Kubernetes nothing.
+      automountServiceAccountToken: false,
       securityContext: restrictedPod(settings.runAsUser),
       containers: [{ name: EXECUTOR_CONTAINER, securityContext: RESTRICTED_CONTAINER }],
     },

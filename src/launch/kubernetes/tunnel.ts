@@ -1,6 +1,6 @@
 import { Duplex } from "node:stream";
 import { WebSocket } from "ws";
-import type { Api } from "./api.ts";
+import { type Api, refusal } from "./api.ts";
 
 /** Channels of Kubernetes' port-forward over a websocket: each message begins with the channel's number. */
 const PROTOCOL = "v4.channel.k8s.io";
@@ -33,6 +33,12 @@ export const openTunnel = async (api: Api, namespace: string, pod: string, port:
     signal.addEventListener("abort", abort, { once: true });
     socket.once("open", () => settle(resolve));
     socket.once("error", (error) => settle(() => reject(error)));
+    socket.once("unexpected-response", (request, response) => {
+      void refusal(response, response.statusCode ?? 0).then(({ message }) => {
+        request.destroy();
+        settle(() => reject(new Error(`the API server refuses the port-forward: ${message}`)));
+      });
+    });
   });
   return tunnel;
 };

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { type Api, isStatus } from "./api.ts";
+import { type Api, ApiError, isStatus } from "./api.ts";
 
 /** What every object of the API has. */
 export interface Stored {
@@ -85,8 +85,9 @@ export class Watch<T extends Stored> {
         failures += 1;
         if (failures === 3)
           this.#list.fault(`The watch of ${this.#list.path} is down: ${error instanceof Error ? error.message : String(error)}`);
-        const waitMs = Math.min(PAUSE_LIMIT_MS, FIRST_PAUSE_MS * 2 ** (failures - 1)) * (0.5 + Math.random());
-        await pause(waitMs, undefined, { signal }).catch(() => undefined);
+        const asked = error instanceof ApiError ? error.retryAfterMs : 0;
+        const grown = Math.min(PAUSE_LIMIT_MS, FIRST_PAUSE_MS * 2 ** (failures - 1)) * (0.5 + Math.random());
+        await pause(Math.max(asked, grown), undefined, { signal }).catch(() => undefined);
       }
     }
   }

@@ -1,23 +1,27 @@
 import type { Duplex } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import type { V1Pod } from "@kubernetes/client-node";
 import { publishSession } from "../../core/events.ts";
 import type { SessionEnd, Workload } from "../../core/ports.ts";
 import type { WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
-import { type Api, ApiError, isStatus } from "./api.ts";
+import { type Api, ApiError, isStatus, NoAnswer } from "./api.ts";
 import type { ClaimState, Claims } from "./claims.ts";
 import type { DriverObjects } from "./driver.ts";
 import type { SessionKeys } from "./keys.ts";
 import { ROLE_LABEL, SESSION_LABEL } from "./names.ts";
-import { type DriverPod, type PodEnd, readGonePod, readPod } from "./pod-reading.ts";
+import { type DriverPod, type PodEnd, readGonePod, readPod, restartsOf } from "./pod-reading.ts";
+import { readRefusal } from "./refusals.ts";
 import type { Stored } from "./watch.ts";
 
 /** What a workload needs of its launcher. */
 export interface KubernetesWorkloadParts {
   readonly state: ClaimState;
   readonly keys: SessionKeys;
+  /** Why its driver can never be spoken to; null: it can. */
+  readonly mute: string | null;
   readonly api: Api;
   readonly claims: Claims;
   readonly namespace: string;
@@ -40,7 +44,10 @@ const QUOTA_PAUSE_MS = 5_000;
 /** A pod whose node does not answer is forgotten so long after its grace: the kubelet ends it when it comes back. */
 const UNREACHABLE_MS = 60_000;
 const LOOK_MS = 1_000;
-const LOG_MS = 5_000;
+/** What only tells more is not waited for longer. */
+const ASK_MS = 5_000;
+/** An executor that Kubernetes warned of is looked at so often, while it waits. */
+const EXECUTOR_LOOK_MS = 15_000;
 const DELETE_MS = 120_000;
 /** The longest a timer can be told to wait. */
 const FOREVER_MS = 2 ** 31 - 1;
@@ -51,6 +58,7 @@ const FOREVER_MS = 2 ** 31 - 1;
  */
 export class KubernetesWorkload implements Workload {
   readonly key: Uint8Array;
+  readonly mute: string | null;
   readonly #parts: KubernetesWorkloadParts;
   readonly #phases: Phases;
   readonly #releasing = new AbortController();
@@ -65,12 +73,14 @@ export class KubernetesWorkload implements Workload {
   #doom: SessionEnd | null;
   #stopGraceMs: number | null = null;
   #warning: string | null = null;
+  #executorWarning: { readonly executor: string; readonly message: string; readonly atMs: number } | null = null;
   #restarts = 0;
   readonly #crashesMs = new Map<number, number>();
 
   constructor(parts: KubernetesWorkloadParts) {
     this.#parts = parts;
     this.key = parts.keys.link;
+    this.mute = parts.mute;
     const { claim, launched, doom } = parts.state;
     this.#launched = launched;
     this.#doom = doom;
@@ -121,6 +131,13 @@ export class KubernetesWorkload implements Workload {
     if (this.#pod === null || this.#pod.metadata.uid !== podUid || this.#warning === message) return;
     this.#warning = message;
     if (this.phase.phase === "running") publishSession({ session: this.#parts.state.claim.id, event: "fault", detail: message });
+    this.#poke();
+  }
+
+  /** Kubernetes warned of something about one of its executors: why a job waits for it. The newest counts. */
+  executorWarned(executor: string, message: string, atMs: number): void {
+    if (atMs < (this.#executorWarning?.atMs ?? 0)) return;
+    this.#executorWarning = { executor, message: `Executor ${executor} waits: ${message}`, atMs };
     this.#poke();
   }
 
@@ -178,11 +195,11 @@ export class KubernetesWorkload implements Workload {
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     switch (reading.is) {
       case "hopeless":
-        return this.#giveUp(reading.reason, signal);
+        return this.#giveUp(reading.reason, signal, reading.container);
       case "crashed":
         return this.#crashed(reading, signal);
       case "running":
-        return this.#running(pod);
+        return this.#running(pod, reading.trouble, signal);
       case "pending":
         return this.#pending(reading.reason, signal);
     }
@@ -219,17 +236,11 @@ export class KubernetesWorkload implements Workload {
       return 0;
     } catch (error) {
       if (signal.aborted) throw error;
-      if (isStatus(error, 403) && /exceeded quota/.test(error.message)) {
-        const waitMs = this.#pending(`The namespace's quota is used up: ${error.message}`, signal);
-        return Math.min(await waitMs, QUOTA_PAUSE_MS);
-      }
-      if (error instanceof ApiError)
-        return this.#giveUp(`Kubernetes refused the driver (${error.reason || error.status}): ${error.message}`, signal);
-      if (error instanceof Error && error.name === "TimeoutError") {
-        const waitMs = await this.#pending("The API server does not answer; the driver's pod is made as soon as it does.", signal);
-        return Math.min(waitMs, LOOK_MS);
-      }
-      throw error;
+      if (error instanceof NoAnswer)
+        return Math.min(await this.#pending(`The driver's pod is still to be made: ${error.message}.`, signal), LOOK_MS);
+      if (!(error instanceof ApiError)) throw error;
+      const { passing, reason } = readRefusal(error);
+      return passing ? Math.min(await this.#pending(reason, signal), QUOTA_PAUSE_MS) : this.#giveUp(reason, signal);
     }
   }
 
@@ -247,13 +258,30 @@ export class KubernetesWorkload implements Workload {
     this.#launched = true;
   }
 
-  #running(pod: DriverPod): number {
+  async #running(pod: DriverPod, trouble: string | null, signal: AbortSignal): Promise<number> {
     const restarts = restartsOf(pod);
     if (restarts > this.#restarts && this.phase.phase === "running")
       this.#phases.set({ phase: "pending", reason: "The driver's container ended and was started again." });
     this.#restarts = restarts;
-    this.#tell({ phase: "running" });
-    return FOREVER_MS;
+    const executor = await this.#waitingExecutor(signal);
+    const told = [trouble, executor].filter((text) => text !== null).join(" ");
+    this.#tell({ phase: "running", ...(told === "" ? {} : { trouble: told }) });
+    return executor === null ? FOREVER_MS : EXECUTOR_LOOK_MS;
+  }
+
+  /** What was said of an executor stands while that waits. */
+  async #waitingExecutor(signal: AbortSignal): Promise<string | null> {
+    const warning = this.#executorWarning;
+    if (warning === null) return null;
+    const { api, namespace } = this.#parts;
+    const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
+    const waits = await api.get<DriverPod>(`api/v1/namespaces/${namespace}/pods/${warning.executor}`, within).then(
+      ({ status }) => status?.phase === "Pending",
+      (error: unknown) => !isStatus(error, 404),
+    );
+    if (waits) return warning.message;
+    if (this.#executorWarning === warning) this.#executorWarning = null;
+    return null;
   }
 
   async #pending(reason: string, signal: AbortSignal): Promise<number> {
@@ -278,8 +306,8 @@ export class KubernetesWorkload implements Workload {
   }
 
   /** It cannot go well any more. */
-  async #giveUp(reason: string, signal: AbortSignal): Promise<number> {
-    const logTail = this.#pod === null ? [] : await this.#readLog(signal);
+  async #giveUp(reason: string, signal: AbortSignal, container?: string): Promise<number> {
+    const logTail = this.#pod === null ? [] : await this.#readLog(signal, container);
     return this.#condemn({ state: "dead", reason, logTail: [...logTail, reason], appId: null }, signal);
   }
 
@@ -305,16 +333,13 @@ export class KubernetesWorkload implements Workload {
   }
 
   #tell(phase: WorkloadPhase): void {
-    const now = this.phase;
-    if (now.phase === phase.phase && (phase.phase !== "pending" || (now.phase === "pending" && now.reason === phase.reason))) return;
-    this.#phases.set(phase);
+    if (!isDeepStrictEqual(this.phase, phase)) this.#phases.set(phase);
   }
 
-  /** The last lines the container wrote, of this life or of the one before. */
-  async #readLog(signal: AbortSignal): Promise<readonly string[]> {
+  /** The last lines a container wrote, of this life or of the one before. */
+  async #readLog(signal: AbortSignal, container = this.#pod?.spec.containers[0]?.name): Promise<readonly string[]> {
     const { api, namespace, name } = this.#parts;
-    const within = AbortSignal.any([signal, AbortSignal.timeout(LOG_MS)]);
-    const container = this.#pod?.spec.containers[0]?.name;
+    const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
     const read = (previous: boolean) =>
       api
         .get<unknown>(`api/v1/namespaces/${namespace}/pods/${name}/log`, within, { container, previous, tailLines: TAIL_LINES })
@@ -330,9 +355,6 @@ const GONE_UNSEEN: PodEnd = {
   logTail: [],
   appId: null,
 };
-
-const restartsOf = ({ spec, status }: DriverPod): number =>
-  status?.containerStatuses?.find((container) => container.name === spec.containers[0]?.name)?.restartCount ?? 0;
 
 /** What of a session is to be removed, and how to get at it. */
 export interface SessionRemains {
@@ -357,16 +379,18 @@ export const eraseSession = async (
   const executors = { labelSelector: `${of},${ROLE_LABEL}=executor` };
   await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: Math.ceil(graceMs / 1_000) });
   const forcedMs = Date.now() + graceMs + UNREACHABLE_MS;
-  for (;;) {
+  for (let lookMs = FIRST_LOOK_MS; ; lookMs = Math.min(LOOK_MS, lookMs * LOOK_GROWTH)) {
     const { items } = await api.list<Stored>(pods, { labelSelector: of }, within);
     if (items.length === 0) break;
     if (items.every((item) => item.metadata.name !== name)) await api.delete(pods, within, { gracePeriodSeconds: 0 }, executors);
     else if (Date.now() > forcedMs) await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: 0 });
-    await pause(items.length > 0 && Date.now() < forcedMs ? FIRST_LOOK_MS : LOOK_MS, undefined, { signal: within });
+    await pause(lookMs, undefined, { signal: within });
   }
   await Promise.all([
     api.delete(`api/v1/namespaces/${namespace}/secrets/${name}`, within),
     api.delete(`api/v1/namespaces/${namespace}/configmaps/${name}`, within),
   ]);
 };
+/** Most go within two seconds, some stay for minutes. */
 const FIRST_LOOK_MS = 100;
+const LOOK_GROWTH = 1.5;

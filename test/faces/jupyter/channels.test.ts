@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import { type AuditEvent, onAudit } from "../../../src/core/events.ts";
 import { Channels, type ChannelsOptions } from "../../kit/channels.ts";
 import type { FakeDriver } from "../../kit/fake-driver.ts";
 import { Service, type ServiceOptions } from "../service.ts";
@@ -185,6 +186,28 @@ describe("positions", () => {
       expect(channels.of(done).filter(({ type }) => type === "stream")).toHaveLength(1);
     }));
 });
+
+test("who runs what where is audited, without the code; so is who was turned away", () =>
+  onStage(async ({ service, driver, url, open }) => {
+    const events: AuditEvent[] = [];
+    const stop = onAudit((event) => events.push(event));
+    try {
+      const channels = await open();
+      channels.execute("secret = 1");
+      await service.until(() => cells(driver) === 1 && events.length === 1);
+      await channels.idle(channels.send("control", "interrupt_request", {}));
+      await Channels.refused(url, "any", { headers: { origin: "http://evil.example" } });
+      const facts = events.map(({ action, session, statement, problem }) => [action, session, statement, problem]);
+      expect(facts).toEqual([
+        ["submit", 0, 0, null],
+        ["interrupt", 0, null, null],
+        ["refuse", null, null, "FORBIDDEN"],
+      ]);
+      expect(JSON.stringify(events)).not.toContain("secret");
+    } finally {
+      stop();
+    }
+  }));
 
 describe("limits of a client", () => {
   const comm = { statement: 0, event: "msg", comm: "c", target: null, data: { n: 1 }, metadata: {}, buffers: ["AAEC"] };

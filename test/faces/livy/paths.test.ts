@@ -21,7 +21,7 @@ beforeAll(async () => {
   await writeFile(join(root, "shut", "secret"), "");
   await symlink(join(root, "shut"), join(root, "open", "way-out"));
   await symlink(join(root, "open"), join(root, "way-in"));
-  rules = { localDirs: [join(root, "way-in")], localIsHere: true };
+  rules = { localDirs: [join(root, "way-in")], driversAreHere: true };
 });
 afterAll(() => rm(root, { recursive: true }));
 
@@ -115,12 +115,28 @@ describe("a local file elsewhere is refused", () => {
   });
 });
 
-test.each(["hdfs:///data/x.jar", "s3a://bucket/x.py", "https://host/x.zip#y", "local:///opt/in-the-image.jar"])(
-  "%s is no file of this machine and passes as it is",
-  async (uri) => {
-    expect(await check(uri, { localIsHere: false })).toBe(uri);
-  },
-);
+test.each(["hdfs:///data/x.jar", "s3a://bucket/x.py", "https://host/x.zip#y"])("%s is no file and passes as it is", async (uri) => {
+  expect(await check(uri)).toBe(uri);
+});
+
+describe("with drivers elsewhere a path is the driver's:", () => {
+  test.each([
+    ["local:///opt/in the image.jar", "local:///opt/in%20the%20image.jar"],
+    ["file:/etc/passwd", "file:///etc/passwd"],
+    ["/data/../mnt/x.zip#y", "file:///mnt/x.zip#y"],
+    ["s3a://bucket/x.py", "s3a://bucket/x.py"],
+  ])("%s passes as %s", async (uri, passed) => {
+    expect(await check(uri, { driversAreHere: false })).toBe(passed);
+  });
+
+  test.each([
+    ["x.jar", "Path 'x.jar' is not absolute."],
+    ["file:/a%2Cb", "Local path /a,b holds a comma or a pattern."],
+    ["file://elsewhere/x", "URI 'file://elsewhere/x' names another machine."],
+  ])("%s is refused: %s", async (uri, reason) => {
+    expect(await check(uri, { driversAreHere: false })).toBe(`Rejected, Reason: ${reason}`);
+  });
+});
 
 test("a session's lists and the URIs in its configuration are all checked", async () => {
   const { spec } = readSpec(

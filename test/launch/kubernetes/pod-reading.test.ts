@@ -62,7 +62,18 @@ describe("a driver's pod that does not run yet says", () => {
         initContainerStatuses: [{ name: "prepare", restartCount: 0, state: { waiting: { reason: "ErrImagePull", message: "no" } } }],
       }),
       null,
-      "Init container prepare of the driver's pod waits (ErrImagePull): no.",
+      "The image of init container prepare cannot be pulled: no.",
+    ],
+    [
+      "an init container has run",
+      podOf({
+        initContainerStatuses: [
+          { name: "first", restartCount: 1, state: { terminated: { exitCode: 0 } }, lastState: { terminated: { exitCode: 3 } } },
+          { name: "second", restartCount: 0, state: { running: {} } },
+        ],
+      }),
+      null,
+      "Init container second of the driver's pod runs.",
     ],
   ])("that %s", (_, pod, warning, words) => {
     expect(readPod(pod, warning)).toEqual({ is: "pending", reason: expect.stringContaining(words) });
@@ -80,9 +91,29 @@ describe("a driver's pod is hopeless when", () => {
       container({ waiting: { reason: "RunContainerError", message: 'exec: "python3": executable file not found in $PATH' } }),
       null,
     ],
+    ["there is no such registry", container({ waiting: { reason: "ErrImagePull", message: "lookup r.example: no such host" } }), null],
     ["the container cannot be started", container({ terminated: { exitCode: 128, reason: "StartError", message: "no" } }), null],
   ])("%s", (_, pod, warning) => {
-    expect(readPod(pod, warning).is).toBe("hopeless");
+    expect(readPod(pod, warning)).toMatchObject({ is: "hopeless", container: "driver" });
+  });
+
+  const initially = (status: object): DriverPod => ({
+    ...podOf({ phase: "Pending", initContainerStatuses: [{ name: "prepare", restartCount: 0, ...status }] }),
+    spec: { initContainers: [{ name: "prepare", image: "repo/tools:1" }], containers: [{ name: "driver" }] },
+  });
+  test.each([
+    [
+      "has failed four times",
+      { restartCount: 3, lastState: { terminated: { exitCode: 3 } } },
+      "Init container prepare of the driver's pod failed 4 times: exit code 3.",
+    ],
+    [
+      "has an image that does not exist",
+      { state: { waiting: { reason: "ErrImagePull", message: "manifest unknown" } } },
+      "The image of init container prepare repo/tools:1 cannot be pulled: manifest unknown.",
+    ],
+  ])("an init container %s", (_, status, reason) => {
+    expect(readPod(initially(status), null)).toEqual({ is: "hopeless", reason, container: "prepare" });
   });
 });
 
@@ -109,10 +140,48 @@ describe("a driver's container that ended", () => {
     expect(reason({ exitCode: 139 })).toContain("killed by signal 11.");
     expect(reason({ exitCode: 2, message: "Traceback\nKeyError: x" })).toContain("exit code 2: KeyError: x.");
   });
+});
 
-  test("and runs again runs", () => {
-    expect(readPod(container({ running: {} }, { restartCount: 1, lastState: { terminated: OOM } }), "an old warning")).toEqual({
+describe("a driver that runs", () => {
+  const runs = (conditions: readonly object[] = [], status: object = {}, metadata: object = {}): DriverPod => {
+    const pod = podOf({
+      phase: "Running",
+      conditions: conditions as NonNullable<NonNullable<DriverPod["status"]>["conditions"]>,
+      containerStatuses: [{ name: "driver", restartCount: 0, state: { running: {} }, ...status }],
+    });
+    return { ...pod, metadata: { ...pod.metadata, ...metadata } };
+  };
+  const troubleOf = (pod: DriverPod) => readPod(pod, "an old warning");
+
+  test("has no trouble by itself, whatever was warned of before", () => {
+    expect(troubleOf(runs())).toEqual({ is: "running", trouble: null });
+  });
+
+  test("is told to have a node that is lost when Kubernetes takes its readiness away", () => {
+    const lost = { type: "Ready", status: "False", lastTransitionTime: "2026-01-01T00:00:00Z" };
+    const containers = { type: "ContainersReady", status: "True" };
+    expect(troubleOf(runs([lost, containers]))).toEqual({
       is: "running",
+      trouble:
+        "Node node-1 of the driver's pod has been unreachable for Kubernetes since 2026-01-01T00:00:00Z (NodeNotReady); the driver may go on working.",
+    });
+    expect(troubleOf(runs([{ ...lost, reason: "ReadinessGatesNotReady" }, containers]))).toMatchObject({ trouble: null });
+    expect(troubleOf(runs([lost, { ...containers, status: "False" }]))).toMatchObject({ trouble: null });
+  });
+
+  test("is told to be taken away, and by whom", () => {
+    const deleted = { deletionTimestamp: "2026-01-01T00:00:30Z", deletionGracePeriodSeconds: 30 };
+    const by = { type: "DisruptionTarget", status: "True", reason: "DeletionByTaintManager", message: "NoExecute taint" };
+    expect(troubleOf(runs([], {}, deleted))).toMatchObject({ trouble: "The driver's pod is being deleted." });
+    expect(troubleOf(runs([by], {}, deleted))).toMatchObject({
+      trouble: "The driver's pod is being taken away (DeletionByTaintManager): NoExecute taint.",
+    });
+  });
+
+  test("is told to have been started again, how often and why", () => {
+    const again = { restartCount: 2, lastState: { terminated: { exitCode: 137, reason: "OOMKilled" } } };
+    expect(troubleOf(runs([], again))).toMatchObject({
+      trouble: expect.stringMatching(/was started again, 2 times so far; before that it ended: OOMKilled: it used more memory/),
     });
   });
 });
@@ -149,6 +218,15 @@ describe("a driver's pod that is over", () => {
     expect(over("Failed", { exitCode: 137, reason: "Error" }, more)).toMatchObject({
       end: { state: "dead", reason: expect.stringContaining(words) },
     });
+  });
+
+  test("tells who took it with the driver's own last lines", () => {
+    const message = JSON.stringify({ ...own, reason: "a signal" });
+    expect(over("Failed", { message }, { reason: "Evicted", message: "disk" })).toEqual({
+      is: "over",
+      end: { ...own, reason: "The driver's pod was evicted: disk." },
+    });
+    expect(over("Failed", { message })).toEqual({ is: "over", end: { ...own, reason: "a signal" } });
   });
 
   test("and was deleted had its own end if that came first", () => {

@@ -81,15 +81,17 @@ test("JupyterLab's own client comes back by itself when the server was restarted
   await using started = await startKernel(server.url);
   await runCell(started.kernel, "1");
   const shown: string[] = [];
+  let restarted: Promise<void> | null = null;
   const ran = runCell(started.kernel, LOOP, {
     onMessage: ({ header, content }) => {
       if (header.msg_type === "clear_output") shown.length = 0;
       if (header.msg_type === "stream" && "text" in content) {
         shown.push(content.text as string);
-        if (shown.length === 5) void server.restart();
+        if (shown.length === 5) restarted ??= server.restart();
       }
     },
   });
   expect((await ran).reply).toMatchObject({ status: "ok" });
+  await restarted;
   expect(shown.join("")).toBe(WHOLE);
 });

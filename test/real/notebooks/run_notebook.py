@@ -1,8 +1,8 @@
 """Run a notebook of Sparkmagic's PySpark kernel with nbclient and write it back with its outputs.
 
-    run_notebook.py NOTEBOOK OUT URL
+    run_notebook.py NOTEBOOK OUT URL SETTINGS
 
-Sparkmagic is told the URL and nothing else. A cell with `longwick.interrupt` in its metadata is interrupted as a user does it (a signal to
+Sparkmagic is told the URL and what SETTINGS says (JSON, laid over its configuration; {} for nothing else). A cell with `longwick.interrupt` in its metadata is interrupted as a user does it (a signal to
 the kernel), once the server says that its statement is `running`, or has `progress`. Each cell's metadata gets `longwick.seconds`, and an
 interrupted one's `longwick.secondsAfterInterrupt`.
 """
@@ -21,9 +21,11 @@ from queue import Empty
 from typing import Any
 
 CELL_SECONDS = 120
+#: What the server wants to see with every request, of Sparkmagic's and of ours.
+headers: dict[str, str] = {}
 
 
-def prepare(url: str) -> None:
+def prepare(url: str, settings: dict[str, Any]) -> None:
     """Make Sparkmagic's configuration and kernelspec in a folder of this run; before any of it is imported."""
     home = Path(tempfile.mkdtemp(prefix="longwick-sparkmagic-"))
     os.environ["HOME"] = str(home)
@@ -31,7 +33,9 @@ def prepare(url: str) -> None:
     os.environ["SPARKMAGIC_CONF_DIR"] = str(home / "conf")
     (home / "conf").mkdir()
     credentials = {"username": "", "password": "", "url": url, "auth": "None"}
-    (home / "conf" / "config.json").write_text(json.dumps({"kernel_python_credentials": credentials}), encoding="utf-8")
+    headers.update(settings.get("custom_headers", {}))
+    config = {"kernel_python_credentials": credentials, **settings}
+    (home / "conf" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     import sparkmagic.kernels.pysparkkernel as kernel
     from jupyter_client.kernelspec import KernelSpecManager
 
@@ -39,7 +43,7 @@ def prepare(url: str) -> None:
 
 
 def ask(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
         return json.load(answer)
 
 
@@ -106,6 +110,6 @@ async def run(notebook: Path, out: Path, url: str) -> None:
 
 
 if __name__ == "__main__":
-    source, target, address = sys.argv[1:]
-    prepare(address)
+    source, target, address, more = sys.argv[1:]
+    prepare(address, json.loads(more))
     asyncio.run(run(Path(source), Path(target), address))

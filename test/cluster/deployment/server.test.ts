@@ -1,0 +1,180 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { STOCK_IMAGE } from "../../kit/cluster.ts";
+import { type Deployment, deploy } from "../../kit/deployment.ts";
+import { kubectl, warningsOf } from "../../kit/kubectl.ts";
+import { Livy, textOf } from "../../kit/livy.ts";
+import { until } from "../../kit/until.ts";
+
+const START_MS = 180_000;
+const TAG = "jsonpath={.metadata.labels.spark-app-tag}";
+
+interface Named {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+  readonly spec: { readonly serviceAccountName?: string };
+}
+
+describe("the server in the cluster, from the manifests", { timeout: 400_000 }, () => {
+  let deployment: Deployment;
+  let way: Awaited<ReturnType<Deployment["reach"]>>;
+  let livy: Livy;
+  beforeAll(async () => {
+    deployment = await deploy({ config: `kubernetesAllow = ["image=${STOCK_IMAGE}"]` });
+    way = await deployment.reach();
+    livy = new Livy(way.url, deployment.headers);
+  }, 300_000);
+  afterAll(async () => {
+    livy?.close();
+    await way?.[Symbol.asyncDispose]();
+    await deployment?.[Symbol.asyncDispose]();
+  }, 200_000);
+
+  const pods = async (selector: string): Promise<readonly Named[]> => {
+    const { items } = JSON.parse(await deployment.sessionsKubectl("get", "pods", "--selector", selector, "--output=json")) as {
+      items: Named[];
+    };
+    return items;
+  };
+  /** Kubernetes' own verdict on every pod that runs in a namespace: a warning names each that Pod Security would not let in. */
+  const violations = (namespace: string): Promise<string> => {
+    const labels = ["enforce=restricted", "enforce-version=latest"].map((label) => `pod-security.kubernetes.io/${label}`);
+    return warningsOf(["label", "namespace", namespace, "--dry-run=server", "--overwrite", ...labels]);
+  };
+
+  test("asks for a token, and takes no other one", async () => {
+    const nobody = new Livy(way.url);
+    const stranger = new Livy(way.url, { Authorization: `Bearer ${"0".repeat(48)}` });
+    expect((await nobody.ask("POST", "/sessions", { kind: "pyspark" })).status).toBe(401);
+    expect((await stranger.ask("GET", "/sessions")).status).toBe(401);
+    expect((await livy.ask("GET", "/sessions")).status).toBe(200);
+    nobody.close();
+    stranger.close();
+  });
+
+  test("a figure and a table on the rich image; its tag lists driver and executors; every pod is 'restricted'; nothing is left", async () => {
+    const session = await livy.create({ kind: "pyspark" });
+    await livy.inState(session.id, ["idle"], START_MS);
+    const hosts = "import socket; sorted(set(sc.range(8, numSlices=8).map(lambda _: socket.gethostname()).collect()))";
+    const executors = textOf(await livy.run(session.id, hosts, undefined, START_MS));
+
+    const figure = await livy.run(session.id, "import matplotlib.pyplot as plt\nplt.plot([1, 4, 9]); plt.show()", undefined, START_MS);
+    const png = figure.output?.status === "ok" ? String(figure.output.data["image/png"]) : textOf(figure);
+    expect(Buffer.from(png, "base64").subarray(1, 4).toString()).toBe("PNG");
+    const table = await livy.run(session.id, "spark.range(3).toPandas()", undefined, START_MS);
+    expect(table.output?.status === "ok" ? table.output.data["text/html"] : textOf(table)).toMatch(/<table[\s\S]*<th>id<\/th>/);
+
+    const [driver] = await pods("spark-role=driver");
+    const tag = (await deployment.sessionsKubectl("get", "pod", driver?.metadata.name ?? "", "--output", TAG)).trim();
+    const named = (await deployment.sessionsKubectl("get", "pods", "-l", `spark-app-tag=${tag}`, "--output=name"))
+      .trim()
+      .split("\n")
+      .sort();
+    expect(named).toEqual([`pod/${tag}`, `pod/${tag}-exec-1`]);
+    expect(executors).toBe(`['${tag}-exec-1']`);
+    const token = "import os; sc.range(1).map(lambda _: os.path.exists('/var/run/secrets/kubernetes.io')).collect()";
+    expect(textOf(await livy.run(session.id, token))).toBe("[False]");
+    expect((await deployment.sessionsKubectl("get", "pods", "--output=name")).trim().split("\n").sort()).toEqual(named);
+
+    for (const namespace of [deployment.namespace, deployment.sessionsNamespace]) expect(await violations(namespace)).toBe("");
+
+    await livy.delete(session.id);
+    expect(await deployment.sessionsKubectl("get", "pods,secrets,services,persistentvolumeclaims", "--output=name")).toBe("");
+    expect((await deployment.sessionsKubectl("get", "configmaps", "--output=name")).trim()).toBe("configmap/kube-root-ca.crt");
+  });
+
+  test("the rights of a driver are enough: its log tells of nothing that was denied to it", async () => {
+    const conf = {
+      "spark.dynamicAllocation.enabled": "true",
+      "spark.dynamicAllocation.shuffleTracking.enabled": "true",
+      "spark.dynamicAllocation.executorIdleTimeout": "3s",
+      "spark.decommission.enabled": "true",
+      "spark.kubernetes.executor.decommissionLabel": "leaving",
+      "spark.kubernetes.executor.decommissionLabelValue": "yes",
+    };
+    const session = await livy.create({ kind: "pyspark", conf });
+    await livy.inState(session.id, ["idle"], START_MS);
+    expect(textOf(await livy.run(session.id, "spark.range(1000).selectExpr('sum(id) s').first().s", undefined, START_MS))).toBe("499500");
+    await until(
+      "the idle executor is let go",
+      90_000,
+      async () => ((await pods("spark-role=executor")).length === 0 ? true : undefined),
+      500,
+    );
+    await livy.run(session.id, "spark.stop()");
+    const log = await deployment.sessionsKubectl("logs", "--selector=spark-role=driver", "--tail=2000");
+    expect(log.match(/cannot \w+ resource .*/g)).toBeNull();
+    await livy.delete(session.id);
+  });
+
+  test("Spark's own layout without IPython and without an entrypoint of ours runs code on an executor", async () => {
+    const session = await livy.create({ kind: "pyspark", conf: { "spark.kubernetes.container.image": STOCK_IMAGE } });
+    await livy.inState(session.id, ["idle"], START_MS);
+    const run = async (code: string) => textOf(await livy.run(session.id, code, undefined, START_MS));
+    expect(await run("import importlib.util as u; [u.find_spec(name) is None for name in ('IPython', 'pandas', 'matplotlib')]")).toBe(
+      "[True, True, True]",
+    );
+    expect(await run("sc.range(100).map(lambda n: n * n).sum()")).toBe("328350");
+    expect(await run("spark.sql('select 6 * 7 as answer').first().answer")).toBe("42");
+    expect(await run("1 / 0")).toBe("ZeroDivisionError: division by zero");
+    await livy.delete(session.id);
+  });
+
+  test("an upgrade refuses nobody: the old server leaves when the new one answers, and its session goes on", async () => {
+    const session = await livy.create({ kind: "pyspark" });
+    await livy.inState(session.id, ["idle"], START_MS);
+    await livy.run(session.id, "x = 41");
+    // Asked from within the cluster through the Service, as clients there do; a forwarded port would go with its pod.
+    const [driver] = await pods("spark-role=driver");
+    const asking = deployment.sessionsKubectl(
+      "exec",
+      driver?.metadata.name ?? "",
+      "--",
+      "python3",
+      "-c",
+      ASK,
+      deployment.namespace,
+      deployment.token,
+    );
+    await deployment.kubectl("rollout", "restart", "deployment/longwick");
+    await deployment.rolledOut();
+    await deployment.sessionsKubectl("exec", driver?.metadata.name ?? "", "--", "touch", "/tmp/enough");
+    const { asked, failed } = JSON.parse(await asking) as { asked: number; failed: readonly string[] };
+    expect(failed).toEqual([]);
+    expect(asked).toBeGreaterThan(20);
+    await way[Symbol.asyncDispose]();
+    way = await deployment.reach();
+    livy.close();
+    livy = new Livy(way.url, deployment.headers);
+    expect(textOf(await livy.run(session.id, "x + 1", undefined, START_MS))).toBe("42");
+    await livy.delete(session.id);
+  });
+
+  test("without its users no server starts", async () => {
+    const { namespace } = deployment;
+    await deployment.kubectl("delete", "secret", "longwick-users");
+    await deployment.kubectl("delete", "pods", "--selector=app.kubernetes.io/component=server", "--wait=false");
+    await until(
+      "the new pod waits for the Secret",
+      90_000,
+      async () =>
+        (await kubectl(["--namespace", namespace, "get", "events"])).includes('secret "longwick-users" not found') ? true : undefined,
+      500,
+    );
+  });
+});
+
+/** Asks the server for its sessions on a new connection each time, until it is told that it is enough. */
+const ASK = `
+import json, os, sys, time, urllib.request
+namespace, token = sys.argv[1:]
+request = urllib.request.Request(f"http://longwick.{namespace}.svc:8998/sessions", headers={"Authorization": f"Bearer {token}"})
+asked, failed, end = 0, [], time.monotonic() + 170
+while not os.path.exists("/tmp/enough") and time.monotonic() < end:
+    asked += 1
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            json.load(answer)
+    except Exception as error:
+        failed.append(repr(error))
+    time.sleep(0.05)
+print(json.dumps({"asked": asked, "failed": failed}))
+`;

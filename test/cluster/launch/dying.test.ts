@@ -1,0 +1,153 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Session } from "../../../src/core/session.ts";
+import { ClusterSite, inNamespace, soon } from "../../kit/cluster.ts";
+import { ClusterServer, ended, NOBODY, run, START_MS } from "../../kit/cluster-server.ts";
+import { draftOf, reach } from "../../launch/contract.ts";
+
+describe("a driver's pod", { timeout: 120_000 }, () => {
+  /** The name of a session's pod, once it runs. */
+  const running = async (site: ClusterSite, { claim }: Session): Promise<string> => {
+    await expect.poll(async () => (await site.pods(claim))[0]?.status?.phase, { timeout: 60_000 }).toBe("Running");
+    return (await site.pods(claim))[0]?.metadata.name ?? "";
+  };
+
+  test("that somebody deletes ends its session with the reason; all that was its goes at once, its claim after retention", async () => {
+    await using site = ClusterSite.withoutSpark();
+    await using server = await ClusterServer.open(site, {}, 8_000);
+    const session = await server.create();
+    await site.api.delete(inNamespace("pods", await running(site, session)), soon());
+    expect(await ended(session)).toMatch(/pod was deleted/);
+    expect(session.state).toBe("dead");
+    await expect.poll(() => site.left(), { timeout: 30_000 }).toEqual([site.claimOf(session.claim)]);
+    await expect.poll(() => site.left(), { timeout: 30_000 }).toEqual([]);
+    expect(() => server.sessions.find("0", NOBODY, "view")).toThrow(/not found/i);
+  });
+
+  test("that is evicted ends its session with who did it", async () => {
+    await using site = ClusterSite.withoutSpark();
+    await using server = await ClusterServer.open(site);
+    const session = await server.create();
+    const name = await running(site, session);
+    await site.api.create(
+      `${inNamespace("pods", name)}/eviction`,
+      { apiVersion: "policy/v1", kind: "Eviction", metadata: { name } },
+      soon(),
+    );
+    expect(await ended(session)).toMatch(/taken away \(EvictionByEvictionAPI\): Eviction API: evicting/);
+    await expect.poll(() => site.left(), { timeout: 30_000 }).toEqual([site.claimOf(session.claim)]);
+  });
+
+  test("is made once and whole, at whatever step the server that launched it went", async () => {
+    await using site = ClusterSite.withoutSpark();
+    const claims = await Promise.all(
+      [0, 5, 15, 30, 45, 60, 90, 150, 300].map(async (afterMs) => {
+        const launcher = await site.open();
+        const claim = await launcher.claim(draftOf({ conf: { "spark.ssl.keyPassword": "hush" } }), soon());
+        launcher.launch(claim);
+        await new Promise((resolve) => setTimeout(resolve, afterMs));
+        await launcher.close();
+        return claim;
+      }),
+    );
+    await using server = await ClusterServer.open(site);
+    for (const claim of claims) {
+      const session = server.sessions.find(String(claim.id), NOBODY, "modify");
+      expect(await session.caughtUp(60_000, soon())).toBe(true);
+      expect(await site.running(claim)).toBe(1);
+      await server.sessions.delete(session, "enough");
+    }
+    expect(await site.left()).toEqual([]);
+  });
+
+  test("of a session whose deletion was begun by a server that went is gone when the next one comes", async () => {
+    await using site = ClusterSite.withoutSpark();
+    const first = await site.open();
+    const claim = await first.claim(draftOf(), soon());
+    const workload = first.launch(claim);
+    await reach(workload, "running", soon());
+    const stopping = workload.stop(10_000);
+    await expect.poll(async () => (await site.pods(claim))[0]?.metadata.deletionTimestamp, { timeout: 20_000, interval: 20 }).toBeDefined();
+    await first.close();
+    await stopping;
+    await using server = await ClusterServer.open(site);
+    const session = server.sessions.find("0", NOBODY, "view");
+    expect(await ended(session)).toMatch(/was stopped/);
+    expect(session.state).toBe("killed");
+    expect(await site.pods(claim)).toEqual([]);
+  });
+});
+
+/** One driver goes through it all; each time it is as good as new, and its variables may be gone. */
+describe("a session whose driver", { timeout: 240_000 }, () => {
+  const LOCAL = "spark.kubernetes.driver.volumes.emptyDir.spark-local-dir-1";
+  let site: ClusterSite;
+  let server: ClusterServer;
+  let session: Session;
+  let pod: string;
+  const driver = async () => (await site.pods(session.claim)).find(({ metadata }) => metadata.labels?.["spark-role"] === "driver");
+  const executor = async () =>
+    (await site.pods(session.claim)).find(
+      ({ metadata, status }) => metadata.labels?.["spark-role"] === "executor" && status?.phase === "Running",
+    );
+  /** In the same pod as ever, jobs run on executors. */
+  const worksAgain = async (): Promise<void> => {
+    expect(await run(session, "sc.range(100).sum()")).toContain("4950");
+    expect((await driver())?.metadata.uid).toBe(pod);
+  };
+
+  beforeAll(async () => {
+    site = new ClusterSite();
+    server = await ClusterServer.open(site);
+    session = await server.create({
+      conf: {
+        "spark.driver.memory": "512m",
+        "spark.driver.memoryOverhead": "500m",
+        "spark.driver.extraJavaOptions": "-XX:MaxDirectMemorySize=8g",
+        [`${LOCAL}.mount.path`]: "/var/data/one",
+        [`${LOCAL}.options.sizeLimit`]: "300Mi",
+      },
+    });
+    expect(await run(session, "sc.range(100).sum()")).toContain("4950");
+    pod = (await driver())?.metadata.uid ?? "";
+  }, START_MS);
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]();
+    await site.dispose();
+  });
+
+  test("loses an executor under a job answers all the same", async () => {
+    const answer = run(session, "import time; sc.range(4, numSlices=4).map(lambda n: time.sleep(2) or n).sum()");
+    await expect.poll(() => session.peek(1)?.jobs.length, { timeout: 60_000 }).toBe(1);
+    await site.api.delete(inNamespace("pods", (await executor())?.metadata.name), soon(), { gracePeriodSeconds: 0 });
+    expect(await answer).toContain('"6"');
+  });
+
+  test("dies with every process of its container at once loses the statement that ran, and says so", async () => {
+    const lost = run(session, "import time; time.sleep(600)");
+    await expect.poll(() => session.state, { timeout: 30_000 }).toBe("busy");
+    await site.crash(session.claim);
+    expect(await lost).toMatch(/"lost".*DriverLost.*died while it ran/);
+    await worksAgain();
+    expect(session.logTail(1).join()).toMatch(/was started again, once so far; before that it ended: killed by signal 9/);
+  });
+
+  test("takes more memory than its container may, in Python, loses its variables and says why", async () => {
+    expect(await run(session, "x = [bytearray(b'x' * 2**20) for _ in range(4000)]")).toMatch(
+      /"lost".*("InterpreterLost".*out of memory: all processes of the driver together may use 1012 MiB|"DriverLost")/,
+    );
+    await worksAgain();
+  });
+
+  test("takes more memory than its container may, in Spark's JVM, has a new Spark and says why", async () => {
+    const lost = await run(session, "x = [sc._jvm.java.nio.ByteBuffer.allocateDirect(64 << 20) for _ in range(40)]");
+    expect(lost).toMatch(/"lost".*("InterpreterLost".*Spark's JVM was killed by SIGKILL \(out of memory: .*1012 MiB\)|"DriverLost")/);
+    await worksAgain();
+  });
+
+  test("fills its disk beyond what it may is evicted, and its session ends with the reason", async () => {
+    await run(session, "open('/var/data/one/full', 'wb').write(bytes(400 << 20))");
+    expect(await ended(session)).toMatch(/pod was evicted: Usage of EmptyDir volume "spark-local-dir-1" exceeds the limit "300Mi"/);
+    expect(session.state).toBe("dead");
+    await expect.poll(() => site.left(), { timeout: 60_000 }).toEqual([site.claimOf(session.claim)]);
+  });
+});

@@ -1,0 +1,224 @@
+import { describe, expect, test } from "vitest";
+import type { KubernetesSettings } from "../../../src/launch/kubernetes/settings.ts";
+import { ApiProxy, TOO_BUSY } from "../../kit/api-proxy.ts";
+import { ClusterSite, IMAGE, inNamespace, soon } from "../../kit/cluster.ts";
+import { ClusterServer, ended, says } from "../../kit/cluster-server.ts";
+import { draftOf } from "../../launch/contract.ts";
+
+/** A server whose drivers need no Spark, with the conf of a session. */
+const opened = async (asked: Partial<KubernetesSettings> = {}, retentionMs?: number) => {
+  const site = ClusterSite.withoutSpark(asked);
+  const server = await ClusterServer.open(site, {}, retentionMs);
+  return {
+    site,
+    server,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await site.dispose();
+    },
+  };
+};
+
+describe("a driver's pod that is not admitted", { timeout: 60_000 }, () => {
+  test("because Pod Security forbids what it mounts fails at once with the words of Kubernetes", async () => {
+    await using place = await opened({ allow: [{ rule: "hostPath", pattern: null }] });
+    const at = "spark.kubernetes.driver.volumes.hostPath.root";
+    const session = await place.server.create({ conf: { [`${at}.mount.path`]: "/root", [`${at}.options.path`]: "/" } });
+    expect(await ended(session)).toMatch(/Kubernetes refused the driver \(Forbidden\): .*violates PodSecurity "restricted.*hostPath/);
+    expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
+  });
+
+  test("because its account is missing fails at once and names it", async () => {
+    await using place = await opened({ serviceAccount: "nobody-made-it" });
+    const session = await place.server.create();
+    expect(await ended(session)).toMatch(/refused the driver \(Forbidden\): .*serviceaccount "nobody-made-it" not found/);
+    expect(session.state).toBe("dead");
+    expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
+  });
+
+  test("because its namespace is missing fails at once and names it", async () => {
+    await using place = await opened({ namespace: "nobody-made-it" });
+    expect(await ended(await place.server.create())).toMatch(/refused the driver \(NotFound\): namespaces "nobody-made-it" not found/);
+  });
+
+  test("because it is larger than the namespace's limits allow fails at once with the limit", async () => {
+    await using place = await opened();
+    const { api, settings } = place.site;
+    const ranges = inNamespace("limitranges");
+    const limits = [{ type: "Container", max: { memory: "300Gi" } }];
+    await api.create(ranges, { metadata: { name: settings.instance }, spec: { limits } }, soon());
+    try {
+      expect(await ended(await place.server.create({ driverMemory: "400g" }))).toMatch(/maximum memory usage per Container is 300Gi/);
+    } finally {
+      await api.delete(`${ranges}/${settings.instance}`, soon());
+    }
+  });
+
+  test("because quota is used up waits and says so, and starts when there is some; one that is larger than all of it fails", async () => {
+    await using place = await opened();
+    const { api, settings } = place.site;
+    const quotas = inNamespace("resourcequotas");
+    const name = settings.instance;
+    await api.create(quotas, { metadata: { name }, spec: { hard: { "count/pods": "0", "requests.memory": "100Gi" } } }, soon());
+    try {
+      await quotaCounts(place.site, name);
+      const never = await place.server.create();
+      expect(await ended(never)).toMatch(/larger than the namespace's whole quota: .*requested: count\/pods=1.* limited: count\/pods=0/);
+      expect(await place.site.left()).toEqual([place.site.claimOf(never.claim)]);
+      await api.merge(`${quotas}/${name}`, { spec: { hard: { "count/pods": "1" } } }, soon());
+      await quotaCounts(place.site, name);
+      const first = await place.server.create();
+      await expect.poll(() => place.site.running(first.claim), { timeout: 20_000 }).toBe(1);
+      const second = await place.server.create();
+      await says(second, /quota is used up: .*exceeded quota: .*limited: count\/pods=1/);
+      expect(second.state).toBe("starting");
+      await place.server.sessions.delete(first, "room is needed");
+      await expect.poll(() => place.site.running(second.claim), { timeout: 30_000 }).toBe(1);
+    } finally {
+      await api.delete(`${quotas}/${name}`, soon());
+    }
+  });
+});
+
+/** A quota is enforced from when the controller has counted what is there. */
+const quotaCounts = async ({ api }: ClusterSite, name: string): Promise<void> => {
+  interface Quota {
+    readonly spec: { readonly hard: object };
+    readonly status?: { readonly hard?: object; readonly used?: object };
+  }
+  const quota = () => api.get<Quota>(inNamespace("resourcequotas", name), soon());
+  await expect
+    .poll(async () => (await quota()).status, { timeout: 20_000 })
+    .toMatchObject({ hard: (await quota()).spec.hard, used: expect.anything() });
+};
+
+describe("a driver's pod that cannot start", { timeout: 120_000 }, () => {
+  test("for want of a node says why while it waits, and is given up in time", async () => {
+    await using place = await opened({ startTimeoutMs: 5_000 });
+    const session = await place.server.create({ conf: { "spark.kubernetes.node.selector.planet": "mars" } });
+    await says(session, /waits for a node: .*node/);
+    expect(await ended(session)).toMatch(/did not start within 5 s\. .*affinity\/selector/);
+    expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
+  });
+
+  test("for want of memory on any node says so", async () => {
+    await using place = await opened();
+    const session = await place.server.create({ driverMemory: "200g" });
+    await says(session, /waits for a node: .*Insufficient memory/);
+    await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
+  test("for want of a volume says which", async () => {
+    await using place = await opened({ allow: [{ rule: "secret", pattern: null }] });
+    const claim = "spark.kubernetes.driver.volumes.persistentVolumeClaim.data";
+    const [unclaimed, onDemand, secretless, keyless] = await Promise.all(
+      [
+        { [`${claim}.mount.path`]: "/data", [`${claim}.options.claimName`]: "nobody-made-it" },
+        {
+          [`${claim}.mount.path`]: "/data",
+          [`${claim}.options.claimName`]: "OnDemand",
+          [`${claim}.options.storageClass`]: "nobody-made-it",
+        },
+        { "spark.kubernetes.driver.secrets.nobody-made-it": "/keys" },
+        { "spark.kubernetes.driver.secretKeyRef.TOKEN": "nobody-made-it:token" },
+      ].map((conf) => place.server.create({ conf })),
+    );
+    if (unclaimed === undefined || onDemand === undefined || secretless === undefined || keyless === undefined)
+      throw new Error("no session");
+    await says(unclaimed, /waits for a node: .*persistentvolumeclaim "nobody-made-it" not found/);
+    await says(onDemand, /waits for a node: .*(unbound|storageclass)/i);
+    await says(secretless, /FailedMount: .*secret "nobody-made-it" not found/);
+    await says(keyless, /container cannot be made \(CreateContainerConfigError\): secret "nobody-made-it" not found/);
+    for (const session of [unclaimed, onDemand, secretless, keyless]) await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
+  test("because nobody has its image fails with the puller's words, at once where there is no such registry", async () => {
+    await using place = await opened({ allow: [{ rule: "image", pattern: null }] });
+    const image = (name: string) => place.server.create({ conf: { "spark.kubernetes.driver.container.image": name } });
+    const silent = await image("127.0.0.1:1/no/such:image");
+    const none = await image("registry.invalid/no/such:image");
+    await says(silent, /image 127\.0\.0\.1:1\/no\/such:image cannot be pulled: .*127\.0\.0\.1:1/);
+    expect(await ended(none)).toMatch(/image registry\.invalid\/no\/such:image cannot be pulled: .*no such host/);
+    expect(silent.state).toBe("starting");
+  });
+
+  test("because an init container fails says so, and is given up when it failed four times", async () => {
+    const template = {
+      spec: {
+        initContainers: [
+          {
+            name: "prepare",
+            image: IMAGE,
+            imagePullPolicy: "IfNotPresent",
+            command: ["sh", "-c", "echo looked everywhere; echo no luck >/dev/termination-log; exit 3"],
+            securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+          },
+        ],
+      },
+    };
+    const rules = ["podTemplate", "image", "securityContext"] as const;
+    await using place = await opened({ allow: rules.map((rule) => ({ rule, pattern: null })) });
+    const session = await place.server.create({ conf: { "spark.kubernetes.driver.podTemplateFile": JSON.stringify(template) } });
+    await says(session, /Init container prepare .*failed and is started again: exit code 3: no luck/);
+    expect(await ended(session)).toMatch(/Init container prepare .*failed 4 times: exit code 3: no luck/);
+    expect(session.logTail(10)).toContain("looked everywhere");
+    expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
+  });
+});
+
+describe("an API server", { timeout: 120_000 }, () => {
+  const through = async (proxy: ApiProxy) => opened({ kubeconfig: proxy.kubeconfig });
+
+  test("that has too much to do is asked again when it says, and no session is lost", async () => {
+    await using proxy = await ApiProxy.start();
+    await using place = await through(proxy);
+    let refused = 0;
+    // Each request is refused once before it is answered.
+    const seen = new Set<string>();
+    proxy.answer = ({ method, url = "" }) => {
+      const asked = `${method} ${url}`;
+      if (method === "GET" || seen.has(asked)) return null;
+      seen.add(asked);
+      refused += 1;
+      return TOO_BUSY;
+    };
+    const session = await place.server.create({ name: "patient" });
+    await expect.poll(() => session.logTotal > 0 && place.site.running(session.claim), { timeout: 60_000 }).toBe(1);
+    await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+    expect(refused).toBeGreaterThan(5);
+  });
+
+  test("that answers slowly is waited for", async () => {
+    await using proxy = await ApiProxy.start();
+    await using place = await through(proxy);
+    proxy.delayMs = 800;
+    const session = await place.server.create();
+    await expect.poll(() => session.state, { timeout: 60_000 }).toBe("starting");
+    await expect.poll(() => place.site.running(session.claim), { timeout: 60_000 }).toBe(1);
+    await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
+  test("that answers nothing more is named, by the request that needs it and by the session that waits", async () => {
+    await using proxy = await ApiProxy.start();
+    await using place = await through(proxy);
+    proxy.answer = ({ method, url = "" }) => (method === "POST" && url.endsWith("/pods") ? BROKEN : null);
+    const session = await place.server.create();
+    await says(session, /pod is still to be made: the API server gave no answer in time: .*webhook is down/);
+    proxy.answer = () => null;
+    await expect.poll(() => place.site.running(session.claim), { timeout: 30_000 }).toBe(1);
+    proxy.answer = () => TOO_BUSY;
+    const refusal = place.server.sessions.create(draftOf(), { name: null, remote: null }, AbortSignal.timeout(2_000));
+    await expect(refusal).rejects.toMatchObject({
+      code: "DRIVER_UNREACHABLE",
+      message: expect.stringContaining("too many requests, please try again later"),
+    });
+    proxy.answer = () => null;
+    await place.server.sessions.delete(session, "enough");
+  });
+});
+
+const BROKEN = { status: 500, body: { kind: "Status", code: 500, reason: "InternalError", message: "a webhook is down" } };

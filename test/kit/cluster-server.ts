@@ -1,0 +1,61 @@
+import { expect } from "vitest";
+import { Access } from "../../src/core/access.ts";
+import type { Session } from "../../src/core/session.ts";
+import { Sessions } from "../../src/core/sessions.ts";
+import type { SessionSpec } from "../../src/core/spec.ts";
+import type { KubernetesSettings } from "../../src/launch/kubernetes/settings.ts";
+import { openLink } from "../../src/link/link.ts";
+import { draftOf } from "../launch/contract.ts";
+import { type ClusterSite, soon } from "./cluster.ts";
+
+export const NOBODY = { name: null, remote: null };
+const RULES = { superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] };
+/** A cold Spark on a machine that does much else. */
+export const START_MS = 180_000;
+
+/** A server's sessions on a cluster, without its faces. */
+export class ClusterServer implements AsyncDisposable {
+  readonly sessions: Sessions;
+  readonly site: ClusterSite;
+
+  private constructor(site: ClusterSite, sessions: Sessions) {
+    this.site = site;
+    this.sessions = sessions;
+  }
+
+  static async open(site: ClusterSite, asked: Partial<KubernetesSettings> = {}, retentionMs = 600_000): Promise<ClusterServer> {
+    const launcher = await site.open(asked);
+    const parts = { launcher, openLink, clock: { now: Date.now }, startWaitMs: START_MS, stopGraceMs: 3_000 };
+    const sessions = new Sessions(parts, new Access(RULES), { maxSessions: 0, maxSessionsPerUser: 0, retentionMs });
+    await sessions.adopt(soon());
+    return new ClusterServer(site, sessions);
+  }
+
+  create(asked: Partial<SessionSpec> = {}): Promise<Session> {
+    return this.sessions.create(draftOf(asked), NOBODY, soon());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.sessions.close();
+  }
+}
+
+/** Runs code to its end; answers how it ended and all its outputs as one text. */
+export const run = async (session: Session, code: string): Promise<string> => {
+  const body = { key: crypto.randomUUID(), code, kind: "pyspark" as const, origin: null, silent: false, stopOnError: false, stdin: false };
+  const id = await session.submit(body, soon(START_MS));
+  await session.settled(id, START_MS, soon(START_MS));
+  const statement = await session.statement(id, soon());
+  return JSON.stringify([statement.outcome, ...statement.outputs]);
+};
+
+/** Waits for a session's end; answers its reason. */
+export const ended = async (session: Session): Promise<string> => {
+  await expect.poll(() => session.end, { timeout: START_MS, interval: 100 }).not.toBeNull();
+  return session.end?.reason ?? "";
+};
+
+/** Waits until the last line of a session's log is like this. */
+export const says = async (session: Session, words: RegExp, timeoutMs = 60_000): Promise<void> => {
+  await expect.poll(() => session.logTail(1).join(), { timeout: timeoutMs, interval: 50 }).toMatch(words);
+};
