@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { clientsPython, driverPython } from "../test/kit/python.ts";
+import { kernel } from "./kernel.ts";
 import { type Bench, clients, coldStart, driver, server, shortOf } from "./measures.ts";
 import { machineClass, type Row, table } from "./report.ts";
 
@@ -9,7 +10,7 @@ import { machineClass, type Row, table } from "./report.ts";
  * `npm run bench`: Longwick and its floors, in turn in one run. `-- --quick` takes fewer samples, `--only clients,driver` a part,
  * `--write` puts the table into docs/benchmarks.md. With LIVY_URL a real Livy is measured beside.
  */
-const PARTS: Readonly<Record<string, (bench: Bench) => Promise<readonly Row[]>>> = { clients, coldStart, server, driver };
+const PARTS: Readonly<Record<string, (bench: Bench) => Promise<readonly Row[]>>> = { clients, coldStart, server, driver, kernel };
 const PAGE = fileURLToPath(new URL("../docs/benchmarks.md", import.meta.url));
 
 const { values } = parseArgs({

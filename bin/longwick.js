@@ -5,7 +5,9 @@ var fs = require("fs");
 var path = require("path");
 
 var NEEDED = [22, 19];
-var source = path.join(__dirname, "../src/cli.ts");
+// A kernel answers within half a second: it does not load the command line's words first.
+var program = process.argv[2] === "kernel" ? "kernel" : "cli";
+var source = path.join(__dirname, "../src/" + program + ".ts");
 var found = process.versions.node.split(".").map(Number);
 var tooOld = found[0] < NEEDED[0] || (found[0] === NEEDED[0] && found[1] < NEEDED[1]);
 
@@ -22,5 +24,5 @@ if (tooOld) {
   process.exitCode = 1;
 } else {
   // A checkout runs from its sources, an installed package from what was built of them.
-  require(fs.existsSync(source) ? source : path.join(__dirname, "../dist/cli.js"));
+  require(fs.existsSync(source) ? source : path.join(__dirname, "../dist/" + program + ".js"));
 }

@@ -6,10 +6,12 @@ import { nearest } from "./nearest.ts";
 import { PrepareError } from "./prepare/environment.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunOptions } from "./run.ts";
+import { version } from "./version.ts";
 
 /** `longwick`: reads the command and calls it. What it needs is loaded by the command that needs it. */
 
-const COMMANDS = ["serve", "run", "doctor"] as const;
+/** `kernelspec` has flags of its own; `kernel`, which Jupyter starts, does not come by here (bin/longwick.js). */
+const COMMANDS = ["serve", "run", "doctor", "kernelspec"] as const;
 type Command = (typeof COMMANDS)[number];
 
 /** Flags that belong to a command; all others are the server's. */
@@ -30,11 +32,6 @@ class UsageError extends Error {
 }
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const version = (): string => {
-  // Our own file: npm does not publish a package without a version.
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
-  return version;
-};
 
 interface Arguments {
   readonly command: Command;
@@ -70,6 +67,10 @@ const readArguments = (argv: readonly string[]): Arguments => {
 };
 
 const main = async (argv: readonly string[]): Promise<number> => {
+  if (argv[0] === "kernelspec" && !argv.some((word) => word === "--help" || word === "-h")) {
+    const { kernelspec } = await import("./kernelspec.ts");
+    return kernelspec(argv.slice(1), version(), (line) => void process.stdout.write(`${line}\n`), say);
+  }
   const given = readArguments(argv);
   if (given.own.has("help")) {
     process.stdout.write((await import("./manual.ts")).helpText());
@@ -132,7 +133,7 @@ const run = async ({ operands, own, rest }: Arguments): Promise<number> => {
   const { code, file } = await readCode(own.get("code"), operands);
   const kind = own.get("kind") ?? (file?.endsWith(".sql") ? "sql" : "pyspark");
   if (kind !== "pyspark" && kind !== "sql") throw new UsageError(`--kind: must be pyspark or sql, not ${kind}`);
-  const { runStatement, targetOf, withOwnServer } = await import("./run.ts");
+  const [{ runStatement, withOwnServer }, { targetOf }] = await Promise.all([import("./run.ts"), import("./target.ts")]);
   const options: RunOptions = {
     ...{ code, kind },
     out: (text) => void process.stdout.write(text),
@@ -165,10 +166,11 @@ const readCode = async (
 };
 
 /** Errors whose message is all a person needs; their names, because their modules are loaded only when needed. */
-const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "AbortError", "Problem"]);
+const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "TargetError", "KernelspecError", "AbortError", "Problem"]);
 
 const explain = (error: unknown): { code: number; message: string } => {
-  if (error instanceof UsageError || error instanceof ConfigError) return { code: 2, message: error.message };
+  if (error instanceof UsageError || error instanceof ConfigError || (error instanceof Error && error.name === "KernelspecUsageError"))
+    return { code: 2, message: error.message };
   if (!(error instanceof Error)) return { code: 1, message: String(error) };
   if (error instanceof PrepareError || PLAIN_ERRORS.has(error.name)) return { code: 1, message: error.message };
   if ("code" in error && error.code === "EADDRINUSE") {

@@ -31,7 +31,7 @@ export interface LoadedConfig {
 export const CONFIG_FILE = "longwick.toml";
 /** Variables of the client commands and of our own drivers, which are no options of the server. */
 const OTHER_VARIABLES: ReadonlySet<string> = new Set(
-  ["CONFIG", "URL", "TOKEN", "SESSION", "PIPE", "INTERPRETER"].map((name) => `LONGWICK_${name}`),
+  ["CONFIG", "URL", "TOKEN", "TOKEN_FILE", "KERNELSPEC", "SESSION", "PIPE", "INTERPRETER"].map((name) => `LONGWICK_${name}`),
 );
 /** What Kubernetes sets in every pod beside a Service that is called `longwick`. */
 const SERVICE_VARIABLE = /^LONGWICK_(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)$/;
@@ -73,10 +73,32 @@ export const loadConfig = (argv: readonly string[], env: Env = process.env, cwd:
   return { config, sources: sources as Record<OptionName, string> };
 };
 
-/** The server that `longwick run` talks to, and the token it shows there, as the environment names them. */
+/**
+ * The server that `longwick run` and the kernel talk to, and the token they show there, as the environment names them; a token's file is
+ * read anew each time. @throws ConfigError when that file cannot be read
+ */
 export const clientVariables = (env: Env = process.env): { readonly url: string | null; readonly token: string | null } => ({
   url: env["LONGWICK_URL"] || null,
-  token: env["LONGWICK_TOKEN"] || null,
+  token: env["LONGWICK_TOKEN"] || (env["LONGWICK_TOKEN_FILE"] ? tokenIn(expandHome(env["LONGWICK_TOKEN_FILE"])) : null),
+});
+
+const tokenIn = (file: string): string => {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw new ConfigError([`LONGWICK_TOKEN_FILE: ${error instanceof Error ? error.message : String(error)}`]);
+  }
+};
+
+/** What a kernel's environment says of it: which of the server's kernelspecs it is, which process manages it, and what that hands to kernels (`KERNEL_*`). */
+export const kernelVariables = (
+  env: Env = process.env,
+): { readonly kernelspec: string | null; readonly manager: string | null; readonly handed: Readonly<Record<string, string>> } => ({
+  kernelspec: env["LONGWICK_KERNELSPEC"] || null,
+  manager: env["JPY_PARENT_PID"] || null,
+  handed: Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (name.startsWith("KERNEL_") && value !== undefined ? [[name, value]] : [])),
+  ),
 });
 
 /** What the server was started with; the launcher passes on to drivers what is not meant for the server. */

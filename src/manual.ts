@@ -79,6 +79,12 @@ Usage:
                                 its output as it comes; the exit code is 1 when it fails
   longwick run -c CODE          the same for code on the command line
   longwick doctor               check Python, Java, Spark, directories and the port; say how to mend what is missing
+  longwick kernelspec install [--user | --sys-prefix | --prefix DIR] [--name NAME] [--display-name TEXT]
+                              [--env NAME=VALUE]… [--preset NAME]…
+                                show the kernel to Jupyter: a server's with --env LONGWICK_URL=…, else one of its own;
+                                with --preset one kernelspec for each of the server's kernelspecs of these names
+  longwick kernelspec list | remove NAME…
+  longwick kernel -f FILE       the kernel itself, as Jupyter starts it
   longwick --version | --help
 
 Options of run:
@@ -202,7 +208,7 @@ export const configurationPage = (): string => {
   }
   lines.push(
     "",
-    `Variables follow from the names: \`sparkHome\` is \`${variableOf("sparkHome")}\`. \`LONGWICK_URL\` and \`LONGWICK_TOKEN\` belong to \`longwick run\`.`,
+    `Variables follow from the names: \`sparkHome\` is \`${variableOf("sparkHome")}\`. \`LONGWICK_URL\`, \`LONGWICK_TOKEN\` and \`LONGWICK_TOKEN_FILE\` belong to \`longwick run\` and to the [kernel](jupyter.md), \`LONGWICK_KERNELSPEC\` to the kernel.`,
     ...presetSection(),
   );
   return `${lines.join("\n")}\n`;

@@ -1,23 +1,16 @@
-import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir, userInfo } from "node:os";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import type { FastifyBaseLogger } from "fastify";
 import type { Config } from "./config.ts";
+import { openOwnServer } from "./own-server.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RecordFrame } from "./protocol/frames.ts";
-import { openServer } from "./server.ts";
-
-/** Where statements go and who sends them. */
-export interface Target {
-  /** Without a slash at its end, without credentials. */
-  readonly url: string;
-  /** Value of the `Authorization` header; null: none. */
-  readonly authorization: string | null;
-}
+import type { Target } from "./target.ts";
 
 export interface RunOptions {
   readonly code: string;
@@ -32,21 +25,10 @@ export class RunError extends Error {
   override readonly name = "RunError";
 }
 
-/** The target a URL names: `user:password` in it is taken out and sent as Basic. @throws RunError when it is no URL */
-export const targetOf = (text: string, token: string | null): Target => {
-  const url = URL.parse(text);
-  if (url === null || !/^https?:$/.test(url.protocol)) throw new RunError(`${text} is no http or https URL.`);
-  const basic = url.username === "" ? null : `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
-  url.username = "";
-  url.password = "";
-  const authorization = token !== null ? `Bearer ${token}` : basic !== null ? `Basic ${Buffer.from(basic).toString("base64")}` : null;
-  return { url: url.href.replace(/\/+$/, ""), authorization };
-};
-
 /** How long a run's driver outlives a run that was killed. */
 const ORPHAN_MS = 60_000;
 
-/** Calls `use` with a server of one's own on loopback under a random token; afterwards nothing of it is left. */
+/** Calls `use` with a server of one's own; afterwards nothing of it is left. */
 export const withOwnServer = async <Result>(
   config: Config,
   prepared: Prepared | null,
@@ -56,28 +38,13 @@ export const withOwnServer = async <Result>(
 ): Promise<Result> => {
   const directory = await mkdtemp(join(tmpdir(), "longwick-run-"));
   try {
-    const token = randomBytes(32).toString("base64url");
-    const tokens = join(directory, "tokens");
-    await writeFile(tokens, `${createHash("sha256").update(token).digest("hex")} ${userInfo().username}\n`, { mode: 0o600 });
-    const own = {
-      ...{
-        host: "127.0.0.1",
-        port: 0,
-        basePath: "",
-        tlsCert: null,
-        tlsKey: null,
-        htpasswd: null,
-        tokens,
-        allowedUsers: [],
-        csrfProtection: false,
-      },
-      ...{ runtimeDir: join(directory, "run"), orphanTimeoutMs: ORPHAN_MS, drainMs: 0, maxSessions: 0, maxSessionsPerUser: 0 },
-    };
-    const server = await openServer({ ...config, ...own }, prepared, version, log);
+    const instance = `run-${randomBytes(6).toString("hex")}`;
+    const options = { directory, instance, orphanTimeoutMs: ORPHAN_MS, stopGraceMs: config.stopGraceMs };
+    const own = await openOwnServer(config, options, prepared, version, log);
     try {
-      return await use({ url: server.url, authorization: `Bearer ${token}` });
+      return await use({ url: own.url, authorization: `Bearer ${own.token}` });
     } finally {
-      await server.end();
+      await own.end();
     }
   } finally {
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { isLoopback, loadConfig, refuseSharedUser } from "../src/config.ts";
+import { clientVariables, isLoopback, kernelVariables, loadConfig, refuseSharedUser } from "../src/config.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "longwick-config-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -256,5 +256,30 @@ describe("what is unsafe", () => {
     ["localhost.evil.org", false],
   ] as const)("%s is loopback: %s", ([host, loopback]) => {
     expect(isLoopback(host)).toBe(loopback);
+  });
+});
+
+describe("what is no option of the server", () => {
+  test("a client's token may be in a file, which is read anew each time; a variable goes before it", () => {
+    const directory = mkdtempSync(join(tmpdir(), "lw-"));
+    try {
+      const file = join(directory, "token");
+      const env = { LONGWICK_URL: "http://h", LONGWICK_TOKEN_FILE: file };
+      expect(() => clientVariables(env)).toThrow("LONGWICK_TOKEN_FILE: ENOENT");
+      for (const token of ["first", "second"]) {
+        writeFileSync(file, `${token}\n`);
+        expect(clientVariables(env)).toEqual({ url: "http://h", token });
+      }
+      expect(clientVariables({ ...env, LONGWICK_TOKEN: "third" }).token).toBe("third");
+      expect(clientVariables({ LONGWICK_URL: "", LONGWICK_TOKEN: "" })).toEqual({ url: null, token: null });
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  test("a kernel is told its kernelspec, its manager and what the manager hands on", () => {
+    const env = { LONGWICK_KERNELSPEC: "gpu", JPY_PARENT_PID: "7", KERNEL_USERNAME: "ann", PATH: "/bin" };
+    expect(kernelVariables(env)).toEqual({ kernelspec: "gpu", manager: "7", handed: { KERNEL_USERNAME: "ann" } });
+    expect(kernelVariables({})).toEqual({ kernelspec: null, manager: null, handed: {} });
   });
 });

@@ -48,6 +48,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   faces: ["faces", "core", "protocol"],
   observe: ["observe", "core"],
   prepare: ["prepare"],
+  kernel: ["kernel"],
+  kernelspec: ["kernelspec"],
 };
 /** Built-ins that reach out of the process; the core does without. */
 const IO = /^node:(fs|net|http|https|http2|child_process|dgram|tls|worker_threads|cluster)(\/|$)/;

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Duplex } from "node:stream";
-import { KubeConfig, loadYaml } from "@kubernetes/client-node";
+import { loadYaml } from "@kubernetes/client-node";
 import { publishSession } from "../core/events.ts";
 import {
   type Claim,
@@ -16,9 +16,10 @@ import {
 import { Problem } from "../core/problems.ts";
 import { type Conf, redactSpec, type SessionSpec } from "../core/spec.ts";
 import { plain, shownConf } from "./conf.ts";
-import { Api } from "./kubernetes/api.ts";
+import type { Api } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
 import { Claims, readMasterKeys } from "./kubernetes/claims.ts";
+import { connectToCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
 import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
 import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
@@ -47,13 +48,7 @@ const TEMPLATE_BYTES = 256 * 1024;
 export const openKubernetesLauncher = async (settings: KubernetesSettings): Promise<Launcher> => {
   if (!/^[a-z]([-a-z0-9]*[a-z0-9])?$/.test(settings.instance) || settings.instance.length > INSTANCE_LIMIT)
     throw new Error(`the instance name '${settings.instance}' must be a DNS label of at most ${INSTANCE_LIMIT} characters`);
-  const config = new KubeConfig();
-  if (settings.kubeconfig === null) config.loadFromDefault();
-  else config.loadFromFile(settings.kubeconfig);
-  if (settings.context !== null) config.setCurrentContext(settings.context);
-  const inCluster = config.getCurrentContext() === "inClusterContext";
-  const namespace = settings.serverNamespace ?? contextNamespace(config) ?? "default";
-  const api = new Api(config);
+  const { api, namespace, inCluster } = connectToCluster(settings);
   try {
     const signal = AbortSignal.timeout(OPEN_MS);
     const [shim, keys] = await Promise.all([
@@ -76,8 +71,6 @@ export const openKubernetesLauncher = async (settings: KubernetesSettings): Prom
     throw error;
   }
 };
-
-const contextNamespace = (config: KubeConfig): string | null => config.getContextObject(config.getCurrentContext())?.namespace ?? null;
 
 /** A key on each line in base64, the current one first. */
 const keysFromText = (text: string): MasterKeys => {

@@ -63,16 +63,16 @@ export class Channels {
   }
 
   /** Sends a request and answers its msg_id. */
-  send(channel: string, type: string, content: object, more: { id?: string; session?: string } = {}): string {
-    const { id = randomUUID(), session = this.session } = more;
-    const header = { msg_id: id, msg_type: type, session, username: "ann", version: "5.4", date: new Date().toISOString() };
+  send(channel: string, type: string, content: object, more: { id?: string; session?: string; date?: string } = {}): string {
+    const { id = randomUUID(), session = this.session, date = new Date().toISOString() } = more;
+    const header = { msg_id: id, msg_type: type, session, username: "ann", version: "5.4", date };
     const parts = [channel, ...[header, {}, {}, content].map((part) => JSON.stringify(part))];
     if (this.socket.protocol === V1_PROTOCOL) this.socket.send(writeV1(parts.map((part) => Buffer.from(part))));
     else this.socket.send(JSON.stringify({ channel, header, parent_header: {}, metadata: {}, content, buffers: [] }));
     return id;
   }
 
-  execute(code: string, content: object = {}, options: { id?: string } = {}): string {
+  execute(code: string, content: object = {}, options: { id?: string; date?: string } = {}): string {
     const standard = { silent: false, store_history: true, user_expressions: {}, allow_stdin: false, stop_on_error: true };
     return this.send("shell", "execute_request", { code, ...standard, ...content }, options);
   }

@@ -6,7 +6,7 @@ import type { Connection } from "./connection.ts";
 import type { Kernel } from "./kernel.ts";
 import { type Message, message } from "./messages.ts";
 import { causeOf } from "./origin.ts";
-import { follows, type Position } from "./position.ts";
+import { follows, type Position, WHOLE_RECORD } from "./position.ts";
 import { status, translate } from "./translate.ts";
 
 /** A client unknown to this server gets again what it asked for so long before the server's start, and so much of it at most. */
@@ -48,6 +48,7 @@ export class Follower {
     const { closed } = this.#connection;
     let { session } = this.#kernel;
     let start = await this.#startOf(session, before);
+    if (before === null) await this.#tellPosition(session, start);
     while (!closed.aborted) {
       const reset = await this.#follow(session, start, closed);
       if (closed.aborted) return;
@@ -73,6 +74,15 @@ export class Follower {
       return { afterSeq: before.seq - 1, skip: before, again: new Set(), knownSeq: before.seq - 1 };
     const missed = before === null ? (counted ? [] : this.#ownOf(session)) : this.#missed(session, before);
     return this.#tellAgain(session, missed);
+  }
+
+  /** A client that counts may lose its socket before the first record comes: it is told where it begins. */
+  async #tellPosition(session: Session, { knownSeq: seq }: Start): Promise<void> {
+    const { epoch, running } = session;
+    if (!this.#connection.options.counted || epoch === null) return;
+    const busy = running === undefined ? undefined : causeOf(running).header;
+    const state = this.#kernel.message(status(this.#kernel.executionState, busy));
+    await this.#connection.deliver(state, { session: session.id, epoch, seq, part: WHOLE_RECORD });
   }
 
   #tellAgain(session: Session, missed: readonly StatementView[]): Start {

@@ -124,8 +124,11 @@ const comm = (kernel: Kernel, connection: Connection, request: Request): void =>
   kernel.outbox.push(request, { comm: body }, connection.options.caller);
 };
 
-/** The same request of the same client runs once, however often it is sent: after a lost socket it may be sent again. */
-const keyOf = ({ session, id }: Request): string => `jupyter-${createHash("sha256").update(`${session}\n${id}`).digest("hex")}`;
+/**
+ * The same request runs once, however often it is sent: after a lost socket it may be sent again. Its whole header, because ids alone tell
+ * nothing: the clients that jupyter_client's KernelManager makes share its session, and each counts from zero.
+ */
+const keyOf = ({ header }: Request): string => `jupyter-${createHash("sha256").update(header).digest("hex")}`;
 
 const refusalOf = (content: Content, code: string): string | null => {
   if (typeof content["code"] !== "string") return "An execute_request must have its code as text.";

@@ -108,13 +108,24 @@ describe("positions", () => {
   test("a request that is sent again runs once", () =>
     onStage(async ({ service, driver, open }) => {
       const session = randomUUID();
-      const id = randomUUID();
+      const sent = { id: randomUUID(), date: new Date().toISOString() };
       for (let round = 0; round < 2; round += 1) {
         const channels = await open({ session, query: { longwick: "1" } });
-        channels.execute("once", {}, { id });
+        channels.execute("once", {}, sent);
         await service.until(() => cells(driver) === round + 1);
       }
       expect(driver.statements.size).toBe(1);
+    }));
+
+  test("another request of the same id is another one: clients of one manager count alike", () =>
+    onStage(async ({ service, driver, open }) => {
+      const [session, id] = [randomUUID(), randomUUID()];
+      for (let round = 0; round < 2; round += 1) {
+        const channels = await open({ session, query: { longwick: "1" } });
+        channels.execute("twice", {}, { id, date: `2026-11-21T12:00:0${round}.000000Z` });
+        await service.until(() => cells(driver) === round + 1);
+      }
+      expect(driver.statements.size).toBe(2);
     }));
 
   test("a foreign client is shown again, once and whole, what it may have missed", () =>

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { targetOf } from "../src/run.ts";
+import { targetOf } from "../src/target.ts";
 
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString("base64")}`;
 

@@ -1,0 +1,70 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { INSTANCE_LABEL } from "../../src/launch/kubernetes/names.ts";
+import { IMAGE, NAMESPACE, prepareNamespace, SERVICE_ACCOUNT, soon, testApi } from "../kit/cluster.ts";
+import { installKernel } from "../kit/kernelspec.ts";
+import { clientsPython } from "../kit/python.ts";
+
+/** The native kernel from outside of the cluster: it needs a kubeconfig and no server. */
+
+const CASES = fileURLToPath(new URL("../real/jupyter/kernel_cases.py", import.meta.url));
+const RUN_MS = 400_000;
+const directory = mkdtempSync(join(tmpdir(), "lw-"));
+const api = testApi();
+
+beforeAll(() => prepareNamespace(api));
+afterAll(() => {
+  api.close();
+  rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
+});
+
+/** Objects that servers inside of kernels have made. */
+const left = async (): Promise<readonly string[]> => {
+  const found: string[] = [];
+  for (const kind of ["pods", "configmaps", "secrets", "services"]) {
+    const { items } = await api.list<{ metadata: { name: string; labels?: Record<string, string> } }>(
+      `api/v1/namespaces/${NAMESPACE}/${kind}`,
+      { labelSelector: INSTANCE_LABEL },
+      soon(),
+    );
+    found.push(
+      ...items
+        .filter(({ metadata }) => metadata.labels?.[INSTANCE_LABEL]?.startsWith("kernel-"))
+        .map(({ metadata }) => `${kind}/${metadata.name}`),
+    );
+  }
+  return found;
+};
+
+test("a notebook's driver and executors are pods, by a kubeconfig alone, and nothing of them is left", {
+  timeout: RUN_MS + 60_000,
+}, async () => {
+  const before = new Set(await left());
+  const conf = {
+    "spark.executor.instances": "1",
+    "spark.executor.memory": "600m",
+    "spark.kubernetes.driver.request.cores": "10m",
+    "spark.kubernetes.executor.request.cores": "10m",
+  };
+  const env = installKernel(directory, "pods", {
+    LONGWICK_LAUNCHER: "kubernetes",
+    LONGWICK_KUBERNETES_IMAGE: IMAGE,
+    LONGWICK_KUBERNETES_IMAGE_PULL_POLICY: "IfNotPresent",
+    LONGWICK_KUBERNETES_NAMESPACE: NAMESPACE,
+    LONGWICK_KUBERNETES_SERVER_NAMESPACE: NAMESPACE,
+    LONGWICK_KUBERNETES_SERVICE_ACCOUNT: SERVICE_ACCOUNT,
+    LONGWICK_RUNTIME_DIR: join(directory, "run"),
+    LONGWICK_SPARK_CONF: JSON.stringify(conf),
+  });
+  const out = join(directory, "cases.json");
+  await promisify(execFile)(await clientsPython(), [CASES, out, "InCluster"], { env: { ...env }, timeout: RUN_MS, maxBuffer: 2 ** 26 });
+  // Written by our own script.
+  const outcomes = JSON.parse(readFileSync(out, "utf8")) as Readonly<Record<string, string | null>>;
+  expect(outcomes).toEqual({ "InCluster.test_a_notebook_on_pods": null });
+  await expect.poll(async () => (await left()).filter((name) => !before.has(name)), { timeout: 60_000, interval: 500 }).toEqual([]);
+});

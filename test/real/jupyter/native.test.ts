@@ -1,0 +1,133 @@
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { installKernel } from "../../kit/kernelspec.ts";
+import { Livy } from "../../kit/livy.ts";
+import { processesNaming } from "../../kit/processes.ts";
+import { clientsPython, driverPython } from "../../kit/python.ts";
+import { type Server, startServer } from "../../kit/server.ts";
+import { until } from "../../kit/until.ts";
+
+/** The kernel as Jupyter's own Python clients find it installed, on real Spark (kernel_cases.py). */
+
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const RUN_MS = 560_000;
+
+/** How each case ended: null when it held. */
+type Outcomes = Readonly<Record<string, string | null>>;
+
+const runCases = async (env: NodeJS.ProcessEnv, out: string, classes: readonly string[]): Promise<Outcomes> => {
+  await promisify(execFile)(await clientsPython(), [here("kernel_cases.py"), out, ...classes], {
+    env,
+    timeout: RUN_MS,
+    maxBuffer: 2 ** 26,
+  });
+  // Written by our own script.
+  return JSON.parse(readFileSync(out, "utf8")) as Outcomes;
+};
+
+/** The cases written down in kernel_cases.py, or Jupyter's own. */
+const CASES = readFileSync(here("kernel_cases.py"), "utf8");
+const casesOf = (name: string): readonly string[] => {
+  const [, body = ""] = new RegExp(`\nclass ${name}\\((?:[\\s\\S]*?)\\):([\\s\\S]*?)(?=\nclass |\ndef )`).exec(CASES) ?? [];
+  return [...body.matchAll(/\n {4}def (test_\w+)/g)].map(([, test]) => `${name}.${test}`);
+};
+const CONFORMANCE = [
+  ...["kernel_info", "execute_stdout", "execute_stderr", "completion", "is_complete", "pager", "error", "execute_result"],
+  ...["display_data", "history", "inspect", "clear_output", "recv_iopub_welcome_msg"],
+].map((name) => `Conformance.test_${name}`);
+
+describe("the kernel of a server", () => {
+  let server: Server;
+  let env: NodeJS.ProcessEnv;
+  let outcomes: Outcomes = {};
+
+  /** One act; each test looks at one case. */
+  beforeAll(async () => {
+    server = await startServer();
+    env = {
+      ...installKernel(server.directory, "remote", { LONGWICK_URL: server.url, LONGWICK_RUNTIME_DIR: join(server.directory, "kernels") }),
+    };
+    outcomes = await runCases(env, join(server.directory, "cases.json"), ["Conformance", "Messages", "TwoClients", "Transports"]);
+  }, 580_000);
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  const cases = [...CONFORMANCE, ...["Messages", "TwoClients", "Transports"].flatMap(casesOf)];
+
+  test.for(cases)("%s", (name) => {
+    expect(outcomes[name]).toBeNull();
+  });
+
+  test("had no other cases", () => {
+    expect(Object.keys(outcomes).sort()).toEqual([...cases].sort());
+  });
+
+  test("leaves no session behind that its manager shut down", async () => {
+    const livy = new Livy(server.url);
+    const { sessions } = await livy.expect<{ sessions: readonly { state: string }[] }>(200, "GET", "/sessions?size=1000");
+    expect(sessions.filter(({ state }) => !["dead", "killed", "success", "error"].includes(state))).toEqual([]);
+    livy.close();
+  });
+
+  test("loses and doubles nothing when the server is killed and comes back while a cell prints", { timeout: 240_000 }, async () => {
+    const out = join(server.directory, "away.json");
+    const child = spawn(await clientsPython(), [here("drive_away.py"), out], { env, stdio: ["pipe", "pipe", "inherit"] });
+    const ended = once(child, "exit");
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (line !== "PRINTING") continue;
+      await server.kill();
+      // Long enough for the cell to say so (AWAY_MS of src/kernel.ts).
+      await pause(9_500);
+      child.stdin.end("the server is away\n");
+      await server.start();
+    }
+    expect((await ended)[0]).toBe(0);
+    const seen = JSON.parse(readFileSync(out, "utf8")) as Record<"lines" | "replies" | "types" | "notices" | "others", unknown>;
+    expect(seen.lines).toBe(Array.from({ length: 700 }, (_, n) => `${n} ${"é".repeat(20)}\n`).join(""));
+    expect(seen.types).not.toContain("clear_output");
+    expect(seen.replies).toEqual(["ok", "ok", "ok"]);
+    expect(seen.others).toEqual(["sent while the server was away\n", "after all\n"]);
+    expect(seen.notices).toEqual([expect.stringMatching(/the server has been away since/), expect.stringMatching(/was away for \d+ s/)]);
+  });
+});
+
+describe("the kernel with a server of its own", () => {
+  const directory = mkdtempSync(join(tmpdir(), "lw-"));
+  let env: NodeJS.ProcessEnv;
+  let outcomes: Outcomes = {};
+
+  beforeAll(async () => {
+    // So many milliseconds a driver outlives a kernel that was killed.
+    const own = { LONGWICK_PYTHON: await driverPython(), LONGWICK_RUNTIME_DIR: join(directory, "run"), LONGWICK_ORPHAN_TIMEOUT_MS: "15s" };
+    env = { ...installKernel(directory, "own", own) };
+    outcomes = await runCases(env, join(directory, "cases.json"), ["Lives"]);
+  }, 580_000);
+  afterAll(() => {
+    for (const { pid } of processesNaming(directory)) process.kill(pid, "SIGKILL");
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
+  });
+
+  test.for(casesOf("Lives"))("%s", (name) => {
+    expect(outcomes[name]).toBeNull();
+  });
+
+  test("leaves no process and no directory behind", async () => {
+    await until("no process is left", 60_000, () => (processesNaming(directory).length === 0 ? true : undefined));
+  });
+
+  test("leaves no driver behind when it is killed with 9", { timeout: 180_000 }, async () => {
+    const script =
+      "import sys, kernel_cases as k\nm = k.started()\nc = k.connected(m)\nk.run(c, '1', 90)\nk.os.kill(k.pid_of(m), 9)\nsys.exit(0)";
+    const options = { env: { ...env, PYTHONPATH: here(".") }, timeout: 150_000 };
+    await promisify(execFile)(await clientsPython(), ["-c", script], options);
+    expect(processesNaming(directory).some(({ command }) => command.includes("spark_shim"))).toBe(true);
+    await until("no process is left", 90_000, () => (processesNaming(directory).length === 0 ? true : undefined));
+  });
+});

@@ -1,0 +1,81 @@
+"""A notebook run as unattended ones are: `run_notebook.py OUT`, by nbclient and by papermill, with the kernelspec's name in KERNEL."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any, Dict
+
+import nbformat
+import papermill
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
+from nbformat.v4 import new_code_cell, new_notebook
+
+KERNEL = os.environ["KERNEL"]
+
+CELLS = {
+    "result": "6 * 7",
+    "plot": "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);",
+    "progress": "import time\nspark.sparkContext.parallelize(range(8), 8).map(lambda n: __import__('time').sleep(0.4) or n).sum()",
+    "frame": "spark.range(3).toDF('n').toPandas()",
+    "update": "from IPython.display import display\nhandle = display('before', display_id='d')\nhandle.update('after')",
+    "error": "1 / 0",
+    "after": "print('the notebook goes on')",
+}
+
+
+def notebook(cells: Dict[str, str]) -> Any:
+    book = new_notebook(cells=[new_code_cell(source, id=name) for name, source in cells.items()])
+    book.metadata["kernelspec"] = {"name": KERNEL, "language": "python", "display_name": "Spark"}
+    for cell in book.cells:
+        cell.metadata["tags"] = {"error": ["raises-exception"], "parameters": ["parameters"]}.get(cell.id, [])
+    return book
+
+
+def outputs(book: Any) -> Dict[str, Any]:
+    return {cell.id: [dict(output) for output in cell.outputs] for cell in book.cells}
+
+
+def by_nbclient() -> Dict[str, Any]:
+    book = notebook(CELLS)
+    NotebookClient(book, kernel_name=KERNEL, timeout=120, startup_timeout=60).execute()
+    nbformat.validate(book)
+    return outputs(book)
+
+
+def interrupted() -> Dict[str, Any]:
+    """nbclient interrupts a cell that takes too long, and goes on with the next."""
+    book = notebook({"before": "kept = 1", "long": "while True: pass", "after": "kept + 1"})
+    client = NotebookClient(book, kernel_name=KERNEL, timeout=120, startup_timeout=60, interrupt_on_timeout=True, allow_errors=True)
+    with client.setup_kernel():
+        client.execute_cell(book.cells[0], 0)
+        client.timeout = 5
+        began = time.monotonic()
+        try:
+            client.execute_cell(book.cells[1], 1)
+        except CellTimeoutError as error:
+            return {"failed": str(error)}
+        seconds = time.monotonic() - began
+        client.timeout = 60
+        client.execute_cell(book.cells[2], 2)
+    return {**outputs(book), "seconds": seconds}
+
+
+def by_papermill(directory: str) -> Dict[str, Any]:
+    book = notebook({"parameters": "rows = 1", "count": "print(spark.range(rows).count())"})
+    before, after = os.path.join(directory, "before.ipynb"), os.path.join(directory, "after.ipynb")
+    nbformat.write(book, before)
+    papermill.execute_notebook(before, after, parameters={"rows": 1234}, kernel_name=KERNEL, progress_bar=False, start_timeout=60)
+    return outputs(nbformat.read(after, as_version=4))
+
+
+def main() -> None:
+    out = sys.argv[1]
+    with open(out, "w", encoding="utf-8") as file:
+        json.dump({"nbclient": by_nbclient(), "interrupted": interrupted(), "papermill": by_papermill(os.path.dirname(out))}, file)
+
+
+main()
