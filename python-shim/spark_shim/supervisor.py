@@ -301,6 +301,8 @@ class Supervisor(Driver, EngineUser):
             "stdin": statement.stdin,
             "cell": statement.cell,
         }
+        # What a statement may do at once is to kill this process: its record is on disk before it runs, so that it never runs twice.
+        self.log.flush()
         interpreter.send({"do": "run", "group": group, **run})
 
     def _finish(self, statement: Statement, outcome: str, rung: Optional[str] = None) -> None:

@@ -34,6 +34,15 @@ def test_a_supervisor_killed_with_9_leaves_no_process(driver: Driver) -> None:
     wait_for(lambda: not any("sleep 4321" in command for command in driver.processes().values()))
 
 
+def test_a_statement_is_on_disk_before_it_runs(driver: Driver) -> None:
+    client = driver.connect()
+    client.ready()
+    look = "import glob; print(any('\\x22k%%d\\x22' %% %d in open(file).read() for file in glob.glob(%r)))"
+    for number in range(10):
+        statement, _ = client.run(look % (number, driver.path("journal", "records", "*.seg")), key="k%d" % number)
+        assert client.text(statement) == "True\n"
+
+
 @pytest.mark.parametrize("torn", [False, True])
 def test_after_all_processes_were_killed_at_once_a_new_supervisor_goes_on(driver: Driver, torn: bool) -> None:
     client = driver.connect()
