@@ -124,7 +124,8 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
       const { name: user, remote } = request.caller;
       publishAudit({ action: "refuse", user, remote, proxyUser: problem.proxyUser, session, statement, problem: code });
     }
-    return reply.code(problem.status).send(route.config.refusal?.(problem) ?? { msg: problem.message });
+    const body = request.is404 ? facelessRefusal(problem.message) : (route.config.refusal?.(problem) ?? { msg: problem.message });
+    return reply.code(problem.status).send(body);
   };
 
   const app: FastifyInstance = Fastify({
@@ -141,7 +142,8 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     genReqId: requestId,
     clientErrorHandler: refuseBytes,
     // An address that cannot be decoded; fastify types this reply by a route that there is none of.
-    frameworkErrors: (_error, _request, reply) => (reply as FastifyReply).code(400).send({ msg: "The address is not well-formed." }),
+    frameworkErrors: (_error, _request, reply) =>
+      (reply as FastifyReply).code(400).send(facelessRefusal("The address is not well-formed.")),
     return503OnClosing: false,
     logger: false,
   });
@@ -249,6 +251,9 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     },
   };
 };
+
+/** Where no face answers nobody knows whose client asks: Livy's read `msg`, Jupyter's the others. */
+const facelessRefusal = (message: string) => ({ msg: message, message, reason: message });
 
 /** Why nothing answers: there is no such address, or not for this method. */
 const nothingHere = ({ method, url }: FastifyRequest, reply: FastifyReply, table: RouteTable): Problem => {

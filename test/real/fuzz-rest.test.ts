@@ -112,12 +112,14 @@ const formFor = (random: Random): string => {
   return shake(random, `${parts.join("")}--edge--\r\n`).toWellFormed();
 };
 
-/** Addresses that end things are asked for with ids that nobody has. */
-const pathFor = (random: Random, template: string, operation: Operation, session: number, ends: boolean): string => {
+/** Addresses that end things are asked for with ids that nobody has; `session` and `kernel` are one that runs. */
+const pathFor = (random: Random, template: string, operation: Operation, ends: boolean, session: string, kernel: string): string => {
   const path = template.replaceAll(/\{(\w+)\}/g, (_all, name: string) => {
     if (ends) return random.pick(["424242", "nobody", "-1"]);
-    if (name === "id" || /session/i.test(name))
-      return random.below(3) > 0 ? String(session) : encodeURIComponent(random.pick(ODD_TEXTS).toWellFormed());
+    if (name === "kernel" || name === "session") {
+      const id = name === "kernel" || template.startsWith("/api/") ? kernel : session;
+      return random.below(3) > 0 ? id : encodeURIComponent(random.pick(ODD_TEXTS).toWellFormed());
+    }
     return random.below(3) > 0 ? String(random.below(20)) : encodeURIComponent(random.pick(ODD_TEXTS).toWellFormed());
   });
   const query = (operation.parameters ?? [])
@@ -179,6 +181,7 @@ test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no c
   await using server = await startServer({ flags: ["--max-sessions", "1"] });
   const livy = new Livy(server.url);
   const { id: session } = await livy.ready();
+  const [kernel] = await livy.expect<readonly { readonly id: string }[]>(200, "GET", "/api/kernels");
   const document = await livy.expect<OpenApi>(200, "GET", "/openapi.json");
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })),
@@ -194,7 +197,7 @@ test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no c
     if (round % 50 === 0) await garbage(server.port, random);
     const { path: template, method, operation } = random.pick(operations);
     const ends = method === "DELETE" || /\/(stop|interrupt|restart)$/.test(template);
-    const path = pathFor(random, template, operation, session, ends);
+    const path = pathFor(random, template, operation, ends, String(session), kernel?.id ?? "");
     const schema = operation.requestBody?.content?.["application/json"]?.schema;
     const body =
       method === "GET" || method === "HEAD"
@@ -209,7 +212,10 @@ test(`${ROUNDS} seeded requests made from the OpenAPI document meet no 5xx, no c
     statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
     // 501 is the answer to what Livy offers and we do not, whatever the request holds.
     const expected = answer.status < 500 || answer.status === 501;
-    const refusal = answer.status >= 400 && method !== "HEAD" && typeof (answer.body as { msg?: unknown } | null)?.msg !== "string";
+    // Livy's clients read `msg`, Jupyter's `message`.
+    const word = /^\/(api|kernelspecs)(\/|$)/.test(template) ? "message" : "msg";
+    const refusal =
+      answer.status >= 400 && method !== "HEAD" && typeof (answer.body as Record<string, unknown> | null)?.[word] !== "string";
     if (!expected || refusal)
       wrong.push(
         `round ${round}: ${method} ${path} ${body?.slice(0, 200)} → ${answer.status} ${JSON.stringify(answer.body)?.slice(0, 200)}`,
