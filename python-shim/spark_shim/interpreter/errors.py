@@ -45,6 +45,21 @@ def describe(error: BaseException) -> Dict[str, Any]:
     return {"ename": ename, "evalue": evalue, "traceback": lines}
 
 
+def stumbled(error: BaseException) -> bool:
+    """Whether library code raised this while a KeyboardInterrupt was on its way out of it. What a cell itself raises then is meant."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    by_library = bool(frames) and not frames[-1].f_code.co_filename.startswith(CELL)
+    return by_library and any(is_a(context, KeyboardInterrupt) for context in _contexts(error))
+
+
+def describe_as_interrupt(error: BaseException) -> Dict[str, Any]:
+    """The fields of a KeyboardInterrupt's record in place of the error's: where it was raised, and nothing of itself."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-FRAME_LIMIT)
+    _trim(frames)
+    lines = ["Traceback (most recent call last):\n", *frames.format(), "KeyboardInterrupt\n"]
+    return {"ename": "KeyboardInterrupt", "evalue": "", "traceback": _bounded(_lines(lines))}
+
+
 def cut_middle(text: str, limit: int = TEXT_LIMIT) -> str:
     """The text within the limit, its middle replaced by a note when it is longer."""
     if len(text) <= limit:
@@ -82,6 +97,15 @@ def _traceback(error: BaseException) -> List[str]:
 def _lines(pieces: List[str]) -> List[str]:
     """Single lines, each with its newline: clients join them with nothing in between."""
     return [line + "\n" for piece in pieces for line in piece.split("\n")[: -1 if piece.endswith("\n") else None]]
+
+
+def _contexts(error: BaseException) -> Iterator[BaseException]:
+    """What was being handled when the error was raised, and when that was."""
+    context, seen = error.__context__, {id(error)}
+    while context is not None and id(context) not in seen:
+        yield context
+        seen.add(id(context))
+        context = context.__context__
 
 
 def _parts(story: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
