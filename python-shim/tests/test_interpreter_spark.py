@@ -397,6 +397,15 @@ def test_a_fresh_interpreter_finds_no_views_no_cache_and_no_jobs(jvm: SparkJvm) 
         assert plain(fresh, "SparkSession = type(spark)\nSparkSession.builder.getOrCreate().range(3).count()") == "3"
 
 
+@pytest.mark.needs("numpy")
+def test_nothing_of_numpy_is_imported_before_it_is_wanted_and_its_values_are_understood(jvm: SparkJvm) -> None:
+    with InterpreterProcess(jvm.gateway(attach=True)) as process:
+        assert plain(process, "spark.range(3).where('id > 0').count()") == "2"
+        assert plain(process, "import sys; {'numpy', 'pandas'} & set(sys.modules)") == "set()"
+        assert plain(process, "import numpy\nspark.range(3).limit(numpy.int64(2)).count()") == "2"
+        assert plain(process, "sc._jvm.String.valueOf(numpy.int64(7))") == "'7'"
+
+
 def test_a_gateway_that_is_not_there_is_a_failure_with_a_reason() -> None:
     with InterpreterProcess({"port": 1, "secret": "x", "attach": False}) as process:
         assert process.ready["is"] == "failed"

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from .abandoned import AbandonedCalls
 from .gate import Gate
@@ -36,11 +36,8 @@ class Spark:
         """What attaching needs, imported while the JVM still starts."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pyspark.sql
-
-            if int(pyspark.__version__.split(".")[0]) >= 4:
-                # SparkSession imports it to register input converters; it brings pandas.
-                import pyspark.testing.utils
+            import pyspark.sql  # noqa: F401  # registers the converters, too
+        _leave_numpy_alone()
 
     def attach(self, port: int, secret: str, attach: bool, fresh: bool) -> Dict[str, Any]:
         """The names for the user's namespace. attach: use the SparkContext that is there; fresh: and clear what an earlier
@@ -345,11 +342,24 @@ def _silence_error_loggers() -> None:
         PySparkLogger.getLogger(name).setLevel(100)
 
 
+def _leave_numpy_alone() -> None:
+    """PySpark 4 asks of every argument of a call to the JVM whether it is NumPy's, and to know whether NumPy can be imported it imports
+    pandas, a quarter of a second and 70 MB. Nothing is NumPy's before somebody imported that."""
+    from py4j.protocol import INPUT_CONVERTER
+
+    for converter in INPUT_CONVERTER:
+        if type(converter).__name__ in ("NumpyScalarConverter", "NumpyArrayConverter"):
+            converter.can_convert = _once_imported("numpy", converter.can_convert)
+
+
+def _once_imported(module: str, test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: module in sys.modules and test(value)
+
+
 def _clear(spark: Any) -> None:
     """What outlives a SparkSession's own temp views and settings: global temp views and everything cached."""
     spark.catalog.clearCache()
     for rdd in spark.sparkContext._jsc.getPersistentRDDs().values():
         rdd.unpersist(False)
-    for table in spark.catalog.listTables("global_temp"):
-        if table.isTemporary and table.namespace:
-            spark.catalog.dropGlobalTempView(table.name)
+    # Asking the catalog for their names would be a query, a tenth of a second even on an idle machine.
+    spark._jsparkSession.sharedState().globalTempViewManager().clear()
