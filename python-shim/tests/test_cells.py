@@ -6,13 +6,12 @@ import base64
 from typing import Any, Dict, Iterator, List
 
 import pytest
-from interpreter_kit import HAS_IPYTHON, InterpreterProcess, has
+from interpreter_kit import HAS_IPYTHON, InterpreterProcess
 
 from spark_shim.interpreter.sql_magic import html_table, text_table
 from spark_shim.pipe import Message
 
 FLAVOURS = ["ipython", "plain"] if HAS_IPYTHON else ["plain"]
-NEEDS_COMM = pytest.mark.skipif(not has("comm"), reason="the comm package is not here")
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
@@ -70,7 +69,7 @@ def test_input_without_anybody_to_answer_says_so_in_jupyters_words(interpreter: 
     assert error["ename"] == "StdinNotImplementedError"
 
 
-@pytest.mark.skipif(not HAS_IPYTHON, reason="IPython is not here")
+@pytest.mark.needs("IPython")
 def test_pages_and_next_inputs_are_for_the_front_end() -> None:
     with InterpreterProcess() as interpreter:
         payload = returned(interpreter.run_cell("len?").emits)["payload"]
@@ -89,7 +88,7 @@ def test_an_unknown_target_is_closed_without_a_word(interpreter: InterpreterProc
     assert interpreter.comm("msg", "c1").emits == []
 
 
-@NEEDS_COMM
+@pytest.mark.needs("comm")
 def test_comms_go_both_ways(interpreter: InterpreterProcess) -> None:
     code = """
 import comm
@@ -108,7 +107,7 @@ own = comm.create_comm(target_name="theirs", data={"n": 1})
     assert "c2" not in interpreter.request({"do": "comms"})["result"]["comms"]
 
 
-@NEEDS_COMM
+@pytest.mark.needs("comm")
 def test_a_handler_that_raises_is_told_of_and_harms_nobody(interpreter: InterpreterProcess) -> None:
     code = "import comm\ndef bad(c, m): c.on_msg(lambda m: 1/0)\ncomm.get_comm_manager().register_target('bad', bad)"
     assert interpreter.run_cell(code).outcome == "ok"

@@ -310,6 +310,45 @@ def test_a_cancel_that_comes_before_its_statement_begins_is_not_lost(interpreter
     assert interpreter.finish(second).outcome == "cancelled"
 
 
+def test_an_interrupt_that_strikes_in_a_finalizer_comes_once_more(interpreter: InterpreterProcess) -> None:
+    code = """
+        import time
+        class Finalized:
+            def __del__(self):
+                print('go')
+                time.sleep(3600)
+        Finalized()
+        while True: pass
+    """
+    number = interpreter.start(dedent(code))
+    interpreter.wait_for_emit(number, "stream")
+    interpreter.cancel(number)
+    outcome = interpreter.finish(number)
+    assert (outcome.outcome, outcome.error["ename"], outcome.text("stderr")) == ("cancelled", "KeyboardInterrupt", "")
+
+
+@pytest.mark.parametrize(
+    ("handler", "ename"),
+    [("library.wait()", "KeyboardInterrupt"), ("try: library.wait()\nexcept BaseException: raise OSError('mine')", "OSError")],
+)
+def test_what_library_code_makes_of_an_interrupt_is_the_interrupt(interpreter: InterpreterProcess, handler: str, ename: str) -> None:
+    code = """
+        import time, types
+        library = types.ModuleType('library')
+        text = 'def wait():\\n  try: sleep(3600)\\n  finally: never_assigned.close()'
+        exec(compile(text, 'library.py', 'exec'), library.__dict__)
+        library.sleep = time.sleep
+        print('go')
+    """
+    number = interpreter.start(dedent(code) + handler)
+    interpreter.wait_for_emit(number, "stream")
+    interpreter.cancel(number)
+    outcome = interpreter.finish(number)
+    assert (outcome.outcome, outcome.error["ename"]) == ("cancelled", ename)
+    assert 'File "library.py", line 3, in wait' in outcome.traceback
+    assert ("never_assigned" in outcome.traceback) == (ename == "OSError")
+
+
 def test_code_that_swallows_an_interrupt_goes_on_until_the_next_one(interpreter: InterpreterProcess) -> None:
     code = """
         import time

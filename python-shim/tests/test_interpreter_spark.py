@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from textwrap import dedent
@@ -253,6 +254,25 @@ def test_an_interrupt_reaches_sparks_jobs(interpreter: InterpreterProcess, code:
     assert plain(interpreter, "sc.parallelize([1, 2], 2).count()") == "2"
 
 
+def test_a_query_that_is_interrupted_at_any_moment_goes_on_to_no_job(interpreter: InterpreterProcess) -> None:
+    moments = random.Random(5)
+    for _ in range(8):
+        number = interpreter.start("print('go')\n" + JOBS[1])
+        interpreter.wait_for_emit(number, "stream")
+        time.sleep(moments.uniform(0.0, 0.3))
+        assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
+    interpreter.until(lambda: plain(interpreter, "sc.statusTracker().getActiveJobsIds()") == "[]", "no job to run any more")
+    assert plain(interpreter, "sc.parallelize([1, 2], 2).count()") == "2"
+
+
+def test_a_group_of_the_users_own_can_be_used_again_after_a_cancel(interpreter: InterpreterProcess) -> None:
+    group = "sc.setJobGroup('mine', 'my own', True)\n"
+    number = interpreter.start(group + "import time\nsc.parallelize(range(100), 4).map(lambda v: time.sleep(5)).count()")
+    interpreter.wait_for_emit(number, "progress")
+    assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
+    assert plain(interpreter, group + "sc.parallelize([1, 2], 2).count()") == "2"
+
+
 def test_a_cancel_ends_the_jobs_of_a_statements_threads(interpreter: InterpreterProcess) -> None:
     code = """
         import threading, time
@@ -267,14 +287,29 @@ def test_a_cancel_ends_the_jobs_of_a_statements_threads(interpreter: Interpreter
     """
     number = interpreter.start(dedent(code))
     interpreter.wait_for_emit(number, "progress")
-    assert "ended: True\n" in interpreter.cancel_by_ladder(number).text()
+    if "ended: True\n" not in interpreter.cancel_by_ladder(number).text():
+        interpreter.wait_for_emit(number, "stream", lambda emit: "ended: True\n" in emit["text"])
 
 
 def test_an_interrupt_in_a_blocked_jvm_call_leaves_the_answers_in_step(interpreter: InterpreterProcess) -> None:
     number = interpreter.start("print('go')\nsc._jvm.Thread.sleep(4000)")
     interpreter.wait_for_emit(number, "stream")
-    assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
+    outcome = interpreter.cancel_by_ladder(number)
+    assert (outcome.outcome, outcome.error["ename"], outcome.text("stderr")) == ("cancelled", "KeyboardInterrupt", "")
     assert plain(interpreter, "[sc._jvm.String.valueOf(i) for i in range(3)]") == "['0', '1', '2']"
+    assert plain(interpreter, "import logging; logging.getLogger().handlers") == "[]"
+
+
+def test_signals_at_any_moment_leave_the_answers_in_step(interpreter: InterpreterProcess) -> None:
+    moments = random.Random(7)
+    for call in ["sc._jvm.String.valueOf(1)", "spark.range(3).collect()", "sc.parallelize([1], 1).count()"] * 4:
+        number = interpreter.start("print('go')\nwhile True: " + call)
+        emits = [interpreter.wait_for_emit(number, "stream")]
+        time.sleep(moments.uniform(0.0, 0.2))
+        interpreter.cancel(number)
+        outcome = interpreter.signal_until_it_ends(number, moments, emits)
+        assert (outcome.outcome, outcome.error["ename"], outcome.text("stderr")) == ("cancelled", "KeyboardInterrupt", ""), call
+        assert plain(interpreter, "[sc._jvm.String.valueOf(i) for i in range(3)]") == "['0', '1', '2']"
 
 
 def test_an_interrupt_of_a_wait_for_a_stream_leaves_the_stream_running(interpreter: InterpreterProcess) -> None:
@@ -360,6 +395,15 @@ def test_a_fresh_interpreter_finds_no_views_no_cache_and_no_jobs(jvm: SparkJvm) 
         assert plain(fresh, "sc._jsc.getPersistentRDDs().size(), len(spark.streams.active)") == "(0, 0)"
         assert plain(fresh, "sc.parallelize([1, 2]).count()") == "2"
         assert plain(fresh, "SparkSession = type(spark)\nSparkSession.builder.getOrCreate().range(3).count()") == "3"
+
+
+@pytest.mark.needs("numpy")
+def test_nothing_of_numpy_is_imported_before_it_is_wanted_and_its_values_are_understood(jvm: SparkJvm) -> None:
+    with InterpreterProcess(jvm.gateway(attach=True)) as process:
+        assert plain(process, "spark.range(3).where('id > 0').count()") == "2"
+        assert plain(process, "import sys; {'numpy', 'pandas'} & set(sys.modules)") == "set()"
+        assert plain(process, "import numpy\nspark.range(3).limit(numpy.int64(2)).count()") == "2"
+        assert plain(process, "sc._jvm.String.valueOf(numpy.int64(7))") == "'7'"
 
 
 def test_a_gateway_that_is_not_there_is_a_failure_with_a_reason() -> None:

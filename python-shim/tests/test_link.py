@@ -16,7 +16,7 @@ from spark_shim.link import Driver as LinkDriver
 from spark_shim.link import Link, Listener, cut, proof_of
 from spark_shim.loop import Loop
 from spark_shim.pipe import LineBuffer, Message, encode
-from spark_shim.protocol import PIECE_BYTES
+from spark_shim.protocol import PIECE_BYTES, PROTOCOL_VERSIONS
 from spark_shim.record_log import RecordLog
 from spark_shim.requests import RequestFailed
 
@@ -49,7 +49,8 @@ def test_the_proof_is_the_one_the_protocol_describes() -> None:
     import hashlib
     import hmac
 
-    text = b"longwick-link\nserver\n1,2\n1\nuid\nDN\nSN"
+    versions = ",".join(map(str, PROTOCOL_VERSIONS)).encode()
+    text = b"longwick-link\nserver\n%s\n1\nuid\nDN\nSN" % versions
     expected = base64.urlsafe_b64encode(hmac.new(b"k" * 32, text, hashlib.sha256).digest()).rstrip(b"=").decode()
     assert proof_of(b"k" * 32, "server", 1, "uid", "DN", "SN") == expected
 

@@ -46,6 +46,7 @@ def describe(error: BaseException) -> Dict[str, Any]:
     return {"ename": ename, "evalue": evalue, "traceback": lines}
 
 
+<<<<<<< HEAD
 def root_cause(error: BaseException) -> str:
     """One line that says what went wrong: of an error of the JVM's the outermost message and the innermost cause."""
     text = _text_of(error)
@@ -60,6 +61,21 @@ def root_cause(error: BaseException) -> str:
 _JAVA_ERROR = re.compile(r"^(?:: |Caused by: )([\w$.]+)(?:: (.*))?$", re.MULTILINE)
 #: What Spark's Kubernetes client adds to the API server's own words.
 _SERVER_DUMP = re.compile(r"\.? Received status: Status\(.*$")
+=======
+def stumbled(error: BaseException) -> bool:
+    """Whether library code raised this while a KeyboardInterrupt was on its way out of it. What a cell itself raises then is meant."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    by_library = bool(frames) and not frames[-1].f_code.co_filename.startswith(CELL)
+    return by_library and any(is_a(context, KeyboardInterrupt) for context in _contexts(error))
+
+
+def describe_as_interrupt(error: BaseException) -> Dict[str, Any]:
+    """The fields of a KeyboardInterrupt's record in place of the error's: where it was raised, and nothing of itself."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-FRAME_LIMIT)
+    _trim(frames)
+    lines = ["Traceback (most recent call last):\n", *frames.format(), "KeyboardInterrupt\n"]
+    return {"ename": "KeyboardInterrupt", "evalue": "", "traceback": _bounded(_lines(lines))}
+>>>>>>> speed
 
 
 def cut_middle(text: str, limit: int = TEXT_LIMIT) -> str:
@@ -99,6 +115,15 @@ def _traceback(error: BaseException) -> List[str]:
 def _lines(pieces: List[str]) -> List[str]:
     """Single lines, each with its newline: clients join them with nothing in between."""
     return [line + "\n" for piece in pieces for line in piece.split("\n")[: -1 if piece.endswith("\n") else None]]
+
+
+def _contexts(error: BaseException) -> Iterator[BaseException]:
+    """What was being handled when the error was raised, and when that was."""
+    context, seen = error.__context__, {id(error)}
+    while context is not None and id(context) not in seen:
+        yield context
+        seen.add(id(context))
+        context = context.__context__
 
 
 def _parts(story: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Optional
+from typing import Callable, Optional, Type, TypeVar
+
+#: An interrupt that was lost comes once more after so long.
+AGAIN_SECONDS = 0.01
+
+Answer = TypeVar("Answer")
+
+
+class _Torn(BaseException):
+    """An interrupt on its way out of a call that makes more of KeyboardInterrupt than to pass it on."""
 
 
 class Gate:
@@ -20,6 +29,7 @@ class Gate:
         self._signalled = False
         self._seen = False
         self._shields = 0
+        self._let_go: Optional[Callable[[], None]] = None
         self._handler = self._handle
 
     def install(self) -> None:
@@ -40,6 +50,17 @@ class Gate:
         if self._running == self._wanted == statement and not self._seen:
             signal.pthread_kill(self._main, signal.SIGINT)
 
+    def swallowed(self, kind: Type[BaseException]) -> bool:
+        """Python ignored an exception, as it does in finalizers. Whether it was an interrupt, which comes once more then."""
+        statement = self._running
+        if not issubclass(kind, (KeyboardInterrupt, _Torn)) or statement is None or statement != self._wanted:
+            return False
+        self._seen = False
+        again = threading.Timer(AGAIN_SECONDS, self.nudge, (statement,))
+        again.daemon = True
+        again.start()
+        return True
+
     def wanted(self, statement: int) -> bool:
         return self._wanted == statement
 
@@ -52,6 +73,23 @@ class Gate:
 
     def close(self) -> None:
         self._running = None
+
+    def call(self, function: Callable[[], Answer], let_go: Callable[[], None]) -> Answer:
+        """Calls library code that may be interrupted but must not see KeyboardInterrupt, which is raised once it has been left. Whatever
+        the code then leaves half done must be of no more use to anybody: `let_go` sees to that, at once and before the code is left."""
+        if threading.get_ident() != self._main:
+            return function()
+        outer = self._let_go
+        try:
+            try:
+                self._let_go = let_go
+                return function()
+            finally:
+                self._let_go = outer
+        except _Torn:
+            if outer is not None:
+                raise
+            raise KeyboardInterrupt from None
 
     def __enter__(self) -> None:
         if threading.get_ident() == self._main:
@@ -70,4 +108,8 @@ class Gate:
     def _strike(self) -> None:
         if self._signalled and not self._shields and self._running is not None and self._running == self._wanted:
             self._signalled = False
-            raise KeyboardInterrupt
+            if self._let_go is None:
+                raise KeyboardInterrupt
+            self._let_go()
+            self._let_go = None
+            raise _Torn

@@ -12,13 +12,17 @@ import threading
 import time
 import types
 import warnings
-from typing import Any, Callable, Dict, List, Optional, TextIO, Type, Union
+from typing import Any, Callable, Dict, Optional, TextIO, Type, Union
 
 from ..pipe import SETTINGS_VARIABLE, Message, Pipe
 from .cells import values
 from .comms import Comms, FrontKernel
 from .complete import Completer
+<<<<<<< HEAD
 from .errors import PlainError, describe, is_a, root_cause
+=======
+from .errors import PlainError, describe, describe_as_interrupt, is_a, stumbled
+>>>>>>> speed
 from .gate import Gate
 from .magics import Magics
 from .spark import Spark, Watcher
@@ -70,6 +74,7 @@ class Interpreter:
         self._stdin.start()
         follow_threads()
         warnings.showwarning = self._warn
+        sys.unraisablehook = self._unraisable
         os.register_at_fork(after_in_child=self._after_fork)
         threading.Thread(target=self._read, name="longwick-read", daemon=True).start()
         try:
@@ -268,6 +273,10 @@ class Interpreter:
         else:
             self._outputs.log(text)
 
+    def _unraisable(self, ignored: Any) -> None:
+        if not self._gate.swallowed(ignored.exc_type):
+            sys.__unraisablehook__(ignored)
+
     def _after_fork(self) -> None:
         """A forked child runs on without us: no commands, no interrupts but its own."""
         import signal
@@ -291,12 +300,10 @@ class _Worker:
 
 def _error_record(error: BaseException, outcome: str) -> Dict[str, Any]:
     record = describe(error)
-    torn = "cancelled" in record["evalue"] or record["ename"].startswith("Py4J")
-    if outcome == "cancelled" and not is_a(error, KeyboardInterrupt) and torn:
-        # A cancelled job comes back as Spark's failure, a call that a signal tore as one of the connection's when library code asks
-        # the JVM once more on its way out; to whoever cancelled it, either is the interrupt they asked for.
-        frames: List[str] = [line for line in record["traceback"] if line.startswith(("Traceback", "  File", "    "))]
-        return {"ename": "KeyboardInterrupt", "evalue": "", "traceback": [*frames, "KeyboardInterrupt\n"]}
+    if outcome == "cancelled" and ("cancelled" in record["evalue"] or stumbled(error)):
+        # A cancelled job comes back as Spark's failure, and an interrupt may strike where library code makes another error of it: to
+        # whoever cancelled the statement, either is the interrupt they asked for.
+        return describe_as_interrupt(error)
     return record
 
 

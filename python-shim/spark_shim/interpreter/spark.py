@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set
 
+from .abandoned import AbandonedCalls
 from .gate import Gate
 from .statement import CURRENT, Statement
 from .streams import Outputs
@@ -37,11 +38,8 @@ class Spark:
         """What attaching needs, imported while the JVM still starts."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pyspark.sql
-
-            if int(pyspark.__version__.split(".")[0]) >= 4:
-                # SparkSession imports it to register input converters; it brings pandas.
-                import pyspark.testing.utils
+            import pyspark.sql  # noqa: F401  # registers the converters, too
+        _leave_numpy_alone()
 
     def attach(self, port: int, secret: str, attach: bool, fresh: bool) -> Dict[str, Any]:
         """The names for the user's namespace. attach: use the SparkContext that is there; fresh: and clear what an earlier
@@ -137,21 +135,21 @@ class Spark:
         """Each thread that works for a statement gets the statement's job group with its first command to the JVM: code without Spark
         pays nothing, threads and renewed connections are covered. py4j has no hook for it but the client's own method."""
         send = client.send_command
+        abandoned = AbandonedCalls(self._cancel_late_jobs)
+
+        def abandon() -> None:
+            # Interrupted between a question and its answer: the connection's next question would be given this one's answer.
+            connection, statement = client.get_thread_connection(), CURRENT.get()
+            client.thread_connection.connection = None
+            if connection is not None and statement is not None:
+                abandoned.add(connection, statement)
 
         def send_command(command: str, retry: bool = True, binary: bool = False) -> Any:
             statement = CURRENT.get()
-            if statement is not None and not getattr(self._local, "busy", False):
+            if statement is not None and getattr(self._local, "preparing", None) is not statement:
                 self._before_command(client, statement, command)
-            try:
-                return send(command, retry, binary)
-            except Exception:
-                raise
-            except BaseException:
-                # Interrupted between a question and its answer: the next question would be given this one's answer.
-                connection = client.get_thread_connection()
-                if connection is not None:
-                    connection.close()
-                raise
+            # py4j's own way with KeyboardInterrupt shuts down the connections of other threads too, even those it opens meanwhile.
+            return self._gate.call(lambda: send(command, retry, binary), abandon)
 
         client.send_command = send_command
 
@@ -168,14 +166,14 @@ class Spark:
         sc = self._context()
         if sc is None:
             return
-        self._local.busy = True
+        self._local.preparing = statement
         try:
             sc._jsc.setJobGroup(statement.group, "Statement %d" % statement.id, True)
             connection = client.get_thread_connection()
             if connection is not None:
                 connection.longwick_statement = statement
         finally:
-            self._local.busy = False
+            self._local.preparing = None
 
     @staticmethod
     def _context() -> Any:
@@ -189,15 +187,27 @@ class Spark:
         sc = self._context()
         if sc is None or not statement.used_jvm:
             return 0
-        scala = sc._jsc.sc()
-        cancel = scala.cancelJobGroupAndFutureJobs if _version() >= (4,) else scala.cancelJobGroup
         tracker = sc.statusTracker()
         active = set(tracker.getActiveJobsIds())
         running = 0
         for group in list(statement.groups):
             running += len(active.intersection(tracker.getJobIdsForGroup(group))) if active else 0
-            cancel(group)
+            self._cancel_group(sc, statement, group)
         return running
+
+    def _cancel_late_jobs(self, statement: Statement) -> None:
+        """Spark does not keep a cancelled query from starting its next stage, in 3.5 not from starting at all."""
+        sc, now = self._context(), self._outputs.latest
+        if sc is not None:
+            for group in statement.groups - (now.groups if now is not None and now is not statement else set()):
+                self._cancel_group(sc, statement, group)
+
+    @staticmethod
+    def _cancel_group(sc: Any, statement: Statement, group: str) -> None:
+        # Of a group of the user's only what runs: the same code may use it again.
+        future = group == statement.group and _version() >= (4,)
+        scala = sc._jsc.sc()
+        (scala.cancelJobGroupAndFutureJobs if future else scala.cancelJobGroup)(group)
 
     def mark_stdout(self, mark: str) -> bool:
         """Writes a mark to the JVM's standard output, after all that is there. False when the JVM cannot."""
@@ -357,11 +367,24 @@ def _silence_error_loggers() -> None:
         PySparkLogger.getLogger(name).setLevel(100)
 
 
+def _leave_numpy_alone() -> None:
+    """PySpark 4 asks of every argument of a call to the JVM whether it is NumPy's, and to know whether NumPy can be imported it imports
+    pandas, a quarter of a second and 70 MB. Nothing is NumPy's before somebody imported that."""
+    from py4j.protocol import INPUT_CONVERTER
+
+    for converter in INPUT_CONVERTER:
+        if type(converter).__name__ in ("NumpyScalarConverter", "NumpyArrayConverter"):
+            converter.can_convert = _once_imported("numpy", converter.can_convert)
+
+
+def _once_imported(module: str, test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: module in sys.modules and test(value)
+
+
 def _clear(spark: Any) -> None:
     """What outlives a SparkSession's own temp views and settings: global temp views and everything cached."""
     spark.catalog.clearCache()
     for rdd in spark.sparkContext._jsc.getPersistentRDDs().values():
         rdd.unpersist(False)
-    for table in spark.catalog.listTables("global_temp"):
-        if table.isTemporary and table.namespace:
-            spark.catalog.dropGlobalTempView(table.name)
+    # Asking the catalog for their names would be a query, a tenth of a second even on an idle machine.
+    spark._jsparkSession.sharedState().globalTempViewManager().clear()
