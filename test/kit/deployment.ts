@@ -84,7 +84,7 @@ export class Deployment implements AsyncDisposable {
 
   /** An overlay as docs/kubernetes.md describes it for namespaces of other names. */
   #write(): void {
-    const { replicas = 1, config = "", driverImage = DRIVER_IMAGE } = this.#options;
+    const { replicas = 2, config = "", driverImage = DRIVER_IMAGE } = this.#options;
     const [name, tag] = SERVER_IMAGE.split(/:(?=[^/]*$)/);
     const file = (path: string, text: string) => {
       mkdirSync(join(this.#directory, path, ".."), { recursive: true });
