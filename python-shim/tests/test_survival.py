@@ -10,6 +10,7 @@ from typing import Any, Iterator
 
 import pytest
 from kit import Driver, wait_for
+
 from spark_shim.pipe import encode
 
 

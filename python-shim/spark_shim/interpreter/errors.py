@@ -46,7 +46,6 @@ def describe(error: BaseException) -> Dict[str, Any]:
     return {"ename": ename, "evalue": evalue, "traceback": lines}
 
 
-<<<<<<< HEAD
 def root_cause(error: BaseException) -> str:
     """One line that says what went wrong: of an error of the JVM's the outermost message and the innermost cause."""
     text = _text_of(error)
@@ -61,7 +60,8 @@ def root_cause(error: BaseException) -> str:
 _JAVA_ERROR = re.compile(r"^(?:: |Caused by: )([\w$.]+)(?:: (.*))?$", re.MULTILINE)
 #: What Spark's Kubernetes client adds to the API server's own words.
 _SERVER_DUMP = re.compile(r"\.? Received status: Status\(.*$")
-=======
+
+
 def stumbled(error: BaseException) -> bool:
     """Whether library code raised this while a KeyboardInterrupt was on its way out of it. What a cell itself raises then is meant."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -75,7 +75,6 @@ def describe_as_interrupt(error: BaseException) -> Dict[str, Any]:
     _trim(frames)
     lines = ["Traceback (most recent call last):\n", *frames.format(), "KeyboardInterrupt\n"]
     return {"ename": "KeyboardInterrupt", "evalue": "", "traceback": _bounded(_lines(lines))}
->>>>>>> speed
 
 
 def cut_middle(text: str, limit: int = TEXT_LIMIT) -> str:

@@ -18,11 +18,7 @@ from ..pipe import SETTINGS_VARIABLE, Message, Pipe
 from .cells import values
 from .comms import Comms, FrontKernel
 from .complete import Completer
-<<<<<<< HEAD
-from .errors import PlainError, describe, is_a, root_cause
-=======
-from .errors import PlainError, describe, describe_as_interrupt, is_a, stumbled
->>>>>>> speed
+from .errors import PlainError, describe, describe_as_interrupt, is_a, root_cause, stumbled
 from .gate import Gate
 from .magics import Magics
 from .spark import Spark, Watcher
