@@ -209,6 +209,50 @@ test("who runs what where is audited, without the code; so is who was turned awa
     }
   }));
 
+describe("a kernel's channels behind a proxy", () => {
+  const forwarded = {
+    "x-forwarded-host": "spark.example:8443",
+    "x-forwarded-proto": "https",
+    "x-forwarded-for": "203.0.113.9",
+    origin: "https://spark.example:8443",
+  };
+
+  test("one that is trusted says by what name and from where the page came", () =>
+    onStage(
+      async ({ driver, service, open }) => {
+        const remotes: (string | null)[] = [];
+        const stop = onAudit(({ action, remote }) => void (action === "submit" && remotes.push(remote)));
+        try {
+          const channels = await open({ headers: forwarded });
+          channels.execute("1");
+          await service.until(() => cells(driver) === 1 && remotes.length === 1);
+          expect(remotes).toEqual(["203.0.113.9"]);
+        } finally {
+          stop();
+        }
+      },
+      { http: { trustedProxies: ["127.0.0.1"], hostNames: ["spark.example"] } },
+    ));
+
+  test("nobody else does: the same page is refused", () =>
+    onStage(
+      async ({ url, kernel }) => {
+        expect(await Channels.refused(url, kernel, { headers: forwarded })).toMatchObject({ status: 403 });
+      },
+      { http: { trustedProxies: ["10.0.0.1"], hostNames: ["spark.example"] } },
+    ));
+
+  test("the base path is theirs too", async () => {
+    await using service = await Service.start({ http: { basePath: "/longwick" } });
+    const created = await service.ask("POST", "/longwick/api/kernels", {});
+    const { id } = created.body as { id: string };
+    const root = await service.http.listen({ host: "127.0.0.1", port: 0 });
+    const channels = await Channels.open(`${root}/longwick`, id);
+    channels.close();
+    expect(await Channels.refused(root, id)).toMatchObject({ status: 404 });
+  });
+});
+
 describe("limits of a client", () => {
   const comm = { statement: 0, event: "msg", comm: "c", target: null, data: { n: 1 }, metadata: {}, buffers: ["AAEC"] };
 
