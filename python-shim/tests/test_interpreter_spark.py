@@ -368,6 +368,26 @@ def test_a_stopped_session_can_be_built_anew(interpreter: InterpreterProcess) ->
     assert interpreter.finish(number).outcome == "cancelled"
 
 
+def shown(interpreter: InterpreterProcess, code: str) -> List[Any]:
+    outcome = interpreter.run_cell(code)
+    assert outcome.outcome == "ok", outcome.emits
+    return [each["data"] for each in outcome.emits if each["type"] == "display"]
+
+
+def test_sql_magic_shows_a_table_and_gives_rows_to_python(interpreter: InterpreterProcess) -> None:
+    (table,) = shown(interpreter, "%%sql -o rows\nselect id, concat('<', id) as text from range(3)")
+    assert table["text/plain"].splitlines() == ["id  text", "0   <0", "1   <1", "2   <2"]
+    assert "&lt;2</td>" in table["text/html"]
+    assert plain(interpreter, "list(rows['text']) if hasattr(rows, 'columns') else [row.text for row in rows]") == "['<0', '<1', '<2']"
+    (short,) = shown(interpreter, "%%sql -n 2\nselect id from range(5);")
+    assert "Only the first 2 rows are shown" in short["text/html"]
+    assert shown(interpreter, "%%sql -q -o quiet -n -1\nselect id from range(5)") == []
+    assert plain(interpreter, "len(quiet)") == "5"
+    assert shown(interpreter, "%%sql\ncreate or replace temp view v as select 1 as one") == []
+    error = interpreter.run_cell("%%sql\nselect nope from v").emits[-1]
+    assert error["type"] == "error" and "nope" in error["evalue"]
+
+
 def test_a_new_interpreter_finds_the_views_and_ends_the_orphans_jobs(jvm: SparkJvm, interpreter: InterpreterProcess) -> None:
     application = plain(interpreter, "sc.applicationId")
     sql(interpreter, "create or replace temp view kept as select 5 as five")
@@ -410,23 +430,3 @@ def test_a_gateway_that_is_not_there_is_a_failure_with_a_reason() -> None:
     with InterpreterProcess({"port": 1, "secret": "x", "attach": False}) as process:
         assert process.ready["is"] == "failed"
         assert "Connection refused" in process.ready["reason"]
-
-
-def shown(interpreter: InterpreterProcess, code: str) -> List[Any]:
-    outcome = interpreter.run_cell(code)
-    assert outcome.outcome == "ok", outcome.emits
-    return [each["data"] for each in outcome.emits if each["type"] == "display"]
-
-
-def test_sql_magic_shows_a_table_and_gives_rows_to_python(interpreter: InterpreterProcess) -> None:
-    (table,) = shown(interpreter, "%%sql -o rows\nselect id, concat('<', id) as text from range(3)")
-    assert table["text/plain"].splitlines() == ["id  text", "0   <0", "1   <1", "2   <2"]
-    assert "&lt;2</td>" in table["text/html"]
-    assert plain(interpreter, "list(rows['text']) if hasattr(rows, 'columns') else [row.text for row in rows]") == "['<0', '<1', '<2']"
-    (short,) = shown(interpreter, "%%sql -n 2\nselect id from range(5);")
-    assert "Only the first 2 rows are shown" in short["text/html"]
-    assert shown(interpreter, "%%sql -q -o quiet -n -1\nselect id from range(5)") == []
-    assert plain(interpreter, "len(quiet)") == "5"
-    assert shown(interpreter, "%%sql\ncreate or replace temp view v as select 1 as one") == []
-    error = interpreter.run_cell("%%sql\nselect nope from v").emits[-1]
-    assert error["type"] == "error" and "nope" in error["evalue"]
