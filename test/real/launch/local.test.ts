@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { onSession, type SessionEvent } from "../../../src/core/events.ts";
@@ -51,7 +51,9 @@ describe("local", { timeout: 60_000 }, () => {
       environment: { ...process.env, DB_PASSWORD: "hush" },
     });
     const launcher = await open();
-    const draft = draftOf({ jars: ["file:///a.jar"], conf: { "spark.a": "1" } });
+    const jar = join(site.root, "a.jar");
+    await writeFile(jar, "");
+    const draft = draftOf({ jars: [pathToFileURL(jar).href], conf: { "spark.a": "1" } });
     const { conf, jars, workload: planned } = await launcher.plan(draft, soon());
     const claim = await launcher.claim(draft, soon());
     const workload = launcher.launch(claim);
