@@ -124,7 +124,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
       const { name: user, remote } = request.caller;
       publishAudit({ action: "refuse", user, remote, proxyUser: problem.proxyUser, session, statement, problem: code });
     }
-    const body = request.is404 ? facelessRefusal(problem.message) : (route.config.refusal?.(problem) ?? { msg: problem.message });
+    const body = request.is404 ? facelessRefusal(request, problem.message) : (route.config.refusal?.(problem) ?? { msg: problem.message });
     return reply.code(problem.status).send(body);
   };
 
@@ -142,8 +142,8 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     genReqId: requestId,
     clientErrorHandler: refuseBytes,
     // An address that cannot be decoded; fastify types this reply by a route that there is none of.
-    frameworkErrors: (_error, _request, reply) =>
-      (reply as FastifyReply).code(400).send(facelessRefusal("The address is not well-formed.")),
+    frameworkErrors: (_error, request, reply) =>
+      (reply as FastifyReply).code(400).send(facelessRefusal(request, "The address is not well-formed.")),
     return503OnClosing: false,
     logger: false,
   });
@@ -252,8 +252,9 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
   };
 };
 
-/** Where no face answers nobody knows whose client asks: Livy's read `msg`, Jupyter's the others. */
-const facelessRefusal = (message: string) => ({ msg: message, message, reason: message });
+/** Where no route answers, in the words of those who ask below such an address: Jupyter's clients, else Livy's. */
+const facelessRefusal = ({ url }: { readonly url: string }, message: string): object =>
+  /\/(api|kernelspecs)([/?]|$)/.test(url) ? { message, reason: message } : { msg: message };
 
 /** Why nothing answers: there is no such address, or not for this method. */
 const nothingHere = ({ method, url }: FastifyRequest, reply: FastifyReply, table: RouteTable): Problem => {
