@@ -92,7 +92,16 @@ export class RuntimeDirectory {
 
   /** The link's key: derived, so that a server needs nothing but the claim to speak to a driver. */
   key(uid: string): Uint8Array {
-    return new Uint8Array(hkdfSync("sha256", this.#masterKey, uid, "longwick link key", KEY_BYTES));
+    return this.#derived(uid, "longwick link key");
+  }
+
+  /** See Workload. */
+  seal(uid: string): Uint8Array {
+    return this.#derived(uid, "longwick seal");
+  }
+
+  #derived(uid: string, purpose: string): Uint8Array {
+    return new Uint8Array(hkdfSync("sha256", this.#masterKey, uid, purpose, KEY_BYTES));
   }
 
   paths(id: number): SessionPaths {
