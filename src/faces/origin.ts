@@ -10,19 +10,33 @@ export interface OriginRules {
 }
 
 /**
- * Keeps web pages from driving the server through a visitor's browser: a page of another origin shows it in `Origin`, and a name made to
- * resolve to this machine (DNS rebinding) shows in `Host`.
+ * Refuses to be called by a name that somebody made to resolve to this machine (DNS rebinding): it shows in `Host`.
+ * @throws Problem FORBIDDEN
+ */
+export const checkHost = (host: string, rules: OriginRules): void => {
+  if (rules.authenticated || isOwnName(hostNameOf(host), rules.hostNames)) return;
+  throw new Problem(
+    "FORBIDDEN",
+    `Host '${clip(host)}' is none of this server's names. Add it to \`hostNames\` or switch authentication on.`,
+  );
+};
+
+/** What makes a browser or a program send a request; a page of an origin that nobody allowed is `foreign`. */
+export type Sender = "program" | "own page" | "allowed page" | "foreign page";
+
+export const senderOf = (host: string, origin: string | undefined, rules: OriginRules): Sender => {
+  if (origin === undefined) return "program";
+  if (rules.origins.includes(origin)) return "allowed page";
+  return hostOf(origin) === plainHost(host) ? "own page" : "foreign page";
+};
+
+/**
+ * Keeps web pages from driving the server through a visitor's browser: a page of another origin shows it in `Origin`.
  * @throws Problem FORBIDDEN
  */
 export const checkOrigin = (host: string, origin: string | undefined, rules: OriginRules): void => {
-  if (!rules.authenticated && !isOwnName(hostNameOf(host), rules.hostNames)) {
-    throw new Problem(
-      "FORBIDDEN",
-      `Host '${clip(host)}' is none of this server's names. Add it to \`hostNames\` or switch authentication on.`,
-    );
-  }
-  if (origin === undefined || rules.origins.includes(origin) || hostOf(origin) === plainHost(host)) return;
-  throw new Problem("FORBIDDEN", `Pages of origin '${clip(origin)}' may not call this server.`);
+  if (senderOf(host, origin, rules) !== "foreign page") return;
+  throw new Problem("FORBIDDEN", `Pages of origin '${clip(origin ?? "")}' may not call this server.`);
 };
 
 const isOwnName = (name: string, hostNames: readonly string[]): boolean =>
