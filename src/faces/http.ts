@@ -16,7 +16,7 @@ import type { Auth } from "./auth.ts";
 import { parseBody } from "./body.ts";
 import type { Certificate } from "./certificate.ts";
 import { openApi } from "./openapi.ts";
-import { checkHost, checkOrigin, type Sender, senderOf } from "./origin.ts";
+import { checkHost, foreignPage, type Sender, senderOf } from "./origin.ts";
 import { packLarge } from "./packing.ts";
 import { Proxies } from "./proxies.ts";
 import { AUDITED_REFUSALS, asProblem } from "./refusal.ts";
@@ -166,12 +166,11 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
   );
 
   const senderFor = (request: IncomingMessage) => senderOf(proxies.hostOf(request), request.headers.origin, origins);
-  const admit = (request: IncomingMessage, remote: string, { asksFirst = false } = {}): Caller | Promise<Caller> => {
+  const admit = (request: IncomingMessage, remote: string, asksFirst = false): Caller | Promise<Caller> => {
     if (closing.signal.aborted) throw new Problem("DRAINING", "The server is shutting down; try again in a moment.");
-    const host = proxies.hostOf(request);
-    checkHost(host, origins);
-    if (!asksFirst) checkOrigin(host, request.headers.origin, origins);
+    checkHost(proxies.hostOf(request), origins);
     const sender = senderFor(request);
+    if (sender === "foreign page" && !asksFirst) throw foreignPage(request.headers.origin);
     // A browser's word for where it comes from says more than a header that a page can set.
     const told = sender === "own page" || sender === "foreign page" || request.headers["x-requested-by"] !== undefined;
     if (options.csrfHeader && !told && METHODS_THAT_CHANGE.has(request.method ?? "")) {
@@ -209,9 +208,9 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     request.caller = { name: null, remote };
     request.mount = proxies.prefixOf(raw) + basePath;
     if (request.routeOptions.config.open === true) return done();
-    const { ticket, ...route } = request.routeOptions.config;
-    const byTicket = raw.headers.authorization === undefined && ticket?.(request) === true;
-    const caller = byTicket ? admitTicket(raw, remote) : admit(raw, remote, route);
+    const { ticket, asksFirst } = request.routeOptions.config;
+    const byTicket = ticket !== undefined && raw.headers.authorization === undefined && ticket(request);
+    const caller = byTicket ? admitTicket(raw, remote) : admit(raw, remote, asksFirst);
     const go = (known: Caller) => {
       request.caller = known;
       // Before a body is read, which nobody would look at.

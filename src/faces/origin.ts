@@ -21,22 +21,14 @@ export const checkHost = (host: string, rules: OriginRules): void => {
   );
 };
 
-/** What makes a browser or a program send a request; a page of an origin that nobody allowed is `foreign`. */
+/** Who makes a browser send a request; a page of an origin that nobody allowed is foreign, and may drive nothing through a visitor. */
 export type Sender = "program" | "own page" | "allowed page" | "foreign page";
 
+/** A page of another origin shows it in `Origin`. */
 export const senderOf = (host: string, origin: string | undefined, rules: OriginRules): Sender => {
   if (origin === undefined) return "program";
   if (rules.origins.includes(origin)) return "allowed page";
   return hostOf(origin) === plainHost(host) ? "own page" : "foreign page";
-};
-
-/**
- * Keeps web pages from driving the server through a visitor's browser: a page of another origin shows it in `Origin`.
- * @throws Problem FORBIDDEN
- */
-export const checkOrigin = (host: string, origin: string | undefined, rules: OriginRules): void => {
-  if (senderOf(host, origin, rules) !== "foreign page") return;
-  throw new Problem("FORBIDDEN", `Pages of origin '${clip(origin ?? "")}' may not call this server.`);
 };
 
 const isOwnName = (name: string, hostNames: readonly string[]): boolean =>
@@ -53,5 +45,8 @@ const hostOf = (origin: string): string | null => {
     return null;
   }
 };
+
+export const foreignPage = (origin: string | undefined): Problem =>
+  new Problem("FORBIDDEN", `Pages of origin '${clip(origin ?? "")}' may not call this server.`);
 
 const clip = (text: string): string => text.slice(0, 100);

@@ -46,7 +46,8 @@ export const sparkUiRoutes = (app: App, room: Room): void => {
     if (!LOOKING.has(request.method) || request.headers["sec-fetch-mode"] === "navigate") return false;
     const { session } = request.params as { readonly session: string };
     try {
-      return isTicketOf(sessions.find(session, ANYBODY, "view"), addressOf(request).ticket, Date.now());
+      const address = addressOf(request);
+      return !address.kills && isTicketOf(sessions.find(session, ANYBODY, "view"), address.ticket, Date.now());
     } catch {
       // Who holds none is not told why.
       return false;
