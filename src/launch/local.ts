@@ -1,5 +1,4 @@
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
 import { publishSession } from "../core/events.ts";
 import {
   type Claim,
@@ -129,7 +128,7 @@ class LocalLauncher implements Launcher {
   }
 
   records(claim: Claim): AsyncIterable<readonly RecordFrame[]> {
-    return readJournal(join(this.#runtime.paths(claim.id).journal, "records"));
+    return readJournal(this.#runtime.paths(claim.id).records);
   }
 
   async remove(claim: Claim): Promise<void> {

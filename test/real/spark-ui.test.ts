@@ -267,7 +267,7 @@ describe("what is left when a driver has gone", () => {
 test("a JVM that talks without end fills neither driver.out nor the disk", async () => {
   const { id } = await livy.ready();
   const code = `
-line = sc._jvm.java.lang.String("x" * 1000).repeat(1000)
+line = "x" * 1_000_000
 for _ in range(60):
     sc._jvm.System.err.println(line)
     sc._jvm.System.out.println("\\n".join(["y" * 100] * 5000))
