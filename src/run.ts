@@ -2,11 +2,10 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import type { FastifyBaseLogger } from "fastify";
 import type { Config } from "./config.ts";
+import { linesOf } from "./core/lines.ts";
 import { openOwnServer } from "./own-server.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RecordFrame } from "./protocol/frames.ts";
@@ -99,7 +98,7 @@ async function* records(target: Target, path: string): AsyncGenerator<RecordFram
     try {
       const answer = await send(target, "GET", path);
       if (answer.status !== 200 || answer.body === null) throw new RunError(await messageOf(answer));
-      for await (const line of createInterface({ input: Readable.fromWeb(answer.body) })) {
+      for await (const line of linesOf(answer.body)) {
         if (line === "") continue;
         // The server's own words, by its route's description.
         const record = JSON.parse(line) as RecordFrame | { type: "reset" };

@@ -102,6 +102,7 @@ describe("a preset that is tried out", () => {
         find: unused,
         launch: () => never("not to be called"),
         conclude: unused,
+        records: () => never("not to be called"),
         remove: unused,
         close: unused,
       },

@@ -82,6 +82,11 @@ class Engine:
         return self._jvm.stdout if self._jvm else None
 
     @property
+    def env(self) -> Dict[str, str]:
+        """What Spark's processes are started with."""
+        return self._setup.env if self._setup else {}
+
+    @property
     def gone(self) -> bool:
         """Whether neither process lives."""
         return self._jvm is None and self._interpreter is None
@@ -194,6 +199,8 @@ class Engine:
         if kind == "ready":
             self._up = self.was_ready = True
             self._failures = 0
+            self._user.phase("ready", None, spark_facts(message.get("facts")))
+        elif kind == "facts" and self._up:
             self._user.phase("ready", None, spark_facts(message.get("facts")))
         elif kind == "failed":
             self._failed("Spark could not be started: %s" % message.get("reason"))

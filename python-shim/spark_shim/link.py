@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Set, Tuple, Union
+from typing import Any, Callable, Deque, Dict, List, Optional, Set, Tuple, Union
 
 from .loop import Loop
 from .pipe import LineBuffer, LineTooLong, Message, encode
@@ -27,7 +27,7 @@ CONNECTION_LIMIT = 64
 OPEN_FRAME_LIMIT = 32
 
 _READ_BYTES = 256 * 1024
-_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 #: Sends a connection may do before others have their turn.
 _SENDS_A_ROUND = 4
 #: A piece of so many code points is at most PIECE_BYTES of UTF-8.
@@ -94,6 +94,7 @@ class Link:
         self._cut_count = 0
         self._cursor: Optional[int] = None
         self._closing = False
+        self._heir: Optional[Tuple[Callable[[socket.socket], None], Callable[[], None]]] = None
         self._waits_for_room = False
         self.proven = False
         self.closed = False
@@ -121,6 +122,21 @@ class Link:
         self._cursor = seq
 
     @property
+    def following(self) -> bool:
+        """Whether records are sent on it."""
+        return self._cursor is not None
+
+    def hand_over(self, heir: Callable[[socket.socket], None], gone: Callable[[], None]) -> None:
+        """
+        The socket is the heir's once all that was written to it has been sent; no frame is taken from it any more. `gone` is called in the
+        heir's place when the link is closed before.
+        """
+        if self.closed:
+            gone()
+            return
+        self._heir = (heir, gone)
+
+    @property
     def drained(self) -> bool:
         """Whether everything it waits for has been handed to the kernel."""
         return self.closed or not (self._control or self._pieces or self._rest or self._behind)
@@ -129,10 +145,15 @@ class Link:
         """Idempotent."""
         if self.closed:
             return
+        self._leave()
+        self._end.close()
+        if self._heir:
+            self._heir[1]()
+
+    def _leave(self) -> None:
         self.closed = True
         self._deadline.cancel()
         self._loop.watch(self._fd, None)
-        self._end.close()
         self._listener.gone(self)
 
     def flush(self) -> None:
@@ -146,12 +167,15 @@ class Link:
                 break
             try:
                 self._rest = self._rest[self._end.send(self._rest) :]
-            except _NOT_NOW:
+            except NOT_NOW:
                 break
             except OSError:
                 self.close()
                 return
-        if self._closing and self.drained:
+        if self._heir and self.drained:
+            self._leave()
+            self._heir[0](self._end)
+        elif self._closing and self.drained:
             self.close()
         elif not self.drained:
             self._waits_for_room = True
@@ -225,7 +249,7 @@ class Link:
         try:
             # Of TLS one record at most, never part of one: what else there is keeps the descriptor readable.
             data = self._end.recv(_READ_BYTES)
-        except _NOT_NOW:
+        except NOT_NOW:
             return
         except OSError:
             data = b""
@@ -234,7 +258,7 @@ class Link:
             return
         try:
             for line in self._lines.feed(data):
-                if not self.closed and not self._closing:
+                if not (self.closed or self._closing or self._heir):
                     self._take(line)
         except (LineTooLong, ValueError, RecursionError):
             self.close()

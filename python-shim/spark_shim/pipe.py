@@ -163,6 +163,7 @@ class Pipe:
 #
 # interpreter → supervisor
 #   {"is": "ready", "facts": {"python", "spark", "appId", "uiUrl", "sparkUser", "ipython"}}  or  {"is": "failed", "reason": s}
+#   {"is": "facts", "facts": {…}}        user code has made another SparkContext
 #   {"is": "started", "statement": n, "count": its number in the history}
 #   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input" | "returned" | "comm", "statement": n,
 #    …its fields}

@@ -223,6 +223,14 @@ class ParseRequest(TypedDict):
     code: str
 
 
+class ForwardRequest(TypedDict):
+    """Since version 3. Join this connection to a place in the driver: bytes of that place follow the reply, and the protocol is over. The connection must not be attached; nothing may be sent on it before the reply."""
+
+    frame: Literal["forward"]
+    request: int
+    to: Literal["ui"]
+
+
 class LogRequest(TypedDict):
     """Lines of the driver's log that the server did not keep."""
 
@@ -618,6 +626,10 @@ class ParseResult(TypedDict):
     indent: str
 
 
+class ForwardResult(TypedDict):
+    pass
+
+
 class LogResult(TypedDict):
     fromLine: int
     total: int
@@ -726,6 +738,10 @@ REQUEST_FIELDS: Dict[str, Dict[str, Tuple[type, ...]]] = {
     "parse": {
         "request": (int,),
         "code": (str,),
+    },
+    "forward": {
+        "request": (int,),
+        "to": (str,),
     },
     "log": {
         "request": (int,),

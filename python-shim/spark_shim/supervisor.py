@@ -11,6 +11,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 from .cancellation import Cancellation
 from .config import DriverConfig
 from .engine import Engine, EngineUser
+from .forward import Forwards, ui_host, ui_port
 from .link import Driver, Link, Listener
 from .log_book import LogBook
 from .loop import Loop
@@ -61,6 +62,7 @@ class Supervisor(Driver, EngineUser):
         self._input_wanted = False
         self._cancellation: Optional[Cancellation] = None
         self._questions = Questions(self._loop)
+        self._forwards = Forwards(self._loop)
         self._uploads = Uploads(os.path.join(config.work_dir, "uploads"))
         self._ending = False
         self._exit_code = 0
@@ -80,6 +82,7 @@ class Supervisor(Driver, EngineUser):
     def run(self) -> int:
         """Until the driver's end; answers the process's exit code."""
         self._loop.run()
+        self._forwards.close()
         self.listener.close()
         self.log.close()
         self._logbook.close()
@@ -280,6 +283,11 @@ class Supervisor(Driver, EngineUser):
     def _on_close(self, link: Link, frame: Message) -> Message:
         self._loop.after(0, lambda: self.end(frame["state"], frame["reason"]))
         return {}
+
+    def _on_forward(self, link: Link, frame: Message) -> None:
+        if link.following:
+            raise RequestFailed("invalid", "A connection that records are sent on cannot be joined to another place.")
+        self._forwards.join(link, frame["request"], ui_host(self._engine.env), ui_port((self._facts or {}).get("uiUrl")))
 
     def _on_log(self, link: Link, frame: Message) -> Message:
         return self._logbook.read(frame["fromLine"], frame["lines"])

@@ -169,6 +169,11 @@ class Client:
         id = self.submit(code, **fields)
         return id, self.finished(id)["outcome"]
 
+    def join(self) -> socket.socket:
+        """The connection once it is joined to Spark's UI. Its link must not be attached."""
+        assert self.ask("forward", to="ui") == {}
+        return self._socket
+
     def close(self) -> None:
         self._socket.close()
 

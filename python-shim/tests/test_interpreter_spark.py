@@ -355,13 +355,17 @@ def test_completion_knows_tables_columns_and_living_objects(interpreter: Interpr
 
 
 def test_a_stopped_session_can_be_built_anew(interpreter: InterpreterProcess) -> None:
+    assert plain(interpreter, "spark.stop()") is None
     code = """
-        spark.stop()
+        from pyspark.sql import SparkSession
         spark = SparkSession.builder.master('local[2]').appName('anew').getOrCreate()
         sc = spark.sparkContext
         sc.parallelize([1, 2]).count()
     """
     assert plain(interpreter, code) == "2"
+    facts = interpreter.take(lambda message: message.get("is") == "facts", "what there is of the new context")["facts"]
+    assert {**facts, "appId": None} == {**interpreter.ready["facts"], "appId": None}
+    assert repr(facts["appId"]) == plain(interpreter, "sc.applicationId") != repr(interpreter.ready["facts"]["appId"])
     assert sql(interpreter, "select 1 as a")["data"] == [[1]]
     number = interpreter.start("while True: pass")
     interpreter.cancel(number)

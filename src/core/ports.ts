@@ -100,6 +100,8 @@ export interface Launcher {
   launch(claim: Claim): Workload;
   /** Writes down how the session ended. Idempotent; the first end stays, and is answered. */
   conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd>;
+  /** What is left of an ended session's records, oldest first; none where they go with the driver. */
+  records(claim: Claim): AsyncIterable<readonly RecordFrame[]>;
   /** Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended. */
   remove(claim: Claim): Promise<void>;
   /** Lets go of everything without ending any workload. Idempotent. */
@@ -119,6 +121,8 @@ export interface Workload {
   readonly key: Uint8Array;
   /** Why the driver can never be spoken to, though it can be ended; null: it can. */
   readonly mute: string | null;
+  /** Derived as the key is, but known to servers alone: what is sealed with it no driver can seal. */
+  readonly seal: Uint8Array;
 }
 
 export type LinkEvent =
@@ -145,9 +149,18 @@ export interface DriverLink {
    * `ending` SESSION_ENDED, else DRIVER_UNREACHABLE), and a request its protocol version lacks NOT_SUPPORTED. Rejects with the signal's reason when it aborts.
    */
   request<Name extends RequestName>(name: Name, body: RequestBody<Name>, signal: AbortSignal): Promise<ReplyResult<Name>>;
-  /** Idempotent; waits for the socket's end. */
+  /**
+   * A connection of its own to a place in the driver, for plain bytes; whoever asked owns it.
+   * @throws Problem DRIVER_UNREACHABLE, also when nothing listens there; NOT_SUPPORTED by a driver of an older release. Rejects with the
+   * signal's reason when it aborts.
+   */
+  forward(to: ForwardPlace, signal: AbortSignal): Promise<Duplex>;
+  /** Idempotent; waits for the socket's end. Forwards go on. */
   close(): Promise<void>;
 }
+
+/** What in a driver may be reached beside its supervisor. */
+export type ForwardPlace = "ui";
 
 export interface LinkOptions {
   readonly session: string;

@@ -1,8 +1,10 @@
-import { randomUUID } from "node:crypto";
+import { createHmac, randomUUID } from "node:crypto";
+import type { Duplex } from "node:stream";
 import type { Kind, RecordFrame, ReplyResult, RequestBody, RequestName, SparkFacts } from "../protocol/frames.ts";
 import { publishSession } from "./events.ts";
-import type { Claim, Clock, DriverLink, Launcher, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
+import type { Claim, Clock, DriverLink, ForwardPlace, Launcher, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
 import { Problem } from "./problems.ts";
+import { SessionLog } from "./session-log.ts";
 import type { SessionSpec } from "./spec.ts";
 import { type EndState, isEnded, isFinalStatement, type SessionState, sessionState, type WorkloadPhase } from "./states.ts";
 import { Subscribers } from "./subscribers.ts";
@@ -34,6 +36,10 @@ export interface SessionClient {
 
 /** A touch reaches the driver at most so often (design.md §3, 9). */
 const TOUCH_EVERY_MS = 5_000;
+/** A driver that is to go is waited for so long before it is told, and by it for its links. */
+const LAST_WORDS_MS = 1_000;
+/** The longest a timer can be told to wait. */
+const FOREVER_MS = 2 ** 31 - 1;
 const READ_LIMIT_BYTES = 8 * 1024 * 1024;
 /** How far and how long the driver is asked for what has not come over the link yet. */
 const AHEAD_LIMIT_BYTES = 1024 * 1024;
@@ -50,6 +56,7 @@ export class Session {
   readonly #parts: SessionParts;
   readonly #view = new View();
   readonly #subscribers: Subscribers;
+  readonly #log: SessionLog;
   readonly #closing = new AbortController();
   #workload: Workload | null = null;
   #link: DriverLink | null = null;
@@ -64,6 +71,8 @@ export class Session {
   #end: SessionEnd | null;
   #stopping: { state: EndState; reason: string } | null = null;
   #stopped: Promise<void> | null = null;
+  #keeping: Promise<void> | null = null;
+  #recalled: Promise<void> | null = null;
   #touchedMs = 0;
   #revision = 0;
   #followed: Promise<void> = Promise.resolve();
@@ -78,6 +87,10 @@ export class Session {
     this.#parts = parts;
     this.#end = claim.end;
     this.#subscribers = new Subscribers((fromSeq, signal) => this.#read(fromSeq, signal));
+    this.#log = new SessionLog(claim, this.#view, {
+      ask: (fromLine, lines, signal) => this.#askLog(fromLine, lines, signal),
+      tidings: () => this.#tidings(),
+    });
     if (claim.end !== null) this.#phase = { phase: "ended", ...claim.end };
   }
 
@@ -177,7 +190,7 @@ export class Session {
     if (this.#end !== null || this.#workload !== null) return;
     const workload = this.#parts.launcher.launch(this.claim);
     this.#workload = workload;
-    this.#phase = workload.phase;
+    this.#setPhase(workload.phase);
     this.#linkRefused = workload.mute;
     const following = [this.#followWorkload(workload)];
     if (workload.mute === null) {
@@ -201,7 +214,9 @@ export class Session {
     if (this.#end === null && this.#workload !== null) {
       this.#stopping = { state, reason };
       this.#changed();
-      if (this.#link?.up === true) await this.#request("close", { state, reason }, AbortSignal.timeout(1_000)).catch(() => undefined);
+      await this.#keepLog();
+      if (this.#link?.up === true)
+        await this.#request("close", { state, reason }, AbortSignal.timeout(LAST_WORDS_MS)).catch(() => undefined);
       await this.#workload.stop(this.#parts.stopGraceMs);
     }
     await this.#followed;
@@ -233,6 +248,7 @@ export class Session {
     switch (event.type) {
       case "records":
         for (const record of event.records) this.#view.apply(record);
+        if (this.#view.ending !== null) void this.#keepLog();
         this.#subscribers.publish(event.records);
         return;
       case "reset":
@@ -259,7 +275,7 @@ export class Session {
   async #followWorkload(workload: Workload): Promise<void> {
     for await (const phase of workload.phases(this.#closing.signal)) {
       if (phase.phase !== "ended") {
-        this.#phase = phase;
+        this.#setPhase(phase);
         this.#changed();
         continue;
       }
@@ -269,6 +285,17 @@ export class Session {
     }
   }
 
+  #setPhase(phase: WorkloadPhase): void {
+    this.#phase = phase;
+    if (phase.phase === "pending") this.#log.launching(phase.reason);
+  }
+
+  /** The driver is about to go: what its log shall be remembered by is fetched, once. */
+  #keepLog(): Promise<void> {
+    this.#keeping ??= this.#log.keep(AbortSignal.timeout(LAST_WORDS_MS));
+    return this.#keeping;
+  }
+
   async #conclude(phase: Extract<WorkloadPhase, { phase: "ended" }>): Promise<void> {
     // A driver that is ended from outside knows of a signal only; a workload that knows nothing leaves it to the driver to say.
     const own = phase.reason === "" ? this.#view.ending : null;
@@ -276,8 +303,9 @@ export class Session {
     // `error` is a word for drivers that are up and broken; nothing follows an end.
     const state = last === "error" ? "dead" : last;
     const endedMs = this.#parts.clock.now();
-    this.#view.lose(`Session ${this.id} has ended: ${reason}`, endedMs);
-    const logTail = this.#view.logTotal > 0 ? this.#view.logTail.slice(-100) : phase.logTail;
+    this.#lose(this.#view, { reason, endedMs });
+    await this.#keeping;
+    const logTail = this.#log.end(phase.logTail);
     const end: SessionEnd = { state, reason, logTail, endedMs, appId: this.appId };
     const written = await this.#parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
       publishSession({ session: this.id, event: "fault", detail: `its end could not be written down: ${String(error)}` });
@@ -446,6 +474,20 @@ export class Session {
     this.#request("touch", { client }, this.#closing.signal).catch(() => undefined);
   }
 
+  /** What every server of this session makes of a text, and nobody else: base64url. Empty once the session has ended. */
+  seal(text: string): string {
+    return this.#workload === null || this.#end !== null ? "" : createHmac("sha256", this.#workload.seal).update(text).digest("base64url");
+  }
+
+  /**
+   * A connection of its own to a place in the driver, for plain bytes.
+   * @throws Problem SESSION_ENDED, DRIVER_UNREACHABLE (also when nothing listens there), NOT_SUPPORTED
+   */
+  async forward(to: ForwardPlace, signal: AbortSignal): Promise<Duplex> {
+    if (this.#link === null || this.#end !== null) throw new Problem("SESSION_ENDED", `Session is in state ${this.state}`);
+    return this.#link.forward(to, signal);
+  }
+
   // ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** What the view holds of a statement, without asking the driver. */
@@ -473,17 +515,29 @@ export class Session {
    */
   async statement(id: number, signal: AbortSignal): Promise<StatementView> {
     const known = await this.#known(id, signal);
-    if (known.whole || this.#link === null || this.#end !== null) return known;
+    if (known.whole) return known;
     const past = new View();
-    let fromSeq = known.firstSeq;
-    while (fromSeq <= known.lastSeq) {
-      const page = await this.#request("read", { fromSeq, toSeq: known.lastSeq, limitBytes: READ_LIMIT_BYTES }, signal);
+    const pages = this.#end === null ? this.#reread(known, signal) : this.#parts.launcher.records(this.claim);
+    for await (const records of pages)
+      for (const record of records) if ("statement" in record && record.statement === id) past.apply(record);
+    if (this.#end !== null) this.#lose(past, this.#end);
+    return past.statement(id) ?? known;
+  }
+
+  /** The records among which those of a statement are, from the driver. */
+  async *#reread({ firstSeq, lastSeq }: StatementView, signal: AbortSignal): AsyncGenerator<readonly RecordFrame[]> {
+    let fromSeq = firstSeq;
+    while (fromSeq <= lastSeq) {
+      const page = await this.#request("read", { fromSeq, toSeq: lastSeq, limitBytes: READ_LIMIT_BYTES }, signal);
       // `read` answers records; the link has checked the frame around them, the view ignores what it does not know.
-      for (const record of page.records as RecordFrame[]) if (!("statement" in record) || record.statement === id) past.apply(record);
-      if (page.nextSeq <= fromSeq) break;
+      yield page.records as RecordFrame[];
+      if (page.nextSeq <= fromSeq) return;
       fromSeq = page.nextSeq;
     }
-    return past.statement(id) ?? known;
+  }
+
+  #lose(view: View, { reason, endedMs }: Pick<SessionEnd, "reason" | "endedMs">): void {
+    view.lose(`Session ${this.id} has ended: ${reason}`, endedMs);
   }
 
   /** Resolves when the statement is final, or is not known, or after `waitMs`. */
@@ -515,8 +569,22 @@ export class Session {
     return this.#caughtUp || isEnded(this.state) || this.#linkRefused !== null;
   }
 
+  /** Of a session that ended before this server began, what its launcher still has is folded, once. */
+  #recall(end: SessionEnd): Promise<void> {
+    const recall = async () => {
+      for await (const records of this.#parts.launcher.records(this.claim)) for (const record of records) this.#view.apply(record);
+    };
+    this.#recalled ??= recall()
+      .catch((error: unknown) => {
+        publishSession({ session: this.id, event: "fault", detail: `its records cannot be read back whole: ${String(error)}` });
+      })
+      .finally(() => this.#lose(this.#view, end));
+    return this.#recalled;
+  }
+
   /** After a server's start the driver is asked for its past first. */
   async #past(signal: AbortSignal): Promise<void> {
+    if (this.claim.end !== null) return this.#recall(this.claim.end);
     if (this.#caughtUp || (await this.caughtUp(this.#parts.startWaitMs, signal))) return;
     throw new Problem("DRIVER_UNREACHABLE", "The session's driver has not been reached yet; try again in a moment.");
   }
@@ -546,39 +614,33 @@ export class Session {
     await this.#until(come, AHEAD_MS, signal);
   }
 
-  /** Lines of log so far: notes of the launch, then the driver's. */
+  /** Lines of log so far. */
   get logTotal(): number {
-    const driver = this.#view.logTotal || (this.#end?.logTail.length ?? 0);
-    return this.claim.notes.length + driver + this.#tidings().length;
+    return this.#log.total;
   }
 
   /** The last lines of the log. */
   logTail(lines: number): readonly string[] {
-    return lines <= 0 ? [] : this.#knownLog().lines.slice(-lines);
+    return this.#log.tail(lines);
   }
 
   /** Lines of the log by absolute position; old ones are read from the driver. */
-  async log(from: number, lines: number, signal: AbortSignal): Promise<readonly string[]> {
-    const until = Math.min(from + lines, this.logTotal);
-    const known = this.#knownLog();
-    const notes = this.claim.notes.length;
-    if (from >= known.from || this.#link?.up !== true)
-      return known.lines.slice(Math.max(0, from - known.from), Math.max(0, until - known.from));
-    const head = this.claim.notes.slice(from, until);
-    const missing = Math.min(until, known.from) - Math.max(from, notes);
-    const fetched =
-      missing > 0 ? await this.#request("log", { fromLine: Math.max(from, notes) - notes, lines: missing }, signal) : { lines: [] };
-    return [...head, ...fetched.lines, ...known.lines.slice(0, Math.max(0, until - known.from))];
+  log(from: number, lines: number, signal: AbortSignal): Promise<readonly string[]> {
+    return this.#log.read(from, lines, signal);
   }
 
-  /** What the view holds of the log: its lines and the position of the first. */
-  #knownLog(): { from: number; lines: readonly string[] } {
-    const { notes } = this.claim;
-    const driver = this.#view.logTotal > 0 ? this.#view.logTail : (this.#end?.logTail ?? []);
-    const tidings = this.#tidings();
-    const from = this.logTotal - tidings.length - driver.length;
-    // While nothing of the driver's log was let go the notes stand right before it.
-    return from === notes.length ? { from: 0, lines: [...notes, ...driver, ...tidings] } : { from, lines: [...driver, ...tidings] };
+  /** The whole log in pieces; to be followed, what comes until the session's end too. */
+  wholeLog(follow: boolean, signal: AbortSignal): AsyncIterable<readonly string[]> {
+    const over = () => this.#end !== null || !follow;
+    return this.#log.pages(async (others) => {
+      while (!over() && !others()) await this.#until(() => others() || over(), FOREVER_MS, signal);
+      return others();
+    }, signal);
+  }
+
+  async #askLog(fromLine: number, lines: number, signal: AbortSignal): Promise<ReplyResult<"log">> {
+    if (this.#link?.up !== true) return { fromLine, total: 0, lines: [] };
+    return this.#request("log", { fromLine, lines }, signal);
   }
 
   /** What the log says at its end that no driver wrote. */

@@ -16,7 +16,7 @@ import type { Auth } from "./auth.ts";
 import { parseBody } from "./body.ts";
 import type { Certificate } from "./certificate.ts";
 import { openApi } from "./openapi.ts";
-import { checkOrigin } from "./origin.ts";
+import { checkHost, foreignPage, type Sender, senderOf } from "./origin.ts";
 import { packLarge } from "./packing.ts";
 import { Proxies } from "./proxies.ts";
 import { AUDITED_REFUSALS, asProblem } from "./refusal.ts";
@@ -64,12 +64,19 @@ declare module "fastify" {
     caller: Caller;
     /** What stands before a face's paths in the caller's eyes: what a proxy took off, then the base path. */
     mount: string;
+    /** The same with scheme and host: what the caller may be told to follow. */
+    readonly publicUrl: string;
+    readonly sender: Sender;
   }
   interface FastifyContextConfig {
     /** Answers anybody, by whatever name the server is called, while draining too. */
     open?: boolean;
     /** The body of a refusal, where it is not Livy's. */
     refusal?: (problem: Problem) => object;
+    /** Whether the address itself holds the right to what this request asks for: then it needs no credentials and may have any origin. */
+    ticket?: (request: FastifyRequest) => boolean;
+    /** Foreign pages may send this too: the handler looks at `sender`, and asks the user before it does anything for one. */
+    asksFirst?: boolean;
     /** The body is a form that holds a file; whoever serves the route reads it as a stream. */
     form?: boolean;
   }
@@ -158,19 +165,40 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     parseBody(body, request.headers["content-encoding"]),
   );
 
-  const admit = (request: IncomingMessage, remote: string): Caller | Promise<Caller> => {
+  const senderFor = (request: IncomingMessage) => senderOf(proxies.hostOf(request), request.headers.origin, origins);
+  const admit = (request: IncomingMessage, remote: string, asksFirst = false): Caller | Promise<Caller> => {
     if (closing.signal.aborted) throw new Problem("DRAINING", "The server is shutting down; try again in a moment.");
-    checkOrigin(proxies.hostOf(request), request.headers.origin, origins);
-    if (options.csrfHeader && METHODS_THAT_CHANGE.has(request.method ?? "") && request.headers["x-requested-by"] === undefined) {
+    checkHost(proxies.hostOf(request), origins);
+    const sender = senderFor(request);
+    if (sender === "foreign page" && !asksFirst) throw foreignPage(request.headers.origin);
+    // A browser's word for where it comes from says more than a header that a page can set.
+    const told = sender === "own page" || sender === "foreign page" || request.headers["x-requested-by"] !== undefined;
+    if (options.csrfHeader && !told && METHODS_THAT_CHANGE.has(request.method ?? "")) {
       throw new Problem("INVALID", "Missing Required Header for CSRF protection: X-Requested-By.");
     }
     return auth.identify(request.headers.authorization, remote);
+  };
+  /** The address is all that is asked for: who has it may look. */
+  const admitTicket = (request: IncomingMessage, remote: string): Caller => {
+    if (closing.signal.aborted) throw new Problem("DRAINING", "The server is shutting down; try again in a moment.");
+    checkHost(proxies.hostOf(request), origins);
+    return { name: null, remote };
   };
 
   const admitUpgrade: Admit = async (request) => admit(request, proxies.remoteOf(request));
 
   app.decorateRequest("caller");
   app.decorateRequest("mount", basePath);
+  app.decorateRequest("publicUrl", {
+    getter() {
+      return `${proxies.protocolOf(this.raw)}://${proxies.hostOf(this.raw)}${this.mount}`;
+    },
+  });
+  app.decorateRequest("sender", {
+    getter() {
+      return senderFor(this.raw);
+    },
+  });
   app.addHook("onRequest", (request, reply, done) => {
     const { raw } = request;
     reply.headers(SECURITY_HEADERS).header("x-request-id", request.id);
@@ -180,7 +208,9 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     request.caller = { name: null, remote };
     request.mount = proxies.prefixOf(raw) + basePath;
     if (request.routeOptions.config.open === true) return done();
-    const caller = admit(raw, remote);
+    const { ticket, asksFirst } = request.routeOptions.config;
+    const byTicket = ticket !== undefined && raw.headers.authorization === undefined && ticket(request);
+    const caller = byTicket ? admitTicket(raw, remote) : admit(raw, remote, asksFirst);
     const go = (known: Caller) => {
       request.caller = known;
       // Before a body is read, which nobody would look at.
@@ -219,8 +249,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
   const mounted: FastifyPluginAsync = async (scope) => {
     await openApi(scope, options.version);
     scope.get("/", { schema: { hide: true } }, (request, reply) => {
-      const { raw, mount } = request;
-      return reply.redirect(`${proxies.protocolOf(raw)}://${proxies.hostOf(raw)}${mount}${options.home}`, 302);
+      return reply.redirect(request.publicUrl + options.home, 302);
     });
     for (const face of options.faces) {
       const room: FastifyPluginAsync = async (inner) => face(inner, closing.signal, admitUpgrade);

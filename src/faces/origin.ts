@@ -10,19 +10,25 @@ export interface OriginRules {
 }
 
 /**
- * Keeps web pages from driving the server through a visitor's browser: a page of another origin shows it in `Origin`, and a name made to
- * resolve to this machine (DNS rebinding) shows in `Host`.
+ * Refuses to be called by a name that somebody made to resolve to this machine (DNS rebinding): it shows in `Host`.
  * @throws Problem FORBIDDEN
  */
-export const checkOrigin = (host: string, origin: string | undefined, rules: OriginRules): void => {
-  if (!rules.authenticated && !isOwnName(hostNameOf(host), rules.hostNames)) {
-    throw new Problem(
-      "FORBIDDEN",
-      `Host '${clip(host)}' is none of this server's names. Add it to \`hostNames\` or switch authentication on.`,
-    );
-  }
-  if (origin === undefined || rules.origins.includes(origin) || hostOf(origin) === plainHost(host)) return;
-  throw new Problem("FORBIDDEN", `Pages of origin '${clip(origin)}' may not call this server.`);
+export const checkHost = (host: string, rules: OriginRules): void => {
+  if (rules.authenticated || isOwnName(hostNameOf(host), rules.hostNames)) return;
+  throw new Problem(
+    "FORBIDDEN",
+    `Host '${clip(host)}' is none of this server's names. Add it to \`hostNames\` or switch authentication on.`,
+  );
+};
+
+/** Who makes a browser send a request; a page of an origin that nobody allowed is foreign, and may drive nothing through a visitor. */
+export type Sender = "program" | "own page" | "allowed page" | "foreign page";
+
+/** A page of another origin shows it in `Origin`. */
+export const senderOf = (host: string, origin: string | undefined, rules: OriginRules): Sender => {
+  if (origin === undefined) return "program";
+  if (rules.origins.includes(origin)) return "allowed page";
+  return hostOf(origin) === plainHost(host) ? "own page" : "foreign page";
 };
 
 const isOwnName = (name: string, hostNames: readonly string[]): boolean =>
@@ -39,5 +45,8 @@ const hostOf = (origin: string): string | null => {
     return null;
   }
 };
+
+export const foreignPage = (origin: string | undefined): Problem =>
+  new Problem("FORBIDDEN", `Pages of origin '${clip(origin ?? "")}' may not call this server.`);
 
 const clip = (text: string): string => text.slice(0, 100);

@@ -15,6 +15,7 @@ import {
 } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
 import { type Conf, redactSpec, type SessionSpec } from "../core/spec.ts";
+import type { RecordFrame } from "../protocol/frames.ts";
 import { plain, shownConf } from "./conf.ts";
 import type { Api } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
@@ -222,6 +223,9 @@ class KubernetesLauncher implements Launcher {
     await this.#erase(claim, signal);
     return written;
   }
+
+  /** They were in the driver's pod. */
+  async *records(): AsyncGenerator<readonly RecordFrame[]> {}
 
   async remove(claim: Claim): Promise<void> {
     const signal = this.#cleaning();

@@ -1,4 +1,4 @@
-import { mkdir, open } from "node:fs/promises";
+import { mkdir, open, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import { Type } from "typebox";
@@ -25,6 +25,7 @@ type Ended = Extract<WorkloadPhase, { phase: "ended" }>;
 export interface LocalWorkloadParts {
   readonly claim: Claim;
   readonly key: Uint8Array;
+  readonly seal: Uint8Array;
   readonly paths: SessionPaths;
   /** The command for the supervisor, without its output. */
   readonly python: string;
@@ -47,6 +48,8 @@ const RESTART_LIMIT = 3;
 const RESTART_WINDOW_MS = 10 * 60_000;
 const TAIL_LINES = 100;
 const TAIL_BYTES = 64 * 1024;
+/** What supervisors may have written before the next one is started. */
+const OUTPUT_LIMIT_BYTES = 1024 * 1024;
 /** A socket ends a moment before its process does. */
 const AFTER_SOCKET_MS = 100;
 
@@ -57,6 +60,7 @@ const AFTER_SOCKET_MS = 100;
 export class LocalWorkload implements Workload {
   readonly mute = null;
   readonly key: Uint8Array;
+  readonly seal: Uint8Array;
   readonly #parts: LocalWorkloadParts;
   readonly #phases: Phases;
   readonly #released = Promise.withResolvers<"released">();
@@ -70,6 +74,7 @@ export class LocalWorkload implements Workload {
   constructor(parts: LocalWorkloadParts) {
     this.#parts = parts;
     this.key = parts.key;
+    this.seal = parts.seal;
     this.#mayRunUnknown = parts.mayRunUnknown;
     const { end } = parts.claim;
     this.#phases = new Phases(
@@ -201,6 +206,7 @@ export class LocalWorkload implements Workload {
     // Written before the start too: on a full disk nothing is started that could not be found again.
     const boot = bootId();
     await writeSupervisorFile(paths.supervisor, { process: null, boot, restartsMs });
+    await shorten(paths.output);
     const output = await open(paths.output, "a", 0o600);
     try {
       const supervisor = await startSupervisor({
@@ -224,6 +230,12 @@ export class LocalWorkload implements Workload {
 }
 
 const recent = (restartsMs: readonly number[]): number[] => restartsMs.filter((atMs) => atMs > Date.now() - RESTART_WINDOW_MS);
+
+/** Only a supervisor that crashes writes there, so that a file that has grown is one of many lives: its end is kept. */
+const shorten = async (path: string): Promise<void> => {
+  const { size } = await stat(path).catch(() => ({ size: 0 }));
+  if (size > OUTPUT_LIMIT_BYTES) await writeFile(path, `${(await tail(path)).join("\n")}\n`, { mode: 0o600 });
+};
 
 const tail = async (path: string): Promise<string[]> => {
   try {

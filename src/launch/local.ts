@@ -12,10 +12,12 @@ import {
   type Workload,
 } from "../core/ports.ts";
 import { redactValue } from "../core/spec.ts";
+import type { RecordFrame } from "../protocol/frames.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
 import { shownConf } from "./conf.ts";
 import { type DriverLimits, driverFile } from "./driver-file.ts";
 import { writeWhole } from "./files.ts";
+import { readJournal } from "./journal.ts";
 import { LocalWorkload } from "./local-workload.ts";
 import { signalProcess, sweep } from "./processes.ts";
 import { RuntimeDirectory, type SessionPaths } from "./runtime.ts";
@@ -110,6 +112,7 @@ class LocalLauncher implements Launcher {
     const workload = new LocalWorkload({
       claim,
       key: this.#runtime.key(uid),
+      seal: this.#runtime.seal(uid),
       paths,
       python,
       environment: driverEnvironment(environment, uid, shimDir),
@@ -122,6 +125,10 @@ class LocalLauncher implements Launcher {
 
   conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     return this.#runtime.conclude(claim, end);
+  }
+
+  records(claim: Claim): AsyncIterable<readonly RecordFrame[]> {
+    return readJournal(this.#runtime.paths(claim.id).records);
   }
 
   async remove(claim: Claim): Promise<void> {

@@ -23,6 +23,9 @@ export interface SessionPaths {
   readonly supervisor: string;
   readonly output: string;
   readonly journal: string;
+  /** In the journal, by the supervisor's names: what statements did, and the driver's log. */
+  readonly records: string;
+  readonly log: string;
   readonly termination: string;
   readonly work: string;
   readonly socket: string;
@@ -92,7 +95,16 @@ export class RuntimeDirectory {
 
   /** The link's key: derived, so that a server needs nothing but the claim to speak to a driver. */
   key(uid: string): Uint8Array {
-    return new Uint8Array(hkdfSync("sha256", this.#masterKey, uid, "longwick link key", KEY_BYTES));
+    return this.#derived(uid, "longwick link key");
+  }
+
+  /** See Workload. */
+  seal(uid: string): Uint8Array {
+    return this.#derived(uid, "longwick seal");
+  }
+
+  #derived(uid: string, purpose: string): Uint8Array {
+    return new Uint8Array(hkdfSync("sha256", this.#masterKey, uid, purpose, KEY_BYTES));
   }
 
   paths(id: number): SessionPaths {
@@ -107,6 +119,8 @@ export class RuntimeDirectory {
       supervisor: at("supervisor.json"),
       output: at("driver.out"),
       journal: at("journal"),
+      records: at(join("journal", "records")),
+      log: at(join("journal", "log")),
       termination: at("termination.json"),
       work: at("work"),
       socket: socketPath(directory),
@@ -171,17 +185,24 @@ export class RuntimeDirectory {
     return exists(this.paths(id).end);
   }
 
-  /** Writes the end down, unless one is there, and answers the one that is; secrets and the journal go, the name is free again. */
+  /**
+   * Writes the end down, unless one is there, and answers the one that is; secrets go, of the journal the records stay, the name is free
+   * again.
+   */
   async conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     const paths = this.paths(claim.id);
-    // The journal first: on a full disk it makes the room. Nobody reads it once the driver is gone.
-    await rm(paths.journal, { recursive: true, force: true });
-    const written = await storing(async () => {
-      const present = await readWhole(paths.end, EndFile).catch(() => null);
-      if (present === null) await writeWhole(paths.end, JSON.stringify(end));
-      return present ?? end;
+    const write = () =>
+      storing(async () => {
+        const present = await readWhole(paths.end, EndFile).catch(() => null);
+        if (present === null) await writeWhole(paths.end, JSON.stringify(end));
+        return present ?? end;
+      });
+    const written = await write().catch(async () => {
+      // On a full disk the journal makes the room.
+      await rm(paths.journal, { recursive: true, force: true });
+      return write();
     });
-    for (const path of [paths.spec, paths.driver, paths.socket]) await rm(path, { force: true });
+    for (const path of [paths.spec, paths.driver, paths.socket, paths.log]) await rm(path, { recursive: true, force: true });
     await this.#leaveName(claim.spec.name, claim.id);
     return written;
   }

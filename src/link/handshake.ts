@@ -61,10 +61,10 @@ const sameText = (a: string, b: string): boolean => {
   return left.length === right.length && timingSafeEqual(left, right);
 };
 
-const is = <Schema extends TSchema>(schema: Schema, frame: unknown): frame is Static<Schema> => Check(schema, frame);
+export const is = <Schema extends TSchema>(schema: Schema, frame: unknown): frame is Static<Schema> => Check(schema, frame);
 
 /** One frame, alone in its read: in the handshake nobody speaks before he was answered. */
-const nextFrame = (channel: FrameChannel, signal: AbortSignal): Promise<WireFrame> =>
+export const nextFrame = (channel: FrameChannel, signal: AbortSignal): Promise<WireFrame> =>
   new Promise((resolve, reject) => {
     const done = (settle: () => void) => {
       signal.removeEventListener("abort", abort);

@@ -1,6 +1,7 @@
+import type { Duplex } from "node:stream";
 import type { Static, TSchema } from "typebox";
 import { Compile } from "typebox/compile";
-import type { DriverLink, LinkEvent, LinkOptions } from "../core/ports.ts";
+import type { DriverLink, ForwardPlace, LinkEvent, LinkOptions } from "../core/ports.ts";
 import { Problem, type ProblemCode } from "../core/problems.ts";
 import { encodeFrame, FrameChannel, WireError, type WireFrame } from "../protocol/codec.ts";
 import {
@@ -17,6 +18,7 @@ import {
   type RequestName,
 } from "../protocol/frames.ts";
 import { EventQueue } from "./event-queue.ts";
+import { openForward } from "./forward.ts";
 import { HandshakeRefused, handshake } from "./handshake.ts";
 import { Liveness } from "./liveness.ts";
 import { Backoff, pause, within } from "./retry.ts";
@@ -68,6 +70,7 @@ const REPEATABLE = {
   comm: true,
   comms: true,
   parse: true,
+  forward: false,
   log: true,
 } as const satisfies Record<RequestName, boolean>;
 
@@ -146,6 +149,10 @@ class Link implements DriverLink {
     } finally {
       signal.removeEventListener("abort", leave);
     }
+  }
+
+  forward(to: ForwardPlace, signal: AbortSignal): Promise<Duplex> {
+    return openForward(this.#options, to, signal);
   }
 
   async close(): Promise<void> {

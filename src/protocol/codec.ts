@@ -230,7 +230,18 @@ export class FrameChannel {
   readonly #duplex: Duplex;
   readonly #parser = new FrameParser();
   readonly #queue = new SendQueue();
-  readonly #closed: Promise<void>;
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #listeners = {
+    data: (chunk: Buffer) => this.#read(chunk),
+    drain: () => this.#flush(),
+    error: (error: Error) => this.#fail(error),
+    end: () => void this.#duplex.destroy(),
+    close: () => {
+      this.#ended = true;
+      this.#receiver?.ended(this.#error);
+      this.#closed.resolve();
+    },
+  };
   #receiver: FrameReceiver | null = null;
   #flushing = false;
   #error: Error | null = null;
@@ -239,17 +250,7 @@ export class FrameChannel {
   constructor(duplex: Duplex) {
     this.#duplex = duplex;
     duplex.pause();
-    duplex.on("data", (chunk: Buffer) => this.#read(chunk));
-    duplex.on("drain", () => this.#flush());
-    duplex.on("error", (error: Error) => this.#fail(error));
-    duplex.on("end", () => duplex.destroy());
-    this.#closed = new Promise((resolve) => {
-      duplex.on("close", () => {
-        this.#ended = true;
-        this.#receiver?.ended(this.#error);
-        resolve();
-      });
-    });
+    for (const [event, listener] of Object.entries(this.#listeners)) duplex.on(event, listener);
   }
 
   /** Who gets the frames from now on; `null` stops reading, and the peer feels it. */
@@ -290,14 +291,27 @@ export class FrameChannel {
     const timer = setTimeout(() => this.#duplex.destroy(), graceMs);
     this.#duplex.end();
     this.#duplex.resume();
-    return this.#closed.finally(() => clearTimeout(timer));
+    return this.#closed.promise.finally(() => clearTimeout(timer));
+  }
+
+  /**
+   * The Duplex, paused, for whoever uses it for something else from here on; the channel is of no more use. To be called when all that
+   * was sent has been answered.
+   */
+  release(): Duplex {
+    this.#receiver = null;
+    this.#duplex.pause();
+    for (const [event, listener] of Object.entries(this.#listeners)) this.#duplex.removeListener(event, listener);
+    // Until its next user listens, an error is told of by `close` alone.
+    this.#duplex.on("error", () => undefined);
+    return this.#duplex;
   }
 
   /** Idempotent; unsent frames are dropped. Resolves when the Duplex is closed. */
   close(error: Error | null = null): Promise<void> {
     this.#error ??= error;
     this.#duplex.destroy();
-    return this.#closed;
+    return this.#closed.promise;
   }
 
   #read(chunk: Buffer): void {

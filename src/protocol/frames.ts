@@ -162,6 +162,12 @@ export const Requests = {
   ),
   comms: request("comms", "Since version 3. Which channels between front ends and objects in the interpreter are open.", {}),
   parse: request("parse", "Since version 3. Whether code can run as it stands.", { code: Text }),
+  forward: request(
+    "forward",
+    "Since version 3. Join this connection to a place in the driver: bytes of that place follow the reply, and the protocol is over. The " +
+      "connection must not be attached; nothing may be sent on it before the reply.",
+    { to: Type.Literal("ui", { description: "Spark's UI, plain or TLS as the facts' uiUrl says." }) },
+  ),
   log: request("log", "Lines of the driver's log that the server did not keep.", {
     fromLine: Type.Integer({ description: "Number of the first line wanted, from 0." }),
     lines: Type.Integer({ minimum: 0 }),
@@ -177,6 +183,7 @@ export const REQUEST_SINCE: Readonly<Partial<Record<RequestName, number>>> = {
   comm: 3,
   comms: 3,
   parse: 3,
+  forward: 3,
 };
 
 const StatementState = Type.Union([
@@ -368,6 +375,7 @@ export const Replies = {
     status: Type.Union([Type.Literal("complete"), Type.Literal("incomplete"), Type.Literal("invalid"), Type.Literal("unknown")]),
     indent: Type.String({ description: "With incomplete: what the next line begins with." }),
   }),
+  forward: Type.Object({}),
   log: Type.Object({ fromLine: Int, total: Int, lines: Type.Array(Text) }),
 } as const satisfies Record<RequestName, unknown>;
 

@@ -18,7 +18,7 @@ test("the OpenAPI document has every route of the interface, with what it takes 
   expect(routes.sort()).toEqual(
     [
       ...["get /version", "get /presets", "get /sessions", "post /sessions", "get /sessions/{session}", "delete /sessions/{session}"],
-      ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}"].map(
+      ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}", "ui", "driver-log"].map(
         (path) => `get /sessions/{session}/${path}`,
       ),
       ...["connect", "interrupt", "stop", "statements", "statements/{statement}/cancel", "completion"].map(

@@ -13,6 +13,7 @@ import { type JupyterOptions, jupyterFace } from "../../src/faces/jupyter/routes
 import type { LivyOptions } from "../../src/faces/livy/room.ts";
 import { livyFace } from "../../src/faces/livy/routes.ts";
 import { openLink } from "../../src/link/link.ts";
+import type { RecordFrame } from "../../src/protocol/frames.ts";
 import { FakeDriver } from "../kit/fake-driver.ts";
 
 /** Sessions in this process whose drivers are fakes on the real wire. */
@@ -89,6 +90,7 @@ export class FakeLauncher implements Launcher {
       phase: running,
       mute: null,
       key: driver.key,
+      seal: driver.key,
       dial: driver.dial,
       async *phases(signal) {
         yield running;
@@ -103,6 +105,8 @@ export class FakeLauncher implements Launcher {
       },
     };
   }
+
+  async *records(): AsyncGenerator<readonly RecordFrame[]> {}
 
   async conclude(_claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     return end;

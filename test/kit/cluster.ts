@@ -156,6 +156,12 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
     return (await this.api.list<DriverPod>(`api/v1/namespaces/${NAMESPACE}/pods`, query, soon())).items;
   }
 
+  /** Those of all this instance's sessions. */
+  async driverPods(): Promise<readonly DriverPod[]> {
+    const query = { labelSelector: `${INSTANCE_LABEL}=${this.settings.instance},spark-role=driver` };
+    return (await this.api.list<DriverPod>(`api/v1/namespaces/${NAMESPACE}/pods`, query, soon())).items;
+  }
+
   async running(claim: Claim): Promise<number> {
     return (await this.pods(claim)).filter(({ status }) => status?.phase !== "Succeeded" && status?.phase !== "Failed").length;
   }

@@ -1,4 +1,5 @@
 import { createHmac, randomBytes, randomUUID } from "node:crypto";
+import type { Server } from "node:http";
 import { type Duplex, duplexPair } from "node:stream";
 import { encodeFrame, FrameChannel, type WireFrame } from "../../src/protocol/codec.ts";
 import { PROTOCOL_VERSIONS, proofText, type RequestName, type Snapshot } from "../../src/protocol/frames.ts";
@@ -36,6 +37,8 @@ export class FakeDriver {
   readonly requests: WireFrame[] = [];
   pings = 0;
   dials = 0;
+  /** What answers as Spark's UI; null: nothing does. */
+  ui: Server | null = null;
   readonly statements = new Map<string, number>();
   #records: { seq: number; [field: string]: unknown }[] = [];
   #handlers = new Map<string, Handler>();
@@ -50,7 +53,13 @@ export class FakeDriver {
     if (!this.listening) throw new Error("connect ECONNREFUSED");
     const [ours, theirs] = duplexPair();
     this.connections.push(new FakeConnection(this, ours));
-    return theirs;
+    // What node:http asks of a socket that it keeps.
+    return Object.assign(theirs, {
+      ref: () => undefined,
+      unref: () => undefined,
+      setKeepAlive: () => undefined,
+      setTimeout: () => undefined,
+    });
   };
 
   get connection(): FakeConnection {
@@ -94,6 +103,7 @@ export class FakeDriver {
     const answer = (this.#handlers.get(request.frame) ?? this.#standard)(request, connection);
     if (answer === null) return;
     const number = request["request"];
+    if (request.frame === "forward" && "result" in answer && this.ui !== null) return connection.join(Number(number), this.ui);
     connection.send("result" in answer ? { frame: "reply", request: number, ...answer } : { frame: "failure", request: number, ...answer });
     if (request.frame !== "attach" || connection.attached) return;
     connection.attached = true;
@@ -114,6 +124,8 @@ export class FakeDriver {
         this.statements.set(key, statement);
         return { result: { statement } };
       }
+      case "forward":
+        return this.ui === null ? { code: "unavailable", message: "Spark's UI does not take connections: refused." } : { result: {} };
       case "log":
         return { result: { fromLine: 0, total: 0, lines: [] } };
       case "cancel":
@@ -166,6 +178,14 @@ export class FakeConnection {
 
   send(frame: object, lane: "control" | "bulk" = "control"): void {
     if (!this.#driver.silent) this.channel.send(encodeFrame(frame), lane);
+  }
+
+  /** Answers, and is one with the UI from then on. */
+  join(request: number, ui: Server): void {
+    this.channel.release();
+    this.#duplex.write(`${JSON.stringify({ frame: "reply", request, result: {} })}\n`);
+    ui.emit("connection", this.#duplex);
+    this.#duplex.resume();
   }
 
   /** Bytes as they are. */

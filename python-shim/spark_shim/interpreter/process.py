@@ -62,6 +62,7 @@ class Interpreter:
         self._statement: Optional[Statement] = None
         self._barriers = 0
         self._pid = os.getpid()
+        self._facts: Dict[str, Any] = {}
 
     def run(self) -> None:
         """Until the supervisor says exit."""
@@ -107,8 +108,8 @@ class Interpreter:
             self._main.__dict__.update(names)
             facts = self._spark.facts()
             self._watcher.start()
-        version = ".".join(map(str, sys.version_info[:3]))
-        self._outputs.send({"is": "ready", "facts": {"python": version, **facts, "ipython": ipython}})
+        self._facts = {"python": ".".join(map(str, sys.version_info[:3])), "ipython": ipython}
+        self._outputs.send({"is": "ready", "facts": {**self._facts, **facts}})
 
     def _make_executor(self) -> Optional[str]:
         """IPython's version, None where it is not."""
@@ -164,6 +165,15 @@ class Interpreter:
         jvm = statement.used_jvm and self._spark.mark_stdout("\x1eM%d\x1f" % self._barriers)
         self._outputs.send({"is": "done", "statement": statement.id, "outcome": outcome, "barrier": self._barriers, "jvm": jvm})
         self._statement = None
+        if self._spark.renewed:
+            self._tell_facts()
+
+    def _tell_facts(self) -> None:
+        """Another SparkContext has another application id and another UI."""
+        try:
+            self._outputs.send({"is": "facts", "facts": {**self._facts, **self._spark.facts()}})
+        except Exception as error:
+            self._outputs.log("what there is of Spark cannot be told: %s" % type(error).__name__)
 
     def _execute(self, statement: Statement) -> None:
         if statement.message is not None:

@@ -29,6 +29,7 @@ class Spark:
         self._gate = gate
         self._gateway: Any = None
         self._port: Optional[int] = None
+        self._told: Any = None
         self._local = threading.local()
 
     # ── Attach ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -89,13 +90,19 @@ class Spark:
         """What the `ready` message says of Spark."""
         import pyspark
 
-        sc = self._context()
+        sc = self._told = self._context()
         return {
             "spark": str(sc.version) if sc else pyspark.__version__,
             "appId": str(sc.applicationId) if sc else None,
             "uiUrl": sc.uiWebUrl if sc else None,
             "sparkUser": str(sc.sparkUser()) if sc else _user(),
         }
+
+    @property
+    def renewed(self) -> bool:
+        """Whether user code has made another SparkContext than the one that `facts` told of. Costs no question to the JVM."""
+        sc = self._context()
+        return sc is not None and sc is not self._told
 
     def session(self) -> Any:
         """The SparkSession of SQL statements: the active one, a new one when the user stopped it."""
@@ -177,10 +184,10 @@ class Spark:
 
     @staticmethod
     def _context() -> Any:
-        """The user's SparkContext, None while there is none."""
+        """The user's SparkContext, None while there is none: one that is being made is the active one before it is whole."""
         module = sys.modules.get("pyspark")
         sc = module.SparkContext._active_spark_context if module is not None else None
-        return sc if sc is not None and sc._jsc is not None else None
+        return sc if getattr(sc, "_jsc", None) is not None else None
 
     def cancel_jobs(self, statement: Statement) -> int:
         """Any thread: cancels the jobs of a statement, and what it would still submit where Spark can (4.0). How many ran."""

@@ -48,7 +48,7 @@ export class Room {
   /** Aborts when the server begins to go away. */
   readonly closing: AbortSignal;
   /** A session's answer is made once per change, not once per poll. */
-  readonly #texts = new WeakMap<Session, { revision: number; text: string }>();
+  readonly #texts = new WeakMap<Session, { revision: number; at: string; text: string }>();
 
   constructor(options: LivyOptions, closing: AbortSignal) {
     this.options = options;
@@ -67,19 +67,20 @@ export class Room {
     return session;
   }
 
-  /** A session's JSON. */
-  textOf(session: Session): string {
+  /** A session's JSON for a caller who knows the server by this address. */
+  textOf(session: Session, { publicUrl: at }: Pick<FastifyRequest, "publicUrl">): string {
     const { revision } = session;
     const known = this.#texts.get(session);
-    if (known?.revision === revision) return known.text;
-    const text = JSON.stringify(sessionObject(session));
-    this.#texts.set(session, { revision, text });
+    if (known?.revision === revision && known.at === at) return known.text;
+    const text = JSON.stringify(sessionObject(session, at));
+    this.#texts.set(session, { revision, at, text });
     return text;
   }
 
   /** A session's JSON for this client: Livy's own Java client fails on fields it does not know (clients.md §5). */
-  textFor(session: Session, { headers }: Pick<FastifyRequest, "headers">): string {
-    return headers["user-agent"]?.includes("livy-client-http") ? JSON.stringify(oldSessionObject(session)) : this.textOf(session);
+  textFor(session: Session, request: Pick<FastifyRequest, "headers" | "publicUrl">): string {
+    const old = request.headers["user-agent"]?.includes("livy-client-http") === true;
+    return old ? JSON.stringify(oldSessionObject(session, request.publicUrl)) : this.textOf(session, request);
   }
 }
 

@@ -1,7 +1,9 @@
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import { Problem } from "../../core/problems.ts";
 import type { Face } from "../http.ts";
+import { sparkUiRoutes } from "../spark-ui/routes.ts";
 import { readInt32 } from "../validation.ts";
+import { logRoutes } from "./log-routes.ts";
 import { presetRoutes } from "./preset-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { resourceRoutes } from "./resource-routes.ts";
@@ -36,7 +38,9 @@ export const livyFace =
     presetRoutes(app, room);
     statementRoutes(app, room);
     recordRoutes(app, room);
+    logRoutes(app, room);
     resourceRoutes(app, room);
+    sparkUiRoutes(app, room);
   };
 
 /** Whether there can be a session of this id or name. */

@@ -31,7 +31,7 @@ export const sessionRoutes = (app: App, room: Room): void => {
     (request, reply) => {
       const { from = 0, size = PAGE } = request.query;
       const all = sessions.list(request.caller);
-      const page = all.slice(Math.max(0, from), Math.max(0, from + size)).map((session) => room.textOf(session));
+      const page = all.slice(Math.max(0, from), Math.max(0, from + size)).map((session) => room.textOf(session, request));
       return sendJson(reply, `{"from":${from},"total":${all.length},"sessions":[${page.join(",")}]}`);
     },
   );

@@ -3,6 +3,7 @@ import type { Session } from "../../core/session.ts";
 import { redactSpec } from "../../core/spec.ts";
 import { isFinalStatement } from "../../core/states.ts";
 import type { MimeBundle, Output, StatementView } from "../../core/view.ts";
+import { uiUrlOf } from "../spark-ui/presence.ts";
 import type { SessionObject, SessionPlan, StatementObject, StatementOutput } from "./schemas.ts";
 
 /** Lines of log a session object carries. */
@@ -16,8 +17,8 @@ const CANCELLED_BY: Readonly<Record<NonNullable<StatementView["rung"]>, string>>
     "The statement was cancelled: the interpreter had to be restarted, so variables are lost; Spark's tables and views are still there.",
 };
 
-/** A session as Livy 0.9 shows it; what is ours stands in `longwick`. */
-export const sessionObject = (session: Session): SessionObject => {
+/** A session as Livy 0.9 shows it; what is ours stands in `longwick`. `at`: where its reader finds this server. */
+export const sessionObject = (session: Session, at: string): SessionObject => {
   const { facts, end } = session;
   const spec = redactSpec(session.spec);
   return {
@@ -28,7 +29,11 @@ export const sessionObject = (session: Session): SessionObject => {
     proxyUser: spec.proxyUser,
     state: session.state,
     kind: spec.kind,
-    appInfo: { driverLogUrl: null, sparkUiUrl: facts?.uiUrl ?? null, executorLogUrls: null },
+    appInfo: {
+      driverLogUrl: `${at}/sessions/${session.id}/driver-log`,
+      sparkUiUrl: uiUrlOf(session) === null ? null : `${at}/sessions/${session.id}/ui/`,
+      executorLogUrls: null,
+    },
     log: [...session.logTail(LOG_LINES)],
     ttl: spec.ttl,
     idleTimeout: spec.idleTimeout,
@@ -78,8 +83,8 @@ export const planObject = ({ owner, spec, notes }: SessionDraft, plan: LaunchPla
 });
 
 /** The nine fields that every release of Livy's Java client can read; it fails on any other (clients.md §5). */
-export const oldSessionObject = (session: Session) => {
-  const { id, name, appId, owner, proxyUser, state, kind, appInfo, log } = sessionObject(session);
+export const oldSessionObject = (session: Session, at: string) => {
+  const { id, name, appId, owner, proxyUser, state, kind, appInfo, log } = sessionObject(session, at);
   return { id, name, appId, owner, proxyUser, state, kind, appInfo, log };
 };
 

@@ -10,6 +10,8 @@ export const UNKNOWN_KEY =
 /** What two ends of a link share. */
 export interface SessionKeys {
   readonly link: Uint8Array;
+  /** No driver knows it: see Workload. */
+  readonly seal: Uint8Array;
   /** SHA-256 of the public key that the driver's certificate shows. */
   readonly pin: string;
 }
@@ -36,7 +38,8 @@ export class MasterKeys {
 
   session(id: string, uid: string): SessionKeys {
     const master = this.#master(id);
-    return { link: new Uint8Array(hkdfSync("sha256", master, uid, "longwick link key", KEY_BYTES)), pin: certificatePin(master, uid) };
+    const derived = (purpose: string) => new Uint8Array(hkdfSync("sha256", master, uid, purpose, KEY_BYTES));
+    return { link: derived("longwick link key"), seal: derived("longwick seal"), pin: certificatePin(master, uid) };
   }
 
   certificate(id: string, uid: string): DriverCertificate {

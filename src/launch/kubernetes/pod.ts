@@ -187,6 +187,8 @@ const finished = (asked: V1Container | undefined, { settings, claim, conf }: Pod
   const own: V1EnvVar[] = [
     { name: POD_IP_VARIABLE, valueFrom: { fieldRef: { fieldPath: "status.podIP" } } },
     { name: "LONGWICK_SESSION", value: claim.uid },
+    // Spark's UI alone heeds it here, the driver's address being told: nobody reaches the UI but through the supervisor.
+    { name: "SPARK_LOCAL_IP", value: "127.0.0.1" },
     { name: "PYTHONPATH", value: PATHS.shim },
     { name: "PYTHONUTF8", value: "1" },
     { name: "PYTHONUNBUFFERED", value: "1" },
@@ -207,7 +209,6 @@ const finished = (asked: V1Container | undefined, { settings, claim, conf }: Pod
       { name: "longwick", containerPort: PORTS.link },
       { name: "driver-rpc-port", containerPort: PORTS.driver },
       { name: "blockmanager", containerPort: PORTS.blockManager },
-      { name: "spark-ui", containerPort: PORTS.ui },
     ],
     volumeMounts: [
       ...(asked?.volumeMounts ?? []),

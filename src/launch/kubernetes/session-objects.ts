@@ -20,7 +20,7 @@ const UNREACHABLE_MS = 60_000;
 const DELETE_MS = 120_000;
 /** What only tells more is not waited for longer. */
 const LOG_MS = 5_000;
-const TAIL_LINES = 100;
+const TAIL_LINES = 1_000;
 const FIRST_LOOK_MS = 50;
 const LOOK_LIMIT_MS = 1_000;
 

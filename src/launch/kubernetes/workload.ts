@@ -59,6 +59,7 @@ const FOREVER_MS = 2 ** 31 - 1;
 export class KubernetesWorkload implements Workload {
   readonly key: Uint8Array;
   readonly mute: string | null;
+  readonly seal: Uint8Array;
   readonly #parts: KubernetesWorkloadParts;
   readonly #phases: Phases;
   readonly #releasing = new AbortController();
@@ -86,6 +87,7 @@ export class KubernetesWorkload implements Workload {
     this.#parts = parts;
     this.key = parts.keys.link;
     this.mute = parts.mute;
+    this.seal = parts.keys.seal;
     const { claim, launched, doom } = parts.state;
     this.#launched = launched;
     this.#doom = doom;
@@ -235,13 +237,11 @@ export class KubernetesWorkload implements Workload {
   async #look(pod: DriverPod, signal: AbortSignal): Promise<number> {
     const reading = readPod(pod, this.#warning);
     if (reading.is === "over")
-      return this.#condemn(
-        async () => ({
-          ...reading.end,
-          logTail: reading.end.logTail ?? (await readLog(this.#place, pod.spec.containers[0]?.name, signal)),
-        }),
-        signal,
-      );
+      return this.#condemn(async () => {
+        const container = await readLog(this.#place, pod.spec.containers[0]?.name, signal);
+        // The driver's own words for its end hold few lines.
+        return { ...reading.end, logTail: container.length > 0 ? container : (reading.end.logTail ?? []) };
+      }, signal);
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     switch (reading.is) {
       case "hopeless":

@@ -19,7 +19,8 @@ describe("creating a session", () => {
     expect(Object.keys(body as object).sort()).toEqual([...LIVY_FIELDS, "longwick"].sort());
     expect(body).toMatchObject({
       ...{ id: 0, name: "alpha", appId: null, owner: null, proxyUser: null, state: "starting", kind: "pyspark" },
-      ...{ appInfo: { driverLogUrl: null, sparkUiUrl: null, executorLogUrls: null }, conf: { "spark.ui.enabled": "false" } },
+      appInfo: { driverLogUrl: "http://localhost:8998/sessions/0/driver-log", sparkUiUrl: null, executorLogUrls: null },
+      conf: { "spark.ui.enabled": "false" },
       ...{ log: ["Unknown field 'nosuch' of the request is ignored."], heartbeatTimeoutInSecond: 60, ttl: "2h", driverCores: 0 },
     });
   });
@@ -98,7 +99,7 @@ describe("looking at sessions", () => {
     await using service = await Service.start();
     const { id, driver } = await service.ready();
     expect((await service.ask("GET", `/sessions/${id}`)).body).toMatchObject({
-      ...{ state: "idle", appId: "local-1", appInfo: { sparkUiUrl: "http://localhost:4040" } },
+      ...{ state: "idle", appId: "local-1", appInfo: { sparkUiUrl: "http://localhost:8998/sessions/0/ui/" } },
       longwick: { uid: driver.session, spark: "4.0.1", python: "3.11.9", executors: 0, endedMs: 0, reason: null },
     });
     driver.emit("executors", { count: 2 });

@@ -1,0 +1,158 @@
+import type { Claim } from "./ports.ts";
+import type { View } from "./view.ts";
+
+/** What is kept of an ended session's log, in lines and bytes; a claim has to hold it beside the rest. */
+const KEPT_LINES = 1_000;
+const KEPT_BYTES = 128 * 1024;
+/** What a launch may say until the driver speaks for itself. */
+const LAUNCH_LINES = 50;
+/** Lines that are read at once by whoever reads all. */
+const PAGE_LINES = 1_000;
+/** So many lines in a row are the same ones when they are equal. */
+const SAME_LINES = 3;
+
+/** What the log needs of its session. */
+export interface LogSource {
+  /** Lines of the driver's log that the view has let go, from a number on; none when the driver cannot be asked now. */
+  ask(fromLine: number, lines: number, signal: AbortSignal): Promise<{ readonly fromLine: number; readonly lines: readonly string[] }>;
+  /** What stands at the log's end and no driver wrote. */
+  tidings(): readonly string[];
+}
+
+/**
+ * A session's log: notes of its making, the phases of its launch, the driver's lines by their numbers, and what is to be said at the end.
+ * A line keeps its position, but for what is said at the end.
+ */
+export class SessionLog {
+  readonly #claim: Claim;
+  readonly #view: View;
+  readonly #source: LogSource;
+  readonly #launch: string[] = [];
+  #fetched: { readonly fromLine: number; readonly lines: readonly string[] } = { fromLine: 0, lines: [] };
+  /** What is left once the session has ended. */
+  #kept: { readonly from: number; readonly lines: readonly string[] } | null;
+
+  constructor(claim: Claim, view: View, source: LogSource) {
+    this.#claim = claim;
+    this.#view = view;
+    this.#source = source;
+    this.#kept = claim.end === null ? null : { from: 0, lines: claim.end.logTail };
+  }
+
+  /** Lines so far. */
+  get total(): number {
+    return this.#settled + this.#tidings.length;
+  }
+
+  /** A phase of the launch; told until the driver speaks for itself. */
+  launching(reason: string): void {
+    if (this.#kept !== null || this.#view.logTotal > 0 || reason === "" || reason === this.#launch.at(-1)) return;
+    if (this.#launch.length < LAUNCH_LINES) this.#launch.push(reason);
+  }
+
+  /** The last lines, as far as they are known here. */
+  tail(lines: number): readonly string[] {
+    if (lines <= 0) return [];
+    const known = this.#known;
+    return [...(known.from === 0 ? this.#head : []), ...known.lines, ...this.#tidings].slice(-lines);
+  }
+
+  /** Lines by position; of those that nobody has any more there are fewer. */
+  async read(from: number, lines: number, signal: AbortSignal): Promise<readonly string[]> {
+    const until = Math.min(from + lines, this.total);
+    const head = this.#head;
+    const known = this.#known;
+    const knownAt = head.length + known.from;
+    const at = Math.max(from, head.length);
+    const missing = Math.min(until, knownAt) - at;
+    const rest = [...known.lines, ...this.#tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
+    const fetched = missing > 0 && this.#kept === null ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
+    return [...head.slice(from, until), ...fetched, ...rest];
+  }
+
+  /**
+   * All lines in pieces, then what is said at the end. When all are told, `more` resolves with whether there are others by then; it is
+   * given how to find out.
+   */
+  async *pages(more: (others: () => boolean) => Promise<boolean>, signal: AbortSignal): AsyncGenerator<readonly string[]> {
+    let at = 0;
+    do {
+      while (at < this.#settled) {
+        const until = Math.min(at + PAGE_LINES, this.#settled);
+        const lines = await this.read(at, until - at, signal);
+        at = until;
+        if (lines.length > 0) yield lines;
+      }
+    } while (await more(() => at < this.#settled));
+    yield this.#tidings;
+  }
+
+  /** Fetches what is to be kept while the driver can still be asked. Never rejects. */
+  async keep(signal: AbortSignal): Promise<void> {
+    const fromLine = Math.max(0, this.#view.logTotal - KEPT_LINES);
+    if (this.#view.logTotal - fromLine <= this.#view.logTail.length) return;
+    this.#fetched = await this.#source.ask(fromLine, KEPT_LINES, signal).catch(() => this.#fetched);
+  }
+
+  /** The session has ended; answers what is kept. `said`: the driver's last words as its workload has them. */
+  end(said: readonly string[]): readonly string[] {
+    const spoken = this.#view.logTotal > 0 ? this.#driversLast : this.#launch;
+    const all = [...spoken, ...following(spoken, said)];
+    const lines = lastWithin(all);
+    const from = Math.max(0, this.#view.logTotal - spoken.length) + all.length - lines.length;
+    this.#kept = { from, lines };
+    return lines;
+  }
+
+  /** Lines whose position does not change any more. */
+  get #settled(): number {
+    const known = this.#known;
+    return this.#head.length + known.from + known.lines.length;
+  }
+
+  /** What stands before the driver's lines. What is kept of a driver that never spoke has the launch in it. */
+  get #head(): readonly string[] {
+    const { notes } = this.#claim;
+    return this.#kept !== null && this.#view.logTotal === 0 ? notes : [...notes, ...this.#launch];
+  }
+
+  /** The driver's lines that are known here, and the number of the first. */
+  get #known(): { readonly from: number; readonly lines: readonly string[] } {
+    const { logTail, logTotal } = this.#view;
+    return this.#kept ?? { from: logTotal - logTail.length, lines: logTail };
+  }
+
+  get #driversLast(): readonly string[] {
+    const { logTail, logTotal } = this.#view;
+    const { fromLine, lines } = this.#fetched;
+    const tailFrom = logTotal - logTail.length;
+    const joined = fromLine <= tailFrom && fromLine + lines.length >= tailFrom;
+    return joined ? [...lines.slice(0, tailFrom - fromLine), ...logTail] : logTail;
+  }
+
+  get #tidings(): readonly string[] {
+    const told = this.#source.tidings();
+    // A launch's phase is there already.
+    return this.#view.logTotal === 0 && this.#kept === null && told[0] === this.#launch.at(-1) ? told.slice(1) : told;
+  }
+}
+
+/** What was said after the last known lines: all of it when nothing of it is known. */
+const following = (known: readonly string[], said: readonly string[]): readonly string[] => {
+  for (let end = said.length; end > 0; end -= 1) {
+    const same = Math.min(SAME_LINES, known.length, end);
+    if (same > 0 && said.slice(end - same, end).every((line, index) => line === known[known.length - same + index])) return said.slice(end);
+  }
+  const last = said.slice(-SAME_LINES);
+  const isKnown = known.some((_, at) => last.every((line, index) => line === known[at + index]));
+  return last.length > 0 && isKnown ? [] : said;
+};
+
+const lastWithin = (lines: readonly string[]): readonly string[] => {
+  let room = KEPT_BYTES;
+  const first = lines.findLastIndex((line) => {
+    room -= Buffer.byteLength(line) + 1;
+    return room < 0;
+  });
+  return lines.slice(first + 1).slice(-KEPT_LINES);
+};

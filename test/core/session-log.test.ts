@@ -1,0 +1,178 @@
+import { describe, expect, test } from "vitest";
+import type { Claim } from "../../src/core/ports.ts";
+import { SessionLog } from "../../src/core/session-log.ts";
+import { NO_SPEC } from "../../src/core/spec.ts";
+import { View } from "../../src/core/view.ts";
+
+const CLAIM: Claim = { id: 0, uid: "u", owner: null, spec: NO_SPEC, createdMs: 0, notes: ["note"], end: null };
+const soon = () => AbortSignal.timeout(5_000);
+const numbered = (from: number, count: number): string[] => Array.from({ length: count }, (_, index) => `line ${from + index}`);
+
+/** A log, its driver, and what the driver is asked. */
+const logOf = (claim: Claim = CLAIM) => {
+  const view = new View();
+  const state = { tidings: [] as string[], gone: false, asked: [] as string[] };
+  const log = new SessionLog(claim, view, {
+    ask: async (fromLine, lines) => {
+      state.asked.push(`${fromLine}+${lines}`);
+      return { fromLine, lines: state.gone ? [] : numbered(fromLine, Math.min(lines, view.logTotal - fromLine)) };
+    },
+    tidings: () => state.tidings,
+  });
+  let seq = 0;
+  const say = (count: number, from = view.logTotal) => {
+    seq += 1;
+    view.apply({ frame: "record", seq, atMs: 0, type: "log", line: from, lines: numbered(from, count) });
+  };
+  const all = () => log.read(0, log.total, soon());
+  return { log, view, state, say, all };
+};
+type Log = ReturnType<typeof logOf>["log"];
+
+const pagesOf = async (log: Log, more: Parameters<Log["pages"]>[0] = async (others) => others()) => {
+  const pages: (readonly string[])[] = [];
+  for await (const page of log.pages(more, soon())) pages.push(page);
+  return pages;
+};
+
+describe("while a session starts its log", () => {
+  test("has each phase of the launch, once, also after the driver has begun to speak", async () => {
+    const { log, state, say, all } = logOf();
+    for (const reason of ["waits for a node", "waits for a node", "image is pulled", "", "waits for a node"]) {
+      log.launching(reason);
+      state.tidings = reason === "" ? [] : [reason];
+    }
+    const launch = ["note", "waits for a node", "image is pulled", "waits for a node"];
+    expect(await all()).toEqual(launch);
+    expect(log.tail(2)).toEqual(["image is pulled", "waits for a node"]);
+    state.tidings = [];
+    say(2);
+    log.launching("is started again");
+    state.tidings = ["is started again"];
+    expect(await all()).toEqual([...launch, "line 0", "line 1", "is started again"]);
+    expect([log.total, log.tail(9)]).toEqual([7, [...launch, "line 0", "line 1", "is started again"]]);
+  });
+
+  test("grows within bounds, and says the newest phase all the same", async () => {
+    const { log, state, all } = logOf();
+    for (let phase = 0; phase < 100; phase += 1) {
+      log.launching(`phase ${phase}`);
+      state.tidings = [`phase ${phase}`];
+    }
+    expect(log.total).toBe(1 + 50 + 1);
+    expect((await all()).slice(-2)).toEqual(["phase 49", "phase 99"]);
+  });
+});
+
+describe("while a driver runs its log", () => {
+  test("is asked for what was let go, and for nothing else", async () => {
+    const { log, state, say } = logOf();
+    log.launching("begun");
+    say(1_000);
+    expect(log.total).toBe(1_002);
+    expect(await log.read(900, 3, soon())).toEqual(numbered(898, 3));
+    expect(state.asked).toEqual([]);
+    expect(await log.read(0, 4, soon())).toEqual(["note", "begun", "line 0", "line 1"]);
+    expect(await log.read(700, 200, soon())).toEqual(numbered(698, 200));
+    expect(await log.read(1_001, 9, soon())).toEqual(["line 999"]);
+    expect(await log.read(5_000, 9, soon())).toEqual([]);
+    expect(state.asked).toEqual(["0+2", "698+102"]);
+    expect(log.tail(3)).toEqual(numbered(997, 3));
+    expect(log.tail(0)).toEqual([]);
+  });
+
+  test("is read whole in pieces, then as it grows, in order and without a gap", async () => {
+    const { log, state, say } = logOf();
+    say(2_500);
+    const rounds = [3, 1_200, 0];
+    const pages = await pagesOf(log, async (others) => {
+      say(rounds.shift() ?? 0);
+      state.tidings = ["the end"];
+      return others();
+    });
+    expect(pages.map((page) => page.length)).toEqual([1_000, 1_000, 501, 3, 1_000, 200, 1]);
+    expect(pages.flat()).toEqual(["note", ...numbered(0, 3_703), "the end"]);
+  });
+
+  test("is what is known while the driver cannot be asked", async () => {
+    const { log, state, say } = logOf();
+    say(1_000);
+    state.gone = true;
+    expect(await log.read(0, 1_001, soon())).toEqual(["note", ...numbered(800, 200)]);
+    expect((await pagesOf(log)).flat()).toEqual(["note", ...numbered(800, 200)]);
+  });
+});
+
+describe("when a session has ended its log", () => {
+  test("is what was fetched in time, what came after that, and the last words its workload has", async () => {
+    const { log, state, say, all } = logOf();
+    log.launching("begun");
+    say(3_000);
+    await log.keep(soon());
+    expect(state.asked).toEqual(["2000+1000"]);
+    say(50);
+    state.gone = true;
+    const kept = log.end([...numbered(3_040, 10), "Traceback", "MemoryError"]);
+    expect(kept).toEqual([...numbered(2_052, 998), "Traceback", "MemoryError"]);
+    state.tidings = ["Session ended (dead): it crashed"];
+    expect([log.total, log.tail(2)]).toEqual([2 + 3_052 + 1, ["MemoryError", "Session ended (dead): it crashed"]]);
+    // Positions are what they were.
+    expect(await log.read(2 + 3_000, 2, soon())).toEqual(numbered(3_000, 2));
+    expect(await all()).toEqual(["note", "begun", ...kept, "Session ended (dead): it crashed"]);
+    expect((await pagesOf(log)).flat()).toEqual(await all());
+    expect(state.asked).toEqual(["2000+1000"]);
+  });
+
+  test.each([
+    ["nothing", [], []],
+    ["the same lines", numbered(0, 5), []],
+    ["the last ones", numbered(3, 2), []],
+    ["older ones", numbered(1, 2), []],
+    ["the last ones and more", [...numbered(3, 2), "more"], ["more"]],
+    ["the same lines twice, as of two lives", [...numbered(0, 5), "between", ...numbered(0, 5), "more"], ["more"]],
+    ["others", ["other", "lines"], ["other", "lines"]],
+  ])("has last words once: %s", (_, said, added) => {
+    const { log, say } = logOf();
+    say(5);
+    expect(log.end(said)).toEqual([...numbered(0, 5), ...added]);
+  });
+
+  test("of a driver that never spoke has its launch and what its workload says", async () => {
+    const { log, state, all } = logOf();
+    log.launching("image is pulled");
+    state.tidings = ["image is pulled"];
+    expect(log.end(["exec format error"])).toEqual(["image is pulled", "exec format error"]);
+    state.tidings = ["Session ended (dead): exec format error"];
+    expect(await all()).toEqual(["note", "image is pulled", "exec format error", "Session ended (dead): exec format error"]);
+    log.launching("late");
+    expect(log.total).toBe(4);
+  });
+
+  test("keeps no more than a claim can hold, in lines and in bytes", () => {
+    const many = logOf();
+    many.say(5);
+    expect(many.log.end(Array.from({ length: 5_000 }, (_, line) => `said ${line}`))).toEqual(
+      Array.from({ length: 1_000 }, (_, line) => `said ${line + 4_000}`),
+    );
+    const long = logOf();
+    const kept = long.log.end(Array.from({ length: 100 }, (_, line) => `${line} ${"é".repeat(4_000)}`));
+    expect(kept).toHaveLength(16);
+    expect(kept.at(-1)).toMatch(/^99 é/);
+  });
+
+  test("does without what came too late to be fetched whole", async () => {
+    const { log, say } = logOf();
+    say(1_000);
+    await log.keep(soon());
+    say(500);
+    expect(log.end([])).toEqual(numbered(1_300, 200));
+  });
+
+  test("is what its claim kept, for the next server", async () => {
+    const end = { state: "dead" as const, reason: "r", logTail: ["a", "b"], endedMs: 1, appId: null };
+    const { state, all } = logOf({ ...CLAIM, end });
+    state.tidings = ["Session ended (dead): r"];
+    expect(await all()).toEqual(["note", "a", "b", "Session ended (dead): r"]);
+    expect(state.asked).toEqual([]);
+  });
+});
