@@ -62,6 +62,9 @@ export interface LaunchPlan {
 /** Id and uid of a session that is only planned. */
 export const PLANNED = { id: 0, uid: "00000000-0000-0000-0000-000000000000" } as const;
 
+/** What a claim is asked for by: its id, the name it holds, the id of its Jupyter kernel. */
+export type WantedClaim = { readonly id: number } | { readonly name: string } | { readonly kernel: string };
+
 /** Told of claims, whichever server made, changed or removed them. Must not throw. */
 export interface ClaimListener {
   /** The claim is there, or is another than before. */
@@ -89,10 +92,10 @@ export interface Launcher {
    */
   follow(listener: ClaimListener, signal: AbortSignal): Promise<void>;
   /**
-   * Asks for a claim that `follow` has not told of yet, by id or by the name it holds; null when there is none.
+   * Asks for a claim that `follow` has not told of yet; null when there is none.
    * @throws Problem DRIVER_UNREACHABLE when that cannot be found out now
    */
-  find(idOrName: number | string): Promise<Claim | null>;
+  find(wanted: WantedClaim): Promise<Claim | null>;
   /**
    * Starts the claim's workload or adopts the one that is there; idempotent, also among servers. Failures show as an ended phase, never
    * as a rejection; so does an end that another server wrote down.

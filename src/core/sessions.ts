@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Access, Caller, Right } from "./access.ts";
 import { publishSession } from "./events.ts";
-import type { Claim, LaunchPlan, SessionDraft } from "./ports.ts";
+import type { Claim, LaunchPlan, SessionDraft, WantedClaim } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { Session, type SessionParts } from "./session.ts";
 
@@ -103,7 +103,19 @@ export class Sessions {
     const known = this.#named(idOrName);
     // The name of one that has ended may be another's by now.
     if (known !== undefined && (isId || known.end === null)) return;
-    const claim = await this.#parts.launcher.find(isId ? Number(idOrName) : idOrName);
+    await this.#ask(isId ? { id: Number(idOrName) } : { name: idOrName });
+  }
+
+  /**
+   * The same for the session of a Jupyter kernel that is not known here.
+   * @throws Problem DRIVER_UNREACHABLE
+   */
+  async seekKernel(kernel: string): Promise<void> {
+    await this.#ask({ kernel });
+  }
+
+  async #ask(wanted: WantedClaim): Promise<void> {
+    const claim = await this.#parts.launcher.find(wanted);
     if (claim !== null) this.#known(claim);
   }
 

@@ -11,6 +11,7 @@ import {
   PLANNED,
   type SessionDraft,
   type SessionEnd,
+  type WantedClaim,
   type Workload,
 } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
@@ -164,8 +165,8 @@ class KubernetesLauncher implements Launcher {
     void this.#clearOrphans();
   }
 
-  async find(idOrName: number | string): Promise<Claim | null> {
-    return (await this.#known.find(idOrName))?.claim ?? null;
+  async find(wanted: WantedClaim): Promise<Claim | null> {
+    return (await this.#known.find(wanted))?.claim ?? null;
   }
 
   launch(claim: Claim): Workload {

@@ -196,6 +196,18 @@ describe("two servers of one instance", () => {
     await pair.server(1).start();
   });
 
+  test("have each other's kernels, from the moment on that one is started", async () => {
+    const pair = await open(new ClusterSite());
+    for (let nth = 0; nth < 12; nth++) {
+      const started = await pair.livy(nth % 2).expect<{ id: string }>(201, "POST", "/api/kernels", { longwick: { conf: NOWHERE } });
+      expect((await pair.ask(1 - (nth % 2), "GET", `/api/kernels/${started.id}`))?.status).toBe(200);
+      expect((await pair.ask(1 - (nth % 2), "DELETE", `/api/kernels/${started.id}`))?.status).toBe(204);
+    }
+    const kernels = () => Promise.all([0, 1].map((index) => pair.livy(index).expect<readonly object[]>(200, "GET", "/api/kernels")));
+    await until("both have none", 5_000, async () => ((await kernels()).flat().length === 0 ? true : undefined));
+    expect(await pair.site.left()).toEqual([]);
+  });
+
   test("tell the same end of a session, and remove it when its retention is over, both at once", async () => {
     const pair = await open(new ClusterSite({ allow: [{ rule: "hostPath", pattern: null }] }), ["--retention-ms", "3s"]);
     const made = [0, 1, 0, 1].map((index, nth) => pair.livy(index).create({ conf: FORBIDDEN, name: `name-${nth}` }));

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { kernelIdOf } from "../../src/core/kernel-id.ts";
 import { Service } from "../faces/service.ts";
 import { draftOf } from "../launch/contract.ts";
 
@@ -27,6 +28,19 @@ describe("sessions of other servers", () => {
     const session = service.sessions.find("0", { name: null, remote: null }, "view");
     for (const claim of launcher.unheard) launcher.told.known(claim);
     expect(service.sessions.find("0", { name: null, remote: null }, "view")).toBe(session);
+  });
+
+  test("are found by the id of their kernel too, which is the same on every server", async () => {
+    await using service = await Service.start();
+    const { launcher } = service;
+    const claim = launcher.elsewhere(draftOf());
+    launcher.unheard.push(claim);
+    expect((await service.ask("GET", `/api/kernels/${crypto.randomUUID()}`)).status).toBe(404);
+    const id = kernelIdOf(claim);
+    expect((await service.ask("GET", `/api/kernels/${id}`)).body).toMatchObject({ id });
+    expect(launcher.asked).toBe(2);
+    for (const path of [id, `${id}/interrupt`, "no-uuid"]) await service.ask("GET", `/api/kernels/${path}`);
+    expect(launcher.asked).toBe(2);
   });
 
   test("may have the name of one that has ended here", async () => {

@@ -1,7 +1,18 @@
 import { setTimeout as pause } from "node:timers/promises";
 import pino from "pino";
 import { Access, type AccessRules } from "../../src/core/access.ts";
-import type { Claim, ClaimDraft, ClaimListener, Launcher, LaunchPlan, SessionDraft, SessionEnd, Workload } from "../../src/core/ports.ts";
+import { kernelIdOf } from "../../src/core/kernel-id.ts";
+import type {
+  Claim,
+  ClaimDraft,
+  ClaimListener,
+  Launcher,
+  LaunchPlan,
+  SessionDraft,
+  SessionEnd,
+  WantedClaim,
+  Workload,
+} from "../../src/core/ports.ts";
 import { type Preset, Presets } from "../../src/core/presets.ts";
 import { Problem } from "../../src/core/problems.ts";
 import { Sessions, type SessionsLimits } from "../../src/core/sessions.ts";
@@ -60,9 +71,11 @@ export class FakeLauncher implements Launcher {
     return this.#listener ?? { known: () => undefined, gone: () => undefined };
   }
 
-  async find(idOrName: number | string): Promise<Claim | null> {
+  async find(wanted: WantedClaim): Promise<Claim | null> {
     this.asked += 1;
-    return this.unheard.find((claim) => claim.id === idOrName || claim.spec.name === idOrName) ?? null;
+    const fits = (claim: Claim): boolean =>
+      "id" in wanted ? claim.id === wanted.id : "name" in wanted ? claim.spec.name === wanted.name : kernelIdOf(claim) === wanted.kernel;
+    return this.unheard.find(fits) ?? null;
   }
 
   async plan(draft: SessionDraft): Promise<LaunchPlan> {

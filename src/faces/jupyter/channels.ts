@@ -53,7 +53,9 @@ export const channels = (app: FastifyInstance, kernels: Kernels, options: Channe
     // Browsers cannot give a WebSocket a header.
     if (token !== null && token !== "" && !/\S\s+\S/.test(headers.authorization ?? "")) headers.authorization = `token ${token}`;
     const caller = await options.admit(request);
-    return { kernel: kernels.find(decodeURIComponent(id), caller, "modify"), caller };
+    const kernel = decodeURIComponent(id);
+    await kernels.seek(kernel);
+    return { kernel: kernels.find(kernel, caller, "modify"), caller };
   };
 };
 

@@ -1,7 +1,7 @@
 import { Compile } from "typebox/compile";
-import { v5 as uuidv5 } from "uuid";
 import type { Caller, Right } from "../../core/access.ts";
 import { publishAudit, publishSession } from "../../core/events.ts";
+import { kernelIdOf } from "../../core/kernel-id.ts";
 import type { Presets } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
@@ -15,9 +15,8 @@ import { Kernelspecs } from "./kernelspecs.ts";
 import type { LaunchWish } from "./launch-request.ts";
 import type { Content } from "./messages.ts";
 
-/** Kernel ids are made of claims' uids in this name space, so that every server calls a session's kernel the same. */
-const NAMESPACE = "8f9a4a5e-6b0c-5d0e-9a53-3f1d7c1f2b64";
 const EVERYBODY: Caller = { name: null, remote: null };
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const CheckedSession = Compile(CreateSession);
 
 export interface KernelsOptions {
@@ -55,6 +54,15 @@ export class Kernels {
   }
 
   /**
+   * Makes sure that a kernel which another server has just started is known here. Costs nothing when it is.
+   * @throws Problem DRIVER_UNREACHABLE when it cannot be found out whether there is one
+   */
+  async seek(id: string): Promise<void> {
+    if (UUID.test(id) && this.#known.get(id)?.replacing !== true && this.#sessionOf(id) === undefined)
+      await this.#options.sessions.seekKernel(id);
+  }
+
+  /**
    * The kernel of this id, if its session lives and the caller has the right.
    * @throws Problem SESSION_NOT_FOUND, FORBIDDEN
    */
@@ -85,7 +93,10 @@ export class Kernels {
    * @throws Problem what `Sessions.create` and the reading of a session's fields throw
    */
   async start(wish: LaunchWish, caller: Caller, signal: AbortSignal): Promise<Kernel> {
-    if (wish.session !== null) return this.#attach(wish.session, caller);
+    if (wish.session !== null) {
+      await this.#options.sessions.seek(wish.session);
+      return this.#attach(wish.session, caller);
+    }
     const spec = this.kernelspecs.find(wish.name ?? this.kernelspecs.default, caller);
     const kernel = { name: spec.name, id: null, keep: wish.keep, path: wish.path };
     return this.#kernelOf(await this.launch({ ...spec.session, ...wish.asked }, kernel, wish.notes, caller, signal));
@@ -145,7 +156,7 @@ export class Kernels {
   idOf(session: Session): string {
     const known = this.#ids.get(session);
     if (known !== undefined) return known;
-    const id = session.spec.kernel?.id ?? uuidv5(session.uid, NAMESPACE);
+    const id = kernelIdOf(session);
     this.#ids.set(session, id);
     return id;
   }

@@ -27,6 +27,10 @@ export const jupyterFace =
   (plain, closing, admit) => {
     const app: App = plain.withTypeProvider<TypeBoxTypeProvider>();
     const kernels = new Kernels(options, closing);
+    app.addHook("onRequest", async ({ params }) => {
+      const { kernel } = params as { readonly kernel?: string };
+      if (kernel !== undefined) await kernels.seek(kernel);
+    });
     app.get("/api", gateway("Version of the interface", {}), () => ({ version: JUPYTER_SERVER_VERSION }));
     app.get("/api/status", gateway("How many kernels and connections there are", {}), ({ caller }) => statusModel(kernels.list(caller)));
     kernelspecRoutes(app, kernels);

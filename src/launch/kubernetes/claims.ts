@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Check } from "typebox/value";
-import type { Claim, ClaimDraft, SessionEnd } from "../../core/ports.ts";
+import { kernelIdOf } from "../../core/kernel-id.ts";
+import type { Claim, ClaimDraft, SessionEnd, WantedClaim } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
 import { redactSpec, SessionSpec } from "../../core/spec.ts";
 import { type Api, isStatus } from "./api.ts";
@@ -12,6 +13,7 @@ import {
   INSTANCE_LABEL,
   idsName,
   instanceLabels,
+  KERNEL_LABEL,
   masterKeyName,
   PART_LABEL,
   SESSION_LABEL,
@@ -96,10 +98,15 @@ export class Claims {
     });
   }
 
-  /** A claim by id, or by the name its session holds, as it is now. */
-  async find(idOrName: number | string, signal: AbortSignal): Promise<ClaimState | null> {
-    if (typeof idOrName === "number") return readIf(await this.#get(idOrName, signal));
-    const holder = await found(this.#api.get<ConfigMap>(`${this.#configMaps}/${holderName(this.#instance, idOrName)}`, signal));
+  /** A claim as it is now; of several that were one kernel's, the newest. */
+  async find(wanted: WantedClaim, signal: AbortSignal): Promise<ClaimState | null> {
+    if ("id" in wanted) return readIf(await this.#get(wanted.id, signal));
+    if ("kernel" in wanted) {
+      const labelSelector = `${this.#claimLabels},${KERNEL_LABEL}=${wanted.kernel}`;
+      const { items } = await this.#api.list<ConfigMap>(this.#configMaps, { labelSelector }, signal);
+      return items.map(readClaim).toSorted((a, b) => b.claim.id - a.claim.id)[0] ?? null;
+    }
+    const holder = await found(this.#api.get<ConfigMap>(`${this.#configMaps}/${holderName(this.#instance, wanted.name)}`, signal));
     if (holder === null) return null;
     const item = await this.#get(Number(holder.data?.["session"]), signal);
     return item !== null && uidOf(item) === uidOf(holder) ? readClaim(item) : null;
@@ -209,7 +216,7 @@ export class Claims {
     }
     const json: ClaimJson = { owner: draft.owner, spec, createdMs: Date.now(), notes: [...draft.notes], key: this.#keys.current, secret };
     const object = {
-      metadata: { name: claimName(this.#instance, id), labels: labels("claim") },
+      metadata: { name: claimName(this.#instance, id), labels: { ...labels("claim"), [KERNEL_LABEL]: kernelIdOf({ uid, spec }) } },
       data: { "claim.json": JSON.stringify(json) },
     };
     await this.#create(this.#configMaps, object, signal);

@@ -1,4 +1,5 @@
 import { publishSession } from "../../core/events.ts";
+import type { WantedClaim } from "../../core/ports.ts";
 import type { ClaimState, ConfigMap } from "./claim-reading.ts";
 import type { Claims } from "./claims.ts";
 import { Lookups } from "./lookups.ts";
@@ -24,7 +25,7 @@ export class KnownClaims {
 
   constructor(claims: Claims) {
     this.#claims = claims;
-    this.#lookups = new Lookups((idOrName, signal) => claims.find(idOrName, signal));
+    this.#lookups = new Lookups((wanted, signal) => claims.find(wanted, signal));
   }
 
   get(uid: string): ClaimState | undefined {
@@ -50,11 +51,11 @@ export class KnownClaims {
   }
 
   /**
-   * A claim by id or by the name it holds, asked for where claims are kept.
+   * A claim, asked for where claims are kept.
    * @throws Problem DRIVER_UNREACHABLE when that cannot be found out now
    */
-  async find(idOrName: number | string): Promise<ClaimState | null> {
-    const found = await this.#lookups.find(idOrName);
+  async find(wanted: WantedClaim): Promise<ClaimState | null> {
+    const found = await this.#lookups.find(wanted);
     if (found === null || this.#gone.has(found.claim.uid)) return null;
     const known = this.#states.get(found.claim.uid);
     if (known !== undefined) return known;

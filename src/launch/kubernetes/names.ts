@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 
 /** Labels and annotations of ours; values of labels stay short and safe (design.md §6). */
 export const SESSION_LABEL = "longwick/session";
+/** On a claim: the id of the session's Jupyter kernel. */
+export const KERNEL_LABEL = "longwick/kernel";
 export const PART_LABEL = "longwick/part";
 export const ID_ANNOTATION = "longwick/session-id";
 export const OWNER_ANNOTATION = "longwick/owner";

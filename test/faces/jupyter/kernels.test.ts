@@ -15,6 +15,8 @@ const kernelOf = async (service: Service, session: number): Promise<string> => {
 describe("kernels over HTTP", () => {
   test("one is there at once, with all that Jupyter Server's clients read", async () => {
     await using service = await Service.start();
+    // Its driver is not there yet.
+    service.launcher.listening = false;
     const created = await service.ask("POST", "/api/kernels", { body: { name: "spark" } });
     const model = created.body as { id: string };
     expect([created.status, created.headers["location"]]).toEqual([201, `/api/kernels/${model.id}`]);
