@@ -19,12 +19,12 @@ import { plain, shownConf } from "./conf.ts";
 import type { Api } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
 import { Claims, readMasterKeys } from "./kubernetes/claims.ts";
-import { connectToCluster } from "./kubernetes/cluster.ts";
+import { openCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
 import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
 import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
-import { driverName, INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
+import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
 import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
@@ -33,7 +33,7 @@ import { eraseSession } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { shownPod } from "./kubernetes/shown-pod.ts";
-import { containerKey, isInline, parseTemplate, readTemplate, templateKey } from "./kubernetes/template.ts";
+import { containerKey, isInline, readTemplate, templateKey } from "./kubernetes/template.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
 import { type Stored, Watch } from "./kubernetes/watch.ts";
 import { KubernetesWorkload } from "./kubernetes/workload.ts";
@@ -46,9 +46,7 @@ const TEMPLATE_BYTES = 256 * 1024;
 
 /** Drivers as pods, known by claims. Rejects when the cluster does not answer or what is needed there is missing. */
 export const openKubernetesLauncher = async (settings: KubernetesSettings): Promise<Launcher> => {
-  if (!/^[a-z]([-a-z0-9]*[a-z0-9])?$/.test(settings.instance) || settings.instance.length > INSTANCE_LIMIT)
-    throw new Error(`the instance name '${settings.instance}' must be a DNS label of at most ${INSTANCE_LIMIT} characters`);
-  const { api, namespace, inCluster } = connectToCluster(settings);
+  const { api, namespace, pods, reach } = openCluster(settings);
   try {
     const signal = AbortSignal.timeout(OPEN_MS);
     const [shim, keys] = await Promise.all([
@@ -57,13 +55,6 @@ export const openKubernetesLauncher = async (settings: KubernetesSettings): Prom
         ? readMasterKeys(api, namespace, settings.instance, signal)
         : readFile(settings.masterKeyFile, "utf8").then(keysFromText),
     ]);
-    const pods: PodSettings = {
-      ...settings,
-      namespace: settings.namespace ?? namespace,
-      driverTemplate: settings.driverTemplate === null ? null : parseTemplate(settings.driverTemplate, loadYaml),
-      executorTemplate: settings.executorTemplate === null ? null : parseTemplate(settings.executorTemplate, loadYaml),
-    };
-    const reach = settings.reach ?? (inCluster ? "address" : "port-forward");
     const claims = new Claims(api, namespace, settings.instance, keys);
     return new KubernetesLauncher({ settings: pods, startTimeoutMs: settings.startTimeoutMs, api, keys, shim, reach, claims });
   } catch (error) {

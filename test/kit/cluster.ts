@@ -5,6 +5,7 @@ import type { Claim, Launcher } from "../../src/core/ports.ts";
 import { Api, isStatus } from "../../src/launch/kubernetes/api.ts";
 import { claimName, INSTANCE_LABEL, SESSION_LABEL } from "../../src/launch/kubernetes/names.ts";
 import type { DriverPod } from "../../src/launch/kubernetes/pod-reading.ts";
+import { DRIVER_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
 import type { KubernetesSettings } from "../../src/launch/kubernetes/settings.ts";
 import { openKubernetesLauncher } from "../../src/launch/kubernetes.ts";
 import { processesOf } from "../../src/launch/processes.ts";
@@ -27,8 +28,9 @@ const STUB = "stub-java";
 
 export const soon = (ms = 60_000): AbortSignal => AbortSignal.timeout(ms);
 
-/** A path of the API in the tests' namespace. */
-export const inNamespace = (kind: string, name = ""): string => `api/v1/namespaces/${NAMESPACE}/${kind}${name === "" ? "" : `/${name}`}`;
+/** A path of the API in the tests' namespace, or in another. */
+export const inNamespace = (kind: string, name = "", namespace = NAMESPACE): string =>
+  `api/v1/namespaces/${namespace}/${kind}${name === "" ? "" : `/${name}`}`;
 
 export const testApi = (): Api => {
   const config = new KubeConfig();
@@ -48,13 +50,7 @@ export const prepareNamespace = async (api: Api, namespace = NAMESPACE): Promise
   await ifMissing(api.create("api/v1/namespaces", { metadata: { name: namespace, labels } }, soon()));
   const core = `api/v1/namespaces/${namespace}`;
   const rbac = `apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}`;
-  const rules = [
-    {
-      apiGroups: [""],
-      resources: ["pods", "configmaps", "services", "persistentvolumeclaims"],
-      verbs: ["create", "get", "list", "watch", "patch", "delete", "deletecollection"],
-    },
-  ];
+  const rules = DRIVER_RIGHTS.map(({ resource, verbs }) => ({ apiGroups: [""], resources: [resource], verbs }));
   const name = SERVICE_ACCOUNT;
   const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name };
   await ifMissing(api.create(`${core}/serviceaccounts`, { metadata: { name } }, soon()));
@@ -151,9 +147,14 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
     return launcher.close();
   }
 
+  /** A path of the API in its namespace. */
+  at(kind: string, name = ""): string {
+    return inNamespace(kind, name, this.settings.namespace ?? NAMESPACE);
+  }
+
   async pods(claim: Claim): Promise<readonly DriverPod[]> {
     const query = { labelSelector: `${SESSION_LABEL}=${claim.uid}` };
-    return (await this.api.list<DriverPod>(`api/v1/namespaces/${NAMESPACE}/pods`, query, soon())).items;
+    return (await this.api.list<DriverPod>(this.at("pods"), query, soon())).items;
   }
 
   async running(claim: Claim): Promise<number> {
@@ -177,11 +178,11 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
   }
 
   /** The objects of this instance, but the mark of ids and the master key. */
-  async left(namespace = NAMESPACE): Promise<readonly string[]> {
+  async left(namespace = this.settings.namespace ?? NAMESPACE): Promise<readonly string[]> {
     const query = { labelSelector: `${INSTANCE_LABEL}=${this.settings.instance},longwick/part notin (ids,master-key)` };
     const names: string[] = [];
     for (const kind of KINDS) {
-      const { items } = await this.api.list<DriverPod>(`api/v1/namespaces/${namespace}/${kind}`, query, soon());
+      const { items } = await this.api.list<DriverPod>(inNamespace(kind, "", namespace), query, soon());
       names.push(...items.map(({ metadata }) => `${kind}/${metadata.name}`));
     }
     return names;
@@ -194,7 +195,7 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
   async dispose(): Promise<void> {
     await Promise.all(this.#launchers.splice(0).map((launcher) => launcher.close()));
     const query = { labelSelector: `${INSTANCE_LABEL}=${this.settings.instance}` };
-    for (const kind of KINDS) await this.api.delete(`api/v1/namespaces/${NAMESPACE}/${kind}`, soon(), { gracePeriodSeconds: 0 }, query);
+    for (const kind of KINDS) await this.api.delete(this.at(kind), soon(), { gracePeriodSeconds: 0 }, query);
     this.api.close();
   }
 }
