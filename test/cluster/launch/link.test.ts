@@ -8,7 +8,8 @@ import { masterKeyName } from "../../../src/launch/kubernetes/names.ts";
 import { openLink } from "../../../src/link/link.ts";
 import { ApiProxy } from "../../kit/api-proxy.ts";
 import { ClusterSite, inNamespace, soon } from "../../kit/cluster.ts";
-import { ClusterServer, ended, NOBODY, run, START_MS, says } from "../../kit/cluster-server.ts";
+import { ClusterServer, ended, NOBODY, outcomeOf, run, START_MS, says } from "../../kit/cluster-server.ts";
+import { retainedBytes } from "../../kit/memory.ts";
 import { draftOf, firstWords, reach } from "../../launch/contract.ts";
 
 const MIB = 1024 * 1024;
@@ -124,12 +125,11 @@ describe("a port-forward", { timeout: 240_000 }, () => {
     const events = link.events()[Symbol.asyncIterator]();
     const next = async () => (await events.next()).value;
     for (let event = await next(); event?.type !== "reset"; event = await next());
-    global.gc?.();
-    const [beforeBytes, passedBytes] = [process.memoryUsage().rss, proxy.passedBytes];
+    const [heldBytes, passedBytes] = [retainedBytes(), proxy.passedBytes];
     // The session's own link reads, the other one does not.
-    expect(await run(session, "for n in range(100): print('y' * (1 << 20))")).toMatch(/^\["ok"/);
-    expect(process.memoryUsage().rss - beforeBytes).toBeLessThan(200 * MIB);
-    expect(proxy.passedBytes - passedBytes).toBeLessThan(160 * MIB);
+    expect(await outcomeOf(session, "for n in range(100): print('y' * (1 << 20))")).toBe("ok");
+    expect(proxy.passedBytes - passedBytes).toBeLessThan(150 * MIB);
+    expect(retainedBytes() - heldBytes).toBeLessThan(48 * MIB);
     let seen = 0;
     for (let event = await next(); seen < 100 * MIB; event = await next()) {
       if (event?.type !== "records") continue;
