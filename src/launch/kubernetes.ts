@@ -34,6 +34,7 @@ import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { shownPod } from "./kubernetes/shown-pod.ts";
 import { containerKey, isInline, readTemplate, templateKey } from "./kubernetes/template.ts";
+import { fetchTemplate } from "./kubernetes/template-source.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
 import { type Stored, Watch } from "./kubernetes/watch.ts";
 import { KubernetesWorkload } from "./kubernetes/workload.ts";
@@ -41,8 +42,6 @@ import { admittedSpec, sparkLaunch } from "./spark.ts";
 
 const OPEN_MS = 30_000;
 const CLEAN_MS = 180_000;
-const TEMPLATE_MS = 10_000;
-const TEMPLATE_BYTES = 256 * 1024;
 
 /** Drivers as pods, known by claims. Rejects when the cluster does not answer or what is needed there is missing. */
 export const openKubernetesLauncher = async (settings: KubernetesSettings): Promise<Launcher> => {
@@ -359,14 +358,3 @@ const EXECUTOR_SUFFIX = /-exec-\d+$/;
 
 const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
 const isDriverOf = (pod: DriverPod, uid: string): boolean => sessionOf(pod) === uid;
-
-/** Only over HTTPS: a path would be read from the server's own disk, and a driver's disk is not there yet. */
-const fetchTemplate = async (uri: string, signal: AbortSignal): Promise<string> => {
-  if (!/^https:\/\//i.test(uri))
-    throw new Error("templates are given inline or as https URI; files of the server or of an image are not read");
-  const response = await fetch(uri, { redirect: "error", signal: AbortSignal.any([signal, AbortSignal.timeout(TEMPLATE_MS)]) });
-  if (!response.ok) throw new Error(`${uri} answers ${response.status}`);
-  const text = await response.text();
-  if (text.length > TEMPLATE_BYTES) throw new Error(`${uri} is larger than ${TEMPLATE_BYTES} bytes`);
-  return text;
-};

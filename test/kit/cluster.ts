@@ -1,5 +1,4 @@
 import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import type { Claim, Launcher } from "../../src/core/ports.ts";
 import { Api, isStatus } from "../../src/launch/kubernetes/api.ts";
@@ -10,12 +9,11 @@ import type { KubernetesSettings } from "../../src/launch/kubernetes/settings.ts
 import { openKubernetesLauncher } from "../../src/launch/kubernetes.ts";
 import { processesOf } from "../../src/launch/processes.ts";
 import type { LaunchSite } from "../launch/contract.ts";
-
-const SHIM = fileURLToPath(new URL("../../python-shim", import.meta.url));
+import { POD_SETTINGS, SHIM, SPARK_SETTINGS, STUB_JAVA } from "./launch-settings.ts";
 
 /** The namespace that all tests share, under Pod Security "restricted"; each site has an instance name of its own in it. */
 export const NAMESPACE = "longwick-test";
-export const SERVICE_ACCOUNT = "longwick-driver";
+export const SERVICE_ACCOUNT = POD_SETTINGS.serviceAccount;
 /** Spark with Python and Java in the usual places, and nothing of ours. */
 export const IMAGE = process.env["LONGWICK_TEST_IMAGE"] ?? "localhost/spark-py:4.1.4";
 /** Spark laid out as in its own images, without IPython. */
@@ -58,10 +56,10 @@ export const prepareNamespace = async (api: Api, namespace = NAMESPACE): Promise
   await ifMissing(
     api.create(`${rbac}/rolebindings`, { metadata: { name }, roleRef, subjects: [{ kind: "ServiceAccount", name, namespace }] }, soon()),
   );
-  await ifMissing(api.create(`${core}/configmaps`, { metadata: { name: STUB }, data: { java: "#!/bin/sh\nexec cat\n" } }, soon()));
+  await ifMissing(api.create(`${core}/configmaps`, { metadata: { name: STUB }, data: { java: STUB_JAVA } }, soon()));
 };
 
-/** A JVM that never comes up and ends when its stdin does: what launches and ends drivers needs no Spark. */
+/** What launches and ends drivers needs no Spark. */
 const WITHOUT_SPARK: V1Pod = {
   spec: {
     volumes: [{ name: STUB, configMap: { name: STUB, defaultMode: 0o555 } }],
@@ -72,7 +70,8 @@ const WITHOUT_SPARK: V1Pod = {
 };
 
 /** Settings as an operator might give them, for small drivers. */
-export const clusterSettings = (instance: string): KubernetesSettings => ({
+const clusterSettings = (instance: string): KubernetesSettings => ({
+  ...POD_SETTINGS,
   kubeconfig: null,
   context: null,
   serverNamespace: NAMESPACE,
@@ -81,39 +80,18 @@ export const clusterSettings = (instance: string): KubernetesSettings => ({
   shimDir: SHIM,
   startTimeoutMs: 120_000,
   spark: {
+    ...SPARK_SETTINGS,
     sparkConf: {
       "spark.kubernetes.driver.request.cores": "10m",
       "spark.kubernetes.executor.request.cores": "10m",
       "spark.executor.instances": "1",
       "spark.executor.memory": "600m",
     },
-    defaultMaster: null,
-    timeZone: null,
-    refusedConf: ["spark.master", "spark.submit.deployMode"],
-    environment: {},
   },
   instance,
   namespace: NAMESPACE,
   image: IMAGE,
   imagePullPolicy: "IfNotPresent",
-  imagePullSecrets: [],
-  serviceAccount: SERVICE_ACCOUNT,
-  runAsUser: 185,
-  python: "python3",
-  java: null,
-  sparkHome: null,
-  master: null,
-  driverTemplate: null,
-  executorTemplate: null,
-  allow: [],
-  orphanTimeoutMs: 600_000,
-  cancelForceMs: 0,
-  sqlRowLimit: 1_000,
-  journalLimitBytes: 64 * 1024 * 1024,
-  statementLimitBytes: 16 * 1024 * 1024,
-  memoryLimitBytes: 4 * 1024 * 1024,
-  queueLimit: 1_000,
-  queueLimitBytes: 64 * 1024 * 1024,
 });
 
 /** An instance of its own in the cluster. */
