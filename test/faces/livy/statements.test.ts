@@ -38,7 +38,9 @@ describe("submitting", () => {
     driver.cut();
     expect(await service.ask("POST", `/sessions/${id}/statements`, { body: { code: "1" } })).toMatchObject({
       status: 503,
-      body: { msg: expect.stringMatching(/driver cannot be reached\. The driver does not answer and is called again: connect ECONNREFUSED/) },
+      body: {
+        msg: expect.stringMatching(/driver cannot be reached\. The driver does not answer and is called again: connect ECONNREFUSED/),
+      },
     });
     const { body } = await service.ask("GET", `/sessions/${id}/log`);
     expect((body as { log: string[] }).log.at(-1)).toMatch(/does not answer and is called again/);
