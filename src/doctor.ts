@@ -2,7 +2,8 @@ import { once } from "node:events";
 import { accessSync, constants, existsSync, statfsSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
-import type { ConfigError, LoadedConfig } from "./config.ts";
+import { ConfigError, type LoadedConfig } from "./config.ts";
+import { launcherSettings } from "./launcher-settings.ts";
 import { findEnvironment, PrepareError } from "./prepare/environment.ts";
 import { run } from "./prepare/run.ts";
 import { environmentsIn, javaEnvironment, type Plan, plan } from "./prepare.ts";
@@ -21,9 +22,7 @@ const ROOM_NEEDED_BYTES = 2 * 1024 ** 3;
 export const examine = async ({ config, sources }: LoadedConfig): Promise<readonly Finding[]> => [
   ...platform(),
   ...settings(sources),
-  ...(await spark(config)),
-  ...directory("runtime directory", config.runtimeDir, "--runtime-dir"),
-  ...directory("directory of what is prepared", config.home, "--home"),
+  ...(config.launcher === "kubernetes" ? await cluster(config) : await machine(config)),
   await port(config.host, config.port, config.basePath),
 ];
 
@@ -37,6 +36,24 @@ const settings = (sources: LoadedConfig["sources"]): readonly Finding[] => {
   const set = Object.entries(sources).filter(([, source]) => source !== "default");
   if (set.length === 0) return [{ state: "ok", what: "configuration: all defaults" }];
   return [{ state: "ok", what: `configuration: ${set.map(([name, source]) => `${name} (${source})`).join(", ")}` }];
+};
+
+const machine = async (config: LoadedConfig["config"]): Promise<readonly Finding[]> => [
+  ...(await spark(config)),
+  ...directory("runtime directory", config.runtimeDir, "--runtime-dir"),
+  ...directory("directory of what is prepared", config.home, "--home"),
+];
+
+const cluster = async (config: LoadedConfig["config"]): Promise<readonly Finding[]> => {
+  try {
+    const settings = await launcherSettings(config, null);
+    if (settings.launcher !== "kubernetes") return [];
+    const { examineCluster } = await import("./launch/kubernetes/examine.ts");
+    return await examineCluster(settings.kubernetes);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return [{ state: "bad", what: "no driver can be made", mend: error.message }];
+  }
 };
 
 const spark = async (config: LoadedConfig["config"]): Promise<readonly Finding[]> => {

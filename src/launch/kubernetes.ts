@@ -21,12 +21,12 @@ import { plain, shownConf } from "./conf.ts";
 import type { Api } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
 import { Claims, readMasterKeys } from "./kubernetes/claims.ts";
-import { connectToCluster } from "./kubernetes/cluster.ts";
+import { openCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
 import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
 import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
-import { driverName, INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
+import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
 import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
@@ -35,7 +35,8 @@ import { eraseSession } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { shownPod } from "./kubernetes/shown-pod.ts";
-import { containerKey, isInline, parseTemplate, readTemplate, templateKey } from "./kubernetes/template.ts";
+import { containerKey, isInline, readTemplate, templateKey } from "./kubernetes/template.ts";
+import { fetchTemplate } from "./kubernetes/template-source.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
 import { type Stored, Watch } from "./kubernetes/watch.ts";
 import { KubernetesWorkload } from "./kubernetes/workload.ts";
@@ -43,14 +44,10 @@ import { admittedSpec, sparkLaunch } from "./spark.ts";
 
 const OPEN_MS = 30_000;
 const CLEAN_MS = 180_000;
-const TEMPLATE_MS = 10_000;
-const TEMPLATE_BYTES = 256 * 1024;
 
 /** Drivers as pods, known by claims. Rejects when the cluster does not answer or what is needed there is missing. */
 export const openKubernetesLauncher = async (settings: KubernetesSettings): Promise<Launcher> => {
-  if (!/^[a-z]([-a-z0-9]*[a-z0-9])?$/.test(settings.instance) || settings.instance.length > INSTANCE_LIMIT)
-    throw new Error(`the instance name '${settings.instance}' must be a DNS label of at most ${INSTANCE_LIMIT} characters`);
-  const { api, namespace, inCluster } = connectToCluster(settings);
+  const { api, namespace, pods, reach } = openCluster(settings);
   try {
     const signal = AbortSignal.timeout(OPEN_MS);
     const [shim, keys] = await Promise.all([
@@ -59,13 +56,6 @@ export const openKubernetesLauncher = async (settings: KubernetesSettings): Prom
         ? readMasterKeys(api, namespace, settings.instance, signal)
         : readFile(settings.masterKeyFile, "utf8").then(keysFromText),
     ]);
-    const pods: PodSettings = {
-      ...settings,
-      namespace: settings.namespace ?? namespace,
-      driverTemplate: settings.driverTemplate === null ? null : parseTemplate(settings.driverTemplate, loadYaml),
-      executorTemplate: settings.executorTemplate === null ? null : parseTemplate(settings.executorTemplate, loadYaml),
-    };
-    const reach = settings.reach ?? (inCluster ? "address" : "port-forward");
     const claims = new Claims(api, namespace, settings.instance, keys);
     return new KubernetesLauncher({ settings: pods, startTimeoutMs: settings.startTimeoutMs, api, keys, shim, reach, claims });
   } catch (error) {
@@ -373,14 +363,3 @@ const EXECUTOR_SUFFIX = /-exec-\d+$/;
 
 const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
 const isDriverOf = (pod: DriverPod, uid: string): boolean => sessionOf(pod) === uid;
-
-/** Only over HTTPS: a path would be read from the server's own disk, and a driver's disk is not there yet. */
-const fetchTemplate = async (uri: string, signal: AbortSignal): Promise<string> => {
-  if (!/^https:\/\//i.test(uri))
-    throw new Error("templates are given inline or as https URI; files of the server or of an image are not read");
-  const response = await fetch(uri, { redirect: "error", signal: AbortSignal.any([signal, AbortSignal.timeout(TEMPLATE_MS)]) });
-  if (!response.ok) throw new Error(`${uri} answers ${response.status}`);
-  const text = await response.text();
-  if (text.length > TEMPLATE_BYTES) throw new Error(`${uri} is larger than ${TEMPLATE_BYTES} bytes`);
-  return text;
-};

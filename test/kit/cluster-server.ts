@@ -1,4 +1,3 @@
-import { expect } from "vitest";
 import { Access } from "../../src/core/access.ts";
 import type { Session } from "../../src/core/session.ts";
 import { Sessions } from "../../src/core/sessions.ts";
@@ -7,6 +6,7 @@ import type { KubernetesSettings } from "../../src/launch/kubernetes/settings.ts
 import { openLink } from "../../src/link/link.ts";
 import { draftOf } from "../launch/contract.ts";
 import { type ClusterSite, soon } from "./cluster.ts";
+import { until } from "./until.ts";
 
 export const NOBODY = { name: null, remote: null };
 const RULES = { superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] };
@@ -40,22 +40,45 @@ export class ClusterServer implements AsyncDisposable {
   }
 }
 
+/** Waits until a session takes code. @throws Error with its log when it does not, or ends first */
+export const ready = async (session: Session, deadlineMs = START_MS - 20_000): Promise<Session> => {
+  await until(`session ${session.id} is idle`, deadlineMs, () => {
+    if (session.end !== null) throw new Error(session.end.reason);
+    return session.state === "idle" ? true : undefined;
+  }).catch((cause: unknown) => {
+    throw new Error(`session ${session.id} is ${session.state}:\n${session.logTail(50).join("\n")}`, { cause });
+  });
+  return session;
+};
+
+const begin = (session: Session, code: string): Promise<number> => {
+  const body = { key: crypto.randomUUID(), code, kind: "pyspark" as const, origin: null, silent: false, stopOnError: false, stdin: false };
+  return session.submit(body, soon(START_MS));
+};
+
 /** Runs code to its end; answers how it ended and all its outputs as one text. */
 export const run = async (session: Session, code: string): Promise<string> => {
-  const body = { key: crypto.randomUUID(), code, kind: "pyspark" as const, origin: null, silent: false, stopOnError: false, stdin: false };
-  const id = await session.submit(body, soon(START_MS));
+  const id = await begin(session, code);
   await session.settled(id, START_MS, soon(START_MS));
   const statement = await session.statement(id, soon());
   return JSON.stringify([statement.outcome, ...statement.outputs]);
 };
 
-/** Waits for a session's end; answers its reason. */
-export const ended = async (session: Session): Promise<string> => {
-  await expect.poll(() => session.end, { timeout: START_MS, interval: 100 }).not.toBeNull();
-  return session.end?.reason ?? "";
+/** Runs code to its end and answers how it ended; its outputs stay where they are. */
+export const outcomeOf = async (session: Session, code: string): Promise<string | null> => {
+  const id = await begin(session, code);
+  await session.settled(id, START_MS, soon(START_MS));
+  return session.peek(id)?.outcome ?? null;
 };
 
+/** Waits for a session's end; answers its reason. */
+export const ended = (session: Session): Promise<string> =>
+  until(`session ${session.id} has ended`, START_MS, () => session.end?.reason, 50);
+
 /** Waits until the last line of a session's log is like this. */
-export const says = async (session: Session, words: RegExp, timeoutMs = 60_000): Promise<void> => {
-  await expect.poll(() => session.logTail(1).join(), { timeout: timeoutMs, interval: 50 }).toMatch(words);
+export const says = async (session: Session, words: RegExp, deadlineMs = 60_000): Promise<void> => {
+  const last = () => session.logTail(1).join();
+  await until(`the log ends with ${words}`, deadlineMs, () => (words.test(last()) ? true : undefined), 50).catch((cause: unknown) => {
+    throw new Error(`the log of session ${session.id}, which is ${session.state}, ends with: ${last()}`, { cause });
+  });
 };

@@ -1,20 +1,19 @@
 import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import type { Claim, Launcher } from "../../src/core/ports.ts";
 import { Api, isStatus } from "../../src/launch/kubernetes/api.ts";
 import { claimName, INSTANCE_LABEL, SESSION_LABEL } from "../../src/launch/kubernetes/names.ts";
 import type { DriverPod } from "../../src/launch/kubernetes/pod-reading.ts";
+import { DRIVER_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
 import type { KubernetesSettings } from "../../src/launch/kubernetes/settings.ts";
 import { openKubernetesLauncher } from "../../src/launch/kubernetes.ts";
 import { processesOf } from "../../src/launch/processes.ts";
 import type { LaunchSite } from "../launch/contract.ts";
-
-const SHIM = fileURLToPath(new URL("../../python-shim", import.meta.url));
+import { POD_SETTINGS, SHIM, SPARK_SETTINGS, STUB_JAVA } from "./launch-settings.ts";
 
 /** The namespace that all tests share, under Pod Security "restricted"; each site has an instance name of its own in it. */
 export const NAMESPACE = "longwick-test";
-export const SERVICE_ACCOUNT = "longwick-driver";
+export const SERVICE_ACCOUNT = POD_SETTINGS.serviceAccount;
 /** Spark with Python and Java in the usual places, and nothing of ours. */
 export const IMAGE = process.env["LONGWICK_TEST_IMAGE"] ?? "localhost/spark-py:4.1.4";
 /** Spark laid out as in its own images, without IPython. */
@@ -27,8 +26,9 @@ const STUB = "stub-java";
 
 export const soon = (ms = 60_000): AbortSignal => AbortSignal.timeout(ms);
 
-/** A path of the API in the tests' namespace. */
-export const inNamespace = (kind: string, name = ""): string => `api/v1/namespaces/${NAMESPACE}/${kind}${name === "" ? "" : `/${name}`}`;
+/** A path of the API in the tests' namespace, or in another. */
+export const inNamespace = (kind: string, name = "", namespace = NAMESPACE): string =>
+  `api/v1/namespaces/${namespace}/${kind}${name === "" ? "" : `/${name}`}`;
 
 export const testApi = (): Api => {
   const config = new KubeConfig();
@@ -48,13 +48,7 @@ export const prepareNamespace = async (api: Api, namespace = NAMESPACE): Promise
   await ifMissing(api.create("api/v1/namespaces", { metadata: { name: namespace, labels } }, soon()));
   const core = `api/v1/namespaces/${namespace}`;
   const rbac = `apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}`;
-  const rules = [
-    {
-      apiGroups: [""],
-      resources: ["pods", "configmaps", "services", "persistentvolumeclaims"],
-      verbs: ["create", "get", "list", "watch", "patch", "delete", "deletecollection"],
-    },
-  ];
+  const rules = DRIVER_RIGHTS.map(({ resource, verbs }) => ({ apiGroups: [""], resources: [resource], verbs }));
   const name = SERVICE_ACCOUNT;
   const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name };
   await ifMissing(api.create(`${core}/serviceaccounts`, { metadata: { name } }, soon()));
@@ -62,10 +56,10 @@ export const prepareNamespace = async (api: Api, namespace = NAMESPACE): Promise
   await ifMissing(
     api.create(`${rbac}/rolebindings`, { metadata: { name }, roleRef, subjects: [{ kind: "ServiceAccount", name, namespace }] }, soon()),
   );
-  await ifMissing(api.create(`${core}/configmaps`, { metadata: { name: STUB }, data: { java: "#!/bin/sh\nexec cat\n" } }, soon()));
+  await ifMissing(api.create(`${core}/configmaps`, { metadata: { name: STUB }, data: { java: STUB_JAVA } }, soon()));
 };
 
-/** A JVM that never comes up and ends when its stdin does: what launches and ends drivers needs no Spark. */
+/** What launches and ends drivers needs no Spark. */
 const WITHOUT_SPARK: V1Pod = {
   spec: {
     volumes: [{ name: STUB, configMap: { name: STUB, defaultMode: 0o555 } }],
@@ -76,7 +70,8 @@ const WITHOUT_SPARK: V1Pod = {
 };
 
 /** Settings as an operator might give them, for small drivers. */
-export const clusterSettings = (instance: string): KubernetesSettings => ({
+const clusterSettings = (instance: string): KubernetesSettings => ({
+  ...POD_SETTINGS,
   kubeconfig: null,
   context: null,
   serverNamespace: NAMESPACE,
@@ -85,39 +80,18 @@ export const clusterSettings = (instance: string): KubernetesSettings => ({
   shimDir: SHIM,
   startTimeoutMs: 120_000,
   spark: {
+    ...SPARK_SETTINGS,
     sparkConf: {
       "spark.kubernetes.driver.request.cores": "10m",
       "spark.kubernetes.executor.request.cores": "10m",
       "spark.executor.instances": "1",
       "spark.executor.memory": "600m",
     },
-    defaultMaster: null,
-    timeZone: null,
-    refusedConf: ["spark.master", "spark.submit.deployMode"],
-    environment: {},
   },
   instance,
   namespace: NAMESPACE,
   image: IMAGE,
   imagePullPolicy: "IfNotPresent",
-  imagePullSecrets: [],
-  serviceAccount: SERVICE_ACCOUNT,
-  runAsUser: 185,
-  python: "python3",
-  java: null,
-  sparkHome: null,
-  master: null,
-  driverTemplate: null,
-  executorTemplate: null,
-  allow: [],
-  orphanTimeoutMs: 600_000,
-  cancelForceMs: 0,
-  sqlRowLimit: 1_000,
-  journalLimitBytes: 64 * 1024 * 1024,
-  statementLimitBytes: 16 * 1024 * 1024,
-  memoryLimitBytes: 4 * 1024 * 1024,
-  queueLimit: 1_000,
-  queueLimitBytes: 64 * 1024 * 1024,
 });
 
 /** An instance of its own in the cluster. */
@@ -151,9 +125,14 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
     return launcher.close();
   }
 
+  /** A path of the API in its namespace. */
+  at(kind: string, name = ""): string {
+    return inNamespace(kind, name, this.settings.namespace ?? NAMESPACE);
+  }
+
   async pods(claim: Claim): Promise<readonly DriverPod[]> {
     const query = { labelSelector: `${SESSION_LABEL}=${claim.uid}` };
-    return (await this.api.list<DriverPod>(`api/v1/namespaces/${NAMESPACE}/pods`, query, soon())).items;
+    return (await this.api.list<DriverPod>(this.at("pods"), query, soon())).items;
   }
 
   /** Those of all this instance's sessions. */
@@ -183,11 +162,11 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
   }
 
   /** The objects of this instance, but the mark of ids and the master key. */
-  async left(namespace = NAMESPACE): Promise<readonly string[]> {
+  async left(namespace = this.settings.namespace ?? NAMESPACE): Promise<readonly string[]> {
     const query = { labelSelector: `${INSTANCE_LABEL}=${this.settings.instance},longwick/part notin (ids,master-key)` };
     const names: string[] = [];
     for (const kind of KINDS) {
-      const { items } = await this.api.list<DriverPod>(`api/v1/namespaces/${namespace}/${kind}`, query, soon());
+      const { items } = await this.api.list<DriverPod>(inNamespace(kind, "", namespace), query, soon());
       names.push(...items.map(({ metadata }) => `${kind}/${metadata.name}`));
     }
     return names;
@@ -200,7 +179,7 @@ export class ClusterSite implements LaunchSite, AsyncDisposable {
   async dispose(): Promise<void> {
     await Promise.all(this.#launchers.splice(0).map((launcher) => launcher.close()));
     const query = { labelSelector: `${INSTANCE_LABEL}=${this.settings.instance}` };
-    for (const kind of KINDS) await this.api.delete(`api/v1/namespaces/${NAMESPACE}/${kind}`, soon(), { gracePeriodSeconds: 0 }, query);
+    for (const kind of KINDS) await this.api.delete(this.at(kind), soon(), { gracePeriodSeconds: 0 }, query);
     this.api.close();
   }
 }

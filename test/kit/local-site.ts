@@ -1,13 +1,11 @@
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Claim, Launcher } from "../../src/core/ports.ts";
 import { type LocalSettings, openLocalLauncher } from "../../src/launch/local.ts";
 import { processesOf, sweep } from "../../src/launch/processes.ts";
 import type { LaunchSite } from "../launch/contract.ts";
-
-const SHIM = fileURLToPath(new URL("../../python-shim", import.meta.url));
+import { DRIVER_LIMITS, SHIM, SPARK_SETTINGS, STUB_JAVA } from "./launch-settings.ts";
 
 /** Settings for drivers whose supervisor and interpreter are the real ones, with a
  * JVM that never comes up and ends when its stdin does: these tests need no Spark. */
@@ -16,9 +14,11 @@ export const settingsWithoutSpark = async (root: string, runtimeDir = join(root,
   const java = join(root, "java");
   await mkdir(join(sparkHome, "jars"), { recursive: true });
   await writeFile(join(sparkHome, "jars", "spark-core_2.13-4.0.0.jar"), "");
-  await writeFile(java, "#!/bin/sh\nexec cat\n");
+  await writeFile(java, STUB_JAVA);
   await chmod(java, 0o755);
   return {
+    ...DRIVER_LIMITS,
+    ...SPARK_SETTINGS,
     runtimeDir,
     shimDir: SHIM,
     python: "python3",
@@ -26,18 +26,7 @@ export const settingsWithoutSpark = async (root: string, runtimeDir = join(root,
     sparkHome,
     archiveDir: null,
     environment: process.env,
-    sparkConf: {},
-    defaultMaster: null,
-    timeZone: null,
-    refusedConf: ["spark.master", "spark.submit.deployMode"],
     orphanTimeoutMs: 60_000,
-    cancelForceMs: 0,
-    sqlRowLimit: 1_000,
-    journalLimitBytes: 64 * 1024 * 1024,
-    statementLimitBytes: 16 * 1024 * 1024,
-    memoryLimitBytes: 4 * 1024 * 1024,
-    queueLimit: 1_000,
-    queueLimitBytes: 64 * 1024 * 1024,
   };
 };
 

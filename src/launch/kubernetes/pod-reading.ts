@@ -89,16 +89,16 @@ export const readPod = (pod: DriverPod, warning: string | null): PodReading => {
   const { status = {}, spec } = pod;
   const driver = driverStatus(pod);
   const terminated = driver?.state?.terminated;
-  if ((status.phase === "Succeeded" || status.phase === "Failed") && endedByDeletion(pod, terminated))
-    return { is: "over", end: readGonePod(pod) };
-  if (status.phase === "Succeeded") return { is: "over", end: ownEnd(terminated) ?? plainEnd("") };
+  // Of a pod with more containers only the driver's tells that it is over.
+  const succeeded = status.phase === "Succeeded" || (status.phase !== "Failed" && terminated?.exitCode === 0);
+  if ((succeeded || status.phase === "Failed") && endedByDeletion(pod, terminated)) return { is: "over", end: readGonePod(pod) };
+  if (succeeded) return { is: "over", end: ownEnd(terminated) ?? plainEnd("") };
   if (status.phase === "Failed") return { is: "over", end: failedEnd(pod, terminated) };
   if (driver?.state?.running !== undefined) return { is: "running", trouble: troubleOf(pod, driver) };
   const init = initTrouble(pod, warning);
   if (init !== null) return init;
   const last = terminated ?? driver?.lastState?.terminated;
   if (driver !== undefined && last !== undefined && last.exitCode !== 0) return crashOf(driver, last);
-  if (terminated !== undefined) return { is: "pending", reason: "The driver's container exited." };
   const waiting = driver?.state?.waiting;
   if (waiting !== undefined) return readWaiting(waiting, DRIVER, spec.containers[0], warning);
   const scheduled = conditionOf(pod, "PodScheduled");

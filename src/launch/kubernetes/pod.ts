@@ -243,7 +243,16 @@ export const executorTemplate = (settings: PodSettings, templates: readonly V1Po
       // Executors ask Kubernetes nothing.
       automountServiceAccountToken: false,
       securityContext: restrictedPod(settings.runAsUser),
-      containers: [{ name: EXECUTOR_CONTAINER, securityContext: RESTRICTED_CONTAINER }],
+      // Executors write what they are sent to where they are; in the image that directory may be another user's or group's.
+      volumes: [{ name: "longwick-work", emptyDir: {} }],
+      containers: [
+        {
+          name: EXECUTOR_CONTAINER,
+          securityContext: RESTRICTED_CONTAINER,
+          workingDir: PATHS.work,
+          volumeMounts: [{ name: "longwick-work", mountPath: PATHS.work }],
+        },
+      ],
     },
   };
   const layers = [settings.executorTemplate, ...templates].filter((layer) => layer !== null);

@@ -6,10 +6,12 @@ import type { SessionEnd, Workload } from "../../core/ports.ts";
 import type { WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
-import { type Api, ApiError, isStatus, NoAnswer } from "./api.ts";
+import { type Api, ApiError, NoAnswer } from "./api.ts";
 import type { ClaimState, Doom } from "./claim-reading.ts";
 import type { Claims } from "./claims.ts";
+import { Crashes, RESTART_LIMIT } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
+import { ExecutorWarnings } from "./executor-warnings.ts";
 import type { SessionKeys } from "./keys.ts";
 import { type DriverPod, readGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { readRefusal } from "./refusals.ts";
@@ -35,17 +37,12 @@ export interface KubernetesWorkloadParts {
   dial(pod: DriverPod, signal: AbortSignal): Promise<Duplex>;
 }
 
-/** A supervisor that crashes more often than this within the window is given up. */
-const RESTART_LIMIT = 3;
-const RESTART_WINDOW_MS = 10 * 60_000;
 /** A try to make the objects; then its state is told, and it is tried again. */
 const CREATE_MS = 20_000;
 const QUOTA_PAUSE_MS = 5_000;
 /** What another server has begun is left to it for so long; then it is taken for gone. */
 const TAKEOVER_MS = 3_000;
 const LOOK_MS = 1_000;
-/** What only tells more is not waited for longer. */
-const ASK_MS = 5_000;
 /** An executor that Kubernetes warned of is looked at so often, while it waits. */
 const EXECUTOR_LOOK_MS = 15_000;
 /** The longest a timer can be told to wait. */
@@ -79,15 +76,16 @@ export class KubernetesWorkload implements Workload {
   #leftSinceMs: number | null = null;
   #stopGraceMs: number | null = null;
   #warning: string | null = null;
-  #executorWarning: { readonly executor: string; readonly message: string; readonly atMs: number } | null = null;
+  readonly #executors: ExecutorWarnings;
   #restarts = 0;
-  readonly #crashesMs = new Map<number, number>();
+  readonly #crashes = new Crashes();
 
   constructor(parts: KubernetesWorkloadParts) {
     this.#parts = parts;
     this.key = parts.keys.link;
     this.mute = parts.mute;
     this.seal = parts.keys.seal;
+    this.#executors = new ExecutorWarnings(parts.api, parts.namespace);
     const { claim, launched, doom } = parts.state;
     this.#launched = launched;
     this.#doom = doom;
@@ -167,10 +165,9 @@ export class KubernetesWorkload implements Workload {
     this.#poke();
   }
 
-  /** Kubernetes warned of something about one of its executors: why a job waits for it. The newest counts. */
+  /** Kubernetes warned of something about one of its executors. */
   executorWarned(executor: string, message: string, atMs: number): void {
-    if (atMs < (this.#executorWarning?.atMs ?? 0)) return;
-    this.#executorWarning = { executor, message: `Executor ${executor} waits: ${message}`, atMs };
+    this.#executors.warned(executor, message, atMs);
     this.#poke();
   }
 
@@ -324,25 +321,10 @@ export class KubernetesWorkload implements Workload {
     if (restarts > this.#restarts && this.phase.phase === "running")
       this.#phases.set({ phase: "pending", reason: "The driver's container ended and was started again." });
     this.#restarts = restarts;
-    const executor = await this.#waitingExecutor(signal);
+    const executor = await this.#executors.standing(signal);
     const told = [trouble, executor].filter((text) => text !== null).join(" ");
     this.#tell({ phase: "running", ...(told === "" ? {} : { trouble: told }) });
     return executor === null ? FOREVER_MS : EXECUTOR_LOOK_MS;
-  }
-
-  /** What was said of an executor stands while that waits. */
-  async #waitingExecutor(signal: AbortSignal): Promise<string | null> {
-    const warning = this.#executorWarning;
-    if (warning === null) return null;
-    const { api, namespace } = this.#parts;
-    const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
-    const waits = await api.get<DriverPod>(`api/v1/namespaces/${namespace}/pods/${warning.executor}`, within).then(
-      ({ status }) => status?.phase === "Pending",
-      (error: unknown) => !isStatus(error, 404),
-    );
-    if (waits) return warning.message;
-    if (this.#executorWarning === warning) this.#executorWarning = null;
-    return null;
   }
 
   async #pending(reason: string, signal: AbortSignal): Promise<number> {
@@ -355,11 +337,7 @@ export class KubernetesWorkload implements Workload {
   }
 
   async #crashed({ crashes, atMs, reason }: { crashes: number; atMs: number; reason: string }, signal: AbortSignal): Promise<number> {
-    this.#crashesMs.set(crashes, atMs);
-    // Crashes that no server of ours saw are taken for recent: the kubelet itself forgets them after ten quiet minutes.
-    const unseen = crashes - this.#crashesMs.size;
-    const recent = [...this.#crashesMs.values()].filter((ms) => ms > Date.now() - RESTART_WINDOW_MS).length;
-    if (unseen + recent <= RESTART_LIMIT) {
+    if (!this.#crashes.tooMany(crashes, atMs)) {
       this.#tell({ phase: "pending", reason: `${reason} It is being started again.` });
       return FOREVER_MS;
     }

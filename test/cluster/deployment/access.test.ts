@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Api } from "../../../src/launch/kubernetes/api.ts";
+import { DRIVER_RIGHTS, type Right, SERVER_RIGHTS } from "../../../src/launch/kubernetes/rights.ts";
 import { soon, testApi } from "../../kit/cluster.ts";
 import { type Deployment, deploy } from "../../kit/deployment.ts";
 
@@ -22,26 +23,6 @@ const POWERS: readonly (readonly [group: string, resource: string, verb: string]
   ["rbac.authorization.k8s.io", "clusterroles", "escalate"],
   ["certificates.k8s.io", "signers", "approve"],
 ];
-
-/** All that may be done, besides what every account may: where, on what, how. */
-const SERVER = {
-  server: { configmaps: "create get list watch patch delete", secrets: "create get list delete" },
-  sessions: {
-    pods: "create get list watch delete deletecollection",
-    "pods/log": "get",
-    secrets: "create get patch delete",
-    configmaps: "create get patch delete",
-    events: "list watch",
-  },
-};
-const DRIVER = {
-  server: {},
-  sessions: {
-    pods: "create get list watch patch delete deletecollection",
-    configmaps: "create deletecollection",
-    persistentvolumeclaims: "create list deletecollection",
-  },
-};
 
 /** Every resource that the API server has, subresources too. */
 const discover = async (api: Api): Promise<readonly Resource[]> => {
@@ -111,17 +92,15 @@ describe("what the accounts may do", { timeout: 180_000 }, () => {
 
   const account = (namespace: string, name: string): string => `system:serviceaccount:${namespace}:${name}`;
   const places = () => ({ server: deployment.namespace, sessions: deployment.sessionsNamespace, elsewhere: "kube-system" });
-  const table = (rights: Readonly<Record<string, Readonly<Record<string, string>>>>): readonly string[] =>
-    Object.entries(rights)
-      .flatMap(([place, of]) => Object.entries(of).flatMap(([name, verbs]) => verbs.split(" ").map((verb) => `${place} ${name} ${verb}`)))
-      .sort();
+  const table = (rights: readonly Right[]): readonly string[] =>
+    rights.flatMap(({ where, resource, verbs }) => verbs.map((verb) => `${where} ${resource} ${verb}`)).sort();
 
   test("is what they need and nothing else, over all resources and verbs there are", async () => {
     const nobody = new Set(await sweep(account(deployment.namespace, "nobody"), places()));
     const besides = (allowed: readonly string[]) => allowed.filter((one) => !nobody.has(one));
     expect(resources.length).toBeGreaterThan(100);
-    expect(besides(await sweep(account(deployment.namespace, "longwick"), places()))).toEqual(table(SERVER));
-    expect(besides(await sweep(account(deployment.sessionsNamespace, "longwick-driver"), places()))).toEqual(table(DRIVER));
+    expect(besides(await sweep(account(deployment.namespace, "longwick"), places()))).toEqual(table(SERVER_RIGHTS));
+    expect(besides(await sweep(account(deployment.sessionsNamespace, "longwick-driver"), places()))).toEqual(table(DRIVER_RIGHTS));
     // Executors run under this one.
     expect(besides(await sweep(account(deployment.sessionsNamespace, "default"), places()))).toEqual([]);
   });

@@ -1,8 +1,11 @@
-import { describe, expect, test } from "vitest";
+import { isDeepStrictEqual } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Api } from "../../../src/launch/kubernetes/api.ts";
 import type { KubernetesSettings } from "../../../src/launch/kubernetes/settings.ts";
 import { ApiProxy, TOO_BUSY } from "../../kit/api-proxy.ts";
-import { ClusterSite, IMAGE, inNamespace, soon } from "../../kit/cluster.ts";
+import { ClusterSite, IMAGE, inNamespace, prepareNamespace, soon, testApi } from "../../kit/cluster.ts";
 import { ClusterServer, ended, says } from "../../kit/cluster-server.ts";
+import { until } from "../../kit/until.ts";
 import { draftOf } from "../../launch/contract.ts";
 
 /** A server whose drivers need no Spark, with the conf of a session. */
@@ -41,59 +44,65 @@ describe("a driver's pod that is not admitted", { timeout: 60_000 }, () => {
     expect(await ended(await place.server.create())).toMatch(/refused the driver \(NotFound\): namespaces "nobody-made-it" not found/);
   });
 
-  test("because it is larger than the namespace's limits allow fails at once with the limit", async () => {
-    await using place = await opened();
-    const { api, settings } = place.site;
-    const ranges = inNamespace("limitranges");
-    const limits = [{ type: "Container", max: { memory: "300Gi" } }];
-    await api.create(ranges, { metadata: { name: settings.instance }, spec: { limits } }, soon());
-    try {
-      expect(await ended(await place.server.create({ driverMemory: "400g" }))).toMatch(/maximum memory usage per Container is 300Gi/);
-    } finally {
-      await api.delete(`${ranges}/${settings.instance}`, soon());
-    }
-  });
+  describe("because the namespace", () => {
+    const namespace = `longwick-test-${crypto.randomUUID().slice(0, 8)}`;
+    const api = testApi();
+    const at = (kind: string, name = "") => inNamespace(kind, name, namespace);
+    beforeAll(() => prepareNamespace(api, namespace));
+    afterAll(async () => {
+      await api.delete(`api/v1/namespaces/${namespace}`, soon());
+      api.close();
+    });
 
-  test("because quota is used up waits and says so, and starts when there is some; one that is larger than all of it fails", async () => {
-    await using place = await opened();
-    const { api, settings } = place.site;
-    const quotas = inNamespace("resourcequotas");
-    const name = settings.instance;
-    await api.create(quotas, { metadata: { name }, spec: { hard: { "count/pods": "0", "requests.memory": "100Gi" } } }, soon());
-    try {
-      await quotaCounts(place.site, name);
-      const never = await place.server.create();
-      expect(await ended(never)).toMatch(/larger than the namespace's whole quota: .*requested: count\/pods=1.* limited: count\/pods=0/);
-      expect(await place.site.left()).toEqual([place.site.claimOf(never.claim)]);
-      await api.merge(`${quotas}/${name}`, { spec: { hard: { "count/pods": "1" } } }, soon());
-      await quotaCounts(place.site, name);
-      const first = await place.server.create();
-      await expect.poll(() => place.site.running(first.claim), { timeout: 20_000 }).toBe(1);
-      const second = await place.server.create();
-      await says(second, /quota is used up: .*exceeded quota: .*limited: count\/pods=1/);
+    test("has limits that it is above fails at once with the limit", async () => {
+      await using place = await opened({ namespace, serverNamespace: namespace });
+      const limits = [{ type: "Container", max: { memory: "3Gi" } }];
+      await api.create(at("limitranges"), { metadata: { name: "narrow" }, spec: { limits } }, soon());
+      expect(await ended(await place.server.create({ driverMemory: "4g" }))).toMatch(/maximum memory usage per Container is 3Gi/);
+      await api.delete(at("limitranges", "narrow"), soon());
+    });
+
+    test("has no quota left waits and says so, and starts when there is some; one that is larger than all of it fails", async () => {
+      await using place = await opened({ namespace, serverNamespace: namespace });
+      const { site, server } = place;
+      await api.create(
+        at("resourcequotas"),
+        { metadata: { name: "few" }, spec: { hard: { pods: "0", "requests.memory": "100Gi" } } },
+        soon(),
+      );
+      await quotaCounts(api, at("resourcequotas", "few"));
+      const never = await server.create();
+      expect(await ended(never)).toMatch(/larger than the namespace's whole quota: .*requested: pods=1.* limited: pods=0/);
+      expect(await site.left()).toEqual([site.claimOf(never.claim)]);
+      await api.merge(at("resourcequotas", "few"), { spec: { hard: { pods: "1" } } }, soon());
+      await quotaCounts(api, at("resourcequotas", "few"));
+      const first = await server.create();
+      await expect.poll(() => site.running(first.claim), { timeout: 20_000 }).toBe(1);
+      const second = await server.create();
+      await says(second, /quota is used up: .*exceeded quota: .*limited: pods=1/);
       expect(second.state).toBe("starting");
-      await place.server.sessions.delete(first, "room is needed");
-      await expect.poll(() => place.site.running(second.claim), { timeout: 30_000 }).toBe(1);
-    } finally {
-      await api.delete(`${quotas}/${name}`, soon());
-    }
+      await server.sessions.delete(first, "room is needed");
+      await expect.poll(() => site.running(second.claim), { timeout: 30_000 }).toBe(1);
+      await api.delete(at("resourcequotas", "few"), soon());
+    });
   });
 });
 
-/** A quota is enforced from when the controller has counted what is there. */
-const quotaCounts = async ({ api }: ClusterSite, name: string): Promise<void> => {
+/** A quota holds from when the controller has counted what is there. */
+const quotaCounts = async (api: Api, path: string): Promise<void> => {
   interface Quota {
     readonly spec: { readonly hard: object };
     readonly status?: { readonly hard?: object; readonly used?: object };
   }
-  const quota = () => api.get<Quota>(inNamespace("resourcequotas", name), soon());
-  await expect
-    .poll(async () => (await quota()).status, { timeout: 20_000 })
-    .toMatchObject({ hard: (await quota()).spec.hard, used: expect.anything() });
+  await until("the quota is counted", 20_000, async () => {
+    const { spec, status } = await api.get<Quota>(path, soon());
+    return status?.used !== undefined && isDeepStrictEqual(status.hard, spec.hard) ? true : undefined;
+  });
 };
 
-describe("a driver's pod that cannot start", { timeout: 120_000 }, () => {
-  test("for want of a node says why while it waits, and is given up in time", async () => {
+// Each has an instance of its own; most of their time they wait.
+describe.concurrent("a driver's pod that cannot start", { timeout: 120_000 }, () => {
+  test("for want of a node says why while it waits, and is given up in time", async ({ expect }) => {
     await using place = await opened({ startTimeoutMs: 5_000 });
     const session = await place.server.create({ conf: { "spark.kubernetes.node.selector.planet": "mars" } });
     await says(session, /waits for a node: .*node/);
@@ -101,7 +110,7 @@ describe("a driver's pod that cannot start", { timeout: 120_000 }, () => {
     expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
   });
 
-  test("for want of memory on any node says so", async () => {
+  test("for want of memory on any node says so", async ({ expect }) => {
     await using place = await opened();
     const session = await place.server.create({ driverMemory: "200g" });
     await says(session, /waits for a node: .*Insufficient memory/);
@@ -109,7 +118,7 @@ describe("a driver's pod that cannot start", { timeout: 120_000 }, () => {
     expect(await place.site.left()).toEqual([]);
   });
 
-  test("for want of a volume says which", async () => {
+  test("for want of a volume says which", async ({ expect }) => {
     await using place = await opened({ allow: [{ rule: "secret", pattern: null }] });
     const claim = "spark.kubernetes.driver.volumes.persistentVolumeClaim.data";
     const [unclaimed, onDemand, secretless, keyless] = await Promise.all(
@@ -134,7 +143,7 @@ describe("a driver's pod that cannot start", { timeout: 120_000 }, () => {
     expect(await place.site.left()).toEqual([]);
   });
 
-  test("because nobody has its image fails with the puller's words, at once where there is no such registry", async () => {
+  test("because nobody has its image fails with the puller's words, at once where there is no such registry", async ({ expect }) => {
     await using place = await opened({ allow: [{ rule: "image", pattern: null }] });
     const image = (name: string) => place.server.create({ conf: { "spark.kubernetes.driver.container.image": name } });
     const silent = await image("127.0.0.1:1/no/such:image");
@@ -168,10 +177,10 @@ describe("a driver's pod that cannot start", { timeout: 120_000 }, () => {
   });
 });
 
-describe("an API server", { timeout: 120_000 }, () => {
+describe.concurrent("an API server", { timeout: 120_000 }, () => {
   const through = async (proxy: ApiProxy) => opened({ kubeconfig: proxy.kubeconfig });
 
-  test("that has too much to do is asked again when it says, and no session is lost", async () => {
+  test("that has too much to do is asked again when it says, and no session is lost", async ({ expect }) => {
     await using proxy = await ApiProxy.start();
     await using place = await through(proxy);
     let refused = 0;
@@ -191,7 +200,7 @@ describe("an API server", { timeout: 120_000 }, () => {
     expect(refused).toBeGreaterThan(5);
   });
 
-  test("that answers slowly is waited for", async () => {
+  test("that answers slowly is waited for", async ({ expect }) => {
     await using proxy = await ApiProxy.start();
     await using place = await through(proxy);
     proxy.delayMs = 800;
@@ -202,7 +211,7 @@ describe("an API server", { timeout: 120_000 }, () => {
     expect(await place.site.left()).toEqual([]);
   });
 
-  test("that answers nothing more is named, by the request that needs it and by the session that waits", async () => {
+  test("that answers nothing more is named, by the request that needs it and by the session that waits", async ({ expect }) => {
     await using proxy = await ApiProxy.start();
     await using place = await through(proxy);
     proxy.answer = ({ method, url = "" }) => (method === "POST" && url.endsWith("/pods") ? BROKEN : null);

@@ -31,6 +31,22 @@ describe("submitting", () => {
     expect(service.launcher.driver(0).requests).toEqual([]);
   });
 
+  test("of a driver that does not answer is refused for now with the reason, which the log has too", async () => {
+    await using service = await Service.start();
+    const { id, driver } = await service.ready();
+    driver.listening = false;
+    driver.cut();
+    expect(await service.ask("POST", `/sessions/${id}/statements`, { body: { code: "1" } })).toMatchObject({
+      status: 503,
+      body: {
+        msg: expect.stringMatching(/driver cannot be reached\. The driver does not answer and is called again: connect ECONNREFUSED/),
+      },
+    });
+    const { body } = await service.ask("GET", `/sessions/${id}/log`);
+    expect((body as { log: string[] }).log.at(-1)).toMatch(/does not answer and is called again/);
+    expect(driver.requests.some(({ frame }) => frame === "submit")).toBe(false);
+  });
+
   test("with an Idempotency-Key again answers the same statement and runs nothing twice", async () => {
     await using service = await Service.start();
     const { id, driver } = await service.ready();

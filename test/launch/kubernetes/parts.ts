@@ -4,33 +4,10 @@ import { redactSpec, type SessionSpec } from "../../../src/core/spec.ts";
 import { driverCertificate } from "../../../src/launch/kubernetes/certificate.ts";
 import { type DriverObjects, type DriverPlan, driverObjects, planDriver } from "../../../src/launch/kubernetes/driver.ts";
 import type { PodSettings } from "../../../src/launch/kubernetes/settings.ts";
+import { POD_SETTINGS } from "../../kit/launch-settings.ts";
 import { specOf } from "../contract.ts";
 
-export const SETTINGS: PodSettings = {
-  spark: { sparkConf: {}, defaultMaster: null, timeZone: null, refusedConf: [], environment: {} },
-  instance: "longwick",
-  namespace: "spark",
-  image: "apache/spark:4.0.1-python3",
-  imagePullPolicy: null,
-  imagePullSecrets: [],
-  serviceAccount: "longwick-driver",
-  runAsUser: 185,
-  python: "python3",
-  java: null,
-  sparkHome: null,
-  master: null,
-  driverTemplate: null,
-  executorTemplate: null,
-  allow: [],
-  orphanTimeoutMs: 0,
-  cancelForceMs: 0,
-  sqlRowLimit: 1_000,
-  journalLimitBytes: 1,
-  statementLimitBytes: 1,
-  memoryLimitBytes: 1,
-  queueLimit: 1,
-  queueLimitBytes: 1,
-};
+export const SETTINGS: PodSettings = { ...POD_SETTINGS, instance: "longwick", namespace: "spark", image: "apache/spark:4.0.1-python3" };
 export const UID = "1a2b3c4d-0000-4000-8000-000000000000";
 const MASTER = new Uint8Array(32).fill(7);
 

@@ -220,6 +220,11 @@ describe("a driver's pod that is over", () => {
     });
   });
 
+  test("is so when the driver's container is, whatever others do", () => {
+    expect(over("Running", { message: JSON.stringify(own) })).toEqual({ is: "over", end: own });
+    expect(over("Running", { exitCode: 1 })).toMatchObject({ is: "crashed" });
+  });
+
   test("tells who took it with the driver's own last lines", () => {
     const message = JSON.stringify({ ...own, reason: "a signal" });
     expect(over("Failed", { message }, { reason: "Evicted", message: "disk" })).toEqual({
