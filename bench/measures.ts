@@ -192,6 +192,13 @@ export const server = async (bench: Bench): Promise<readonly Row[]> => {
       goal: { kind: "value", atMost: 120 },
     },
     {
+      what: "the same from a checkout by `npm start`, from its second start on",
+      unit: "MB",
+      ours: [(await sourceServerKib(bench)) / MIB],
+      floor: null,
+      goal: { kind: "value", atMost: 120 },
+    },
+    {
       what: `the same, for each of ${SESSIONS} attached idle sessions`,
       unit: "MB",
       ours: [(attachedKib - emptyKib) / MIB / SESSIONS],
@@ -208,12 +215,22 @@ export const server = async (bench: Bench): Promise<readonly Row[]> => {
   ];
 };
 
-/** The server as people run it is built: it does not carry the part of Node that reads TypeScript. */
+/** The server as people install it is built: it does not carry the part of Node that reads TypeScript. */
 const builtServerKib = async (bench: Bench): Promise<number> => {
   await promisify(execFile)("npm", ["run", "build"], { cwd: here("..") });
-  await using built = await startServer({ entry: here("../dist/cli.js"), python: bench.driverPython });
-  await new Livy(built.url).expect(200, "GET", "/sessions");
-  return residentKib(built.pid);
+  return serverKib(bench, "../dist/cli.js");
+};
+
+/** The first start leaves the code without its types behind. */
+const sourceServerKib = async (bench: Bench): Promise<number> => {
+  await serverKib(bench, "../bin/longwick.js");
+  return serverKib(bench, "../bin/longwick.js");
+};
+
+const serverKib = async (bench: Bench, entry: string): Promise<number> => {
+  await using server = await startServer({ entry: here(entry), python: bench.driverPython });
+  await new Livy(server.url).expect(200, "GET", "/sessions");
+  return residentKib(server.pid);
 };
 
 // ── Driver ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -22,7 +22,12 @@ if (tooOld) {
       "longwick:   npx -p node@24 -p longwick longwick\n"
   );
   process.exitCode = 1;
+} else if (fs.existsSync(source)) {
+  // A checkout runs from its sources. From the second start on Node finds them without their types and needs no reader of TypeScript,
+  // which takes 20 MB. Not in Node's own place, the temporary directory: whoever can write there could change what runs here.
+  require("module").enableCompileCache(path.join(__dirname, "../node_modules/.cache/longwick"));
+  require(source);
 } else {
-  // A checkout runs from its sources, an installed package from what was built of them.
-  require(fs.existsSync(source) ? source : path.join(__dirname, "../dist/" + program + ".js"));
+  // An installed package runs what was built of them.
+  require(path.join(__dirname, "../dist/" + program + ".js"));
 }

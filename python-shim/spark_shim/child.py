@@ -12,7 +12,7 @@ from typing import Callable, Deque, Dict, List, Optional, Sequence
 
 from .loop import Loop, Timer
 from .output_pipe import OutputPipe
-from .pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, LineBuffer, LineTooLong, Message, encode
+from .pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, LineTooLong, Message, MessageBuffer, encode
 from .processes import Children
 
 #: How long the end of a statement waits for the marks on the file descriptors.
@@ -94,7 +94,7 @@ class Interpreter:
         self._children = children
         self._on_message = on_message
         self._on_exit = on_exit
-        self._lines = LineBuffer()
+        self._messages = MessageBuffer()
         #: Why the supervisor had to kill it, when it had to.
         self.fault: Optional[str] = None
         self._deaf = False
@@ -179,9 +179,8 @@ class Interpreter:
     def _take(self, data: bytes) -> bool:
         """Whether what came is understood. A bug of ours in handling one message does not cost the next."""
         try:
-            for message in map(json.loads, self._lines.feed(data)):
-                if isinstance(message, dict):
-                    self._deliver(message)
+            for message in self._messages.feed(data):
+                self._deliver(message)
         except (LineTooLong, ValueError, RecursionError):
             return False
         return True

@@ -20,7 +20,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Type
 
-from spark_shim.pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, LineBuffer, Message, barrier_token, encode
+from spark_shim.pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, Message, MessageBuffer, barrier_token, encode
 from spark_shim.spark_home import environment_of_spark, find_java, find_spark_home, java_command, write_properties
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -263,7 +263,7 @@ class InterpreterProcess:
             raise AssertionError("waited in vain for %s; stderr: %s" % (what, self.fd_text(2)[-2000:])) from None
 
     def _read_pipe(self) -> None:
-        lines = LineBuffer()
+        messages = MessageBuffer()
         while True:
             try:
                 data = self._end.recv(1 << 18)
@@ -271,8 +271,8 @@ class InterpreterProcess:
                 return
             if not data:
                 return
-            for line in lines.feed(data):
-                self.messages.put(json.loads(line))
+            for message in messages.feed(data):
+                self.messages.put(message)
 
     def _read_fd(self, number: int, fd: int) -> None:
         while True:

@@ -494,9 +494,11 @@ def test_what_user_code_writes_to_the_pipe_is_not_taken_on_trust(client: Client)
         "for message in ({'is': 'emit', 'type': 'result', 'statement': 0, 'data': 3}, {'is': 'emit', 'type': 'finished', 'statement': 0},"
         " {'is': 'emit', 'type': 'stream', 'statement': 77, 'text': 'x'}, {'is': 'done', 'statement': 5}, {'is': 'reply', 'request': 'x'},"
         " {'is': ['odd']}, {'is': 'emit', 'type': 'error', 'statement': 0, 'ename': None, 'evalue': 3, 'traceback': [1]},"
-        " {'is': 'emit', 'type': 'progress', 'statement': 0, 'fraction': 'x', 'jobs': [3, {'job': True, 'stages': [{}]}]}, 3, [],"
+        " {'is': 'emit', 'type': 'progress', 'statement': 0, 'fraction': 'x', 'jobs': [3, {'job': True, 'stages': [{}]}]},"
+        " {'is': 'emit', 'type': 'stream', 'statement': 0, 'text': -7}, {'is': 'emit', 'type': 'stream', 'statement': 0, 'text': [1]},"
         " {'is': 'executors', 'count': True}, {'is': 'ready', 'facts': {'python': 3}}):\n"
-        "  pipe.send(message)"
+        "  pipe.send(message)\n"
+        "pipe._end.sendall(b'3\\n[]\\n')"
     )
     assert outcome == "ok" and client.of(id, "result")[0]["data"] == {}
     error = client.error(id)
