@@ -1,0 +1,265 @@
+import type { Duplex } from "node:stream";
+import type { SparkFacts } from "../protocol/frames.ts";
+import { Driver, type EndedPhase } from "./driver.ts";
+import { publishSession } from "./events.ts";
+import type { Claim, Clock, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
+import { Problem } from "./problems.ts";
+import type { SessionSpec } from "./spec.ts";
+import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
+
+export interface LifeParts {
+  readonly launcher: Launcher;
+  readonly openLink: OpenLink;
+  readonly clock: Clock;
+  /** How long a statement may wait for a starting driver. */
+  readonly startWaitMs: number;
+  /** How long a driver that is stopped may take to end by itself. */
+  readonly stopGraceMs: number;
+}
+
+/** A touch reaches the driver at most so often (design.md §3, 9). */
+const TOUCH_EVERY_MS = 5_000;
+/** The longest a timer can be told to wait. */
+const FOREVER_MS = 2 ** 31 - 1;
+
+/**
+ * What is claimed and has a driver, from the claim to the end that is written down: launched or adopted, followed, stopped, concluded;
+ * its log. What the driver is there for is its kind's own business.
+ */
+export abstract class Life {
+  readonly claim: Claim;
+  protected readonly parts: LifeParts;
+  protected readonly driver: Driver;
+  #begun = false;
+  #end: SessionEnd | null;
+  #stopping: { state: EndState; reason: string } | null = null;
+  #stopped: Promise<void> | null = null;
+  #touchedMs = 0;
+  #revision = 0;
+  #followed: Promise<void> = Promise.resolve();
+  /** Called at each change, by whoever waits for one. */
+  readonly #waiters = new Set<() => void>();
+
+  constructor(claim: Claim, parts: LifeParts) {
+    this.claim = claim;
+    this.parts = parts;
+    this.#end = claim.end;
+    this.driver = new Driver(claim, { openLink: parts.openLink, changed: () => this.changedNow() });
+  }
+
+  /** In Livy's words; computed from facts, never assigned. */
+  abstract get state(): SessionState;
+
+  get id(): number {
+    return this.claim.id;
+  }
+  get uid(): string {
+    return this.claim.uid;
+  }
+  get name(): string | null {
+    return this.claim.spec.name;
+  }
+  get owner(): string | null {
+    return this.claim.owner;
+  }
+  get proxyUser(): string | null {
+    return this.claim.spec.proxyUser;
+  }
+  get spec(): SessionSpec {
+    return this.claim.spec;
+  }
+  get createdMs(): number {
+    return this.claim.createdMs;
+  }
+  get facts(): SparkFacts | null {
+    return this.driver.view.facts;
+  }
+  get appId(): string | null {
+    return this.facts?.appId ?? this.#end?.appId ?? null;
+  }
+  get executors(): number {
+    return this.driver.view.executors;
+  }
+  /** One life of the driver's supervisor; null before it was reached. */
+  get epoch(): string | null {
+    return this.driver.epoch;
+  }
+  /** The protocol's version that the driver speaks; 0 before it was reached. */
+  get protocolVersion(): number {
+    return this.driver.protocolVersion;
+  }
+  /** Number of the last record known. */
+  get lastSeq(): number {
+    return this.driver.view.lastSeq;
+  }
+  /** What the launcher says of a driver that does not run yet; empty when it does, or nothing is known. */
+  get pendingReason(): string {
+    const { phase } = this;
+    return phase.phase === "pending" ? phase.reason : "";
+  }
+  /** How it ended; null while it lives. */
+  get end(): SessionEnd | null {
+    return this.#end;
+  }
+  /** Grows whenever anything that is shown of it, or its log's tail, has changed. */
+  get revision(): number {
+    return this.#revision + this.driver.view.revision;
+  }
+
+  protected get phase(): WorkloadPhase {
+    return this.driver.phase;
+  }
+  /** Whether somebody asked for the end, or the driver said that it is ending. */
+  protected get stopping(): boolean {
+    return this.#stopping !== null || this.driver.view.ending !== null;
+  }
+
+  /** Starts the workload or adopts the one that is there, and follows it. Does nothing for one that has ended. */
+  start(): void {
+    if (this.#end !== null || this.#begun) return;
+    this.#begun = true;
+    this.#followed = this.#live();
+  }
+
+  async #live(): Promise<void> {
+    const ended = await this.driver.follow(this.parts.launcher.launch(this.claim));
+    if (ended !== null) await this.#conclude(ended);
+  }
+
+  /**
+   * Ends the workload; what is claimed stays listed until retention. Idempotent: the first reason stays. Resolves when nothing of the
+   * driver is left and the end is written down.
+   */
+  stop(state: "dead" | "killed" | "success", reason: string): Promise<void> {
+    this.#stopped ??= this.#stop(state, reason);
+    return this.#stopped;
+  }
+
+  async #stop(state: "dead" | "killed" | "success", reason: string): Promise<void> {
+    if (this.#end === null && this.#begun) {
+      this.#stopping = { state, reason };
+      this.changedNow();
+      await this.driver.stop(state, reason, this.parts.stopGraceMs);
+    }
+    await this.#followed;
+  }
+
+  /** Lets go of the driver without ending it: the server goes, the driver stays. Idempotent. */
+  async detach(): Promise<void> {
+    await this.driver.detach();
+    await this.#followed;
+  }
+
+  async #conclude(phase: EndedPhase): Promise<void> {
+    const { view, log } = this.driver;
+    // A driver that is ended from outside knows of a signal only; a workload that knows nothing leaves it to the driver to say.
+    const own = phase.reason === "" ? view.ending : null;
+    const { state: last, reason } = this.#stopping ?? own ?? { ...phase, reason: phase.reason || "The driver exited." };
+    // `error` is a word for drivers that are up and broken; nothing follows an end.
+    const state = last === "error" ? "dead" : last;
+    const endedMs = this.parts.clock.now();
+    view.lose(lostBy(this.id, reason), endedMs);
+    const end: SessionEnd = { state, reason, logTail: log.end(phase.logTail), endedMs, appId: this.appId };
+    const written = await this.parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
+      publishSession({ session: this.id, event: "fault", detail: `its end could not be written down: ${String(error)}` });
+      return end;
+    });
+    this.#end = written;
+    this.driver.conclude(written);
+    this.changedNow();
+    publishSession({ session: this.id, event: "ended", detail: `${written.state}: ${written.reason}` });
+  }
+
+  /** Something that is shown has changed. */
+  protected changedNow(): void {
+    this.#revision += 1;
+    for (const wake of [...this.#waiters]) wake();
+  }
+
+  /** Resolves with true once `fact` holds, with false after `waitMs`; looks again at each change. */
+  protected until(fact: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    if (fact()) return Promise.resolve(true);
+    if (waitMs <= 0) return Promise.resolve(false);
+    return new Promise((resolve, reject) => {
+      const finish = (end: () => void) => {
+        clearTimeout(timer);
+        this.#waiters.delete(look);
+        signal.removeEventListener("abort", abort);
+        end();
+      };
+      const look = () => {
+        if (fact()) finish(() => resolve(true));
+      };
+      const abort = () => finish(() => reject(signal.reason));
+      const timer = setTimeout(() => finish(() => resolve(false)), waitMs);
+      this.#waiters.add(look);
+      if (signal.aborted) abort();
+      else signal.addEventListener("abort", abort, { once: true });
+    });
+  }
+
+  /** Resolves with true once the driver can be asked or never will be, with false after `waitMs`. */
+  reachable(waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.until(() => this.driver.up || this.#end !== null || this.driver.refused !== null, waitMs, signal);
+  }
+
+  /** Resolves with true once `revision` is past the one given, with false after `waitMs`. */
+  changed(revision: number, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.until(() => this.revision !== revision, waitMs, signal);
+  }
+
+  /** Resolves with whether the driver's past is known (or there is none to come) within `waitMs`. */
+  caughtUp(waitMs: number, signal: AbortSignal): Promise<boolean> {
+    return this.until(() => this.driver.knowsPast, waitMs, signal);
+  }
+
+  /** Says that somebody looked. Cheap: reaches the driver at most every five seconds, and is forgotten while it cannot. */
+  touch(client: string): void {
+    const now = this.parts.clock.now();
+    if (!this.driver.up || now - this.#touchedMs < TOUCH_EVERY_MS) return;
+    this.#touchedMs = now;
+    this.driver.touch(client);
+  }
+
+  /** What every server of this claim makes of a text, and nobody else: base64url. Empty once it has ended. */
+  seal(text: string): string {
+    return this.driver.seal(text);
+  }
+
+  /**
+   * A connection of its own to a place in the driver, for plain bytes.
+   * @throws Problem SESSION_ENDED, DRIVER_UNREACHABLE (also when nothing listens there), NOT_SUPPORTED
+   */
+  async forward(to: ForwardPlace, signal: AbortSignal): Promise<Duplex> {
+    const joined = this.driver.forward(to, signal);
+    if (joined === null) throw new Problem("SESSION_ENDED", `Session is in state ${this.state}`);
+    return joined;
+  }
+
+  /** Lines of log so far. */
+  get logTotal(): number {
+    return this.driver.log.total;
+  }
+
+  /** The last lines of the log. */
+  logTail(lines: number): readonly string[] {
+    return this.driver.log.tail(lines);
+  }
+
+  /** Lines of the log by absolute position; old ones are read from the driver. */
+  log(from: number, lines: number, signal: AbortSignal): Promise<readonly string[]> {
+    return this.driver.log.read(from, lines, signal);
+  }
+
+  /** The whole log in pieces; to be followed, what comes until the end too. */
+  wholeLog(follow: boolean, signal: AbortSignal): AsyncIterable<readonly string[]> {
+    const over = () => this.#end !== null || !follow;
+    return this.driver.log.pages(async (others) => {
+      while (!over() && !others()) await this.until(() => others() || over(), FOREVER_MS, signal);
+      return others();
+    }, signal);
+  }
+}
+
+/** What a statement that was open at the end is told. */
+export const lostBy = (id: number, reason: string): string => `Session ${id} has ended: ${reason}`;
