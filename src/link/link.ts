@@ -232,6 +232,8 @@ class Link implements DriverLink {
         ended: (error) => resolve(error ?? new Error("the driver closed the connection")),
       });
     });
+    // The core is as slow as it was on the connection before.
+    if (this.#events.full) channel.pause();
     this.#attach(channel, hello);
     // What waited for the link follows without waiting for the attach's answer.
     for (const [number, request] of this.#requests) if (!request.sent) this.#send(number, request);

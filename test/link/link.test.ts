@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
 import { afterEach, describe, expect, test } from "vitest";
 import type { DriverLink, LinkEvent, LinkOptions } from "../../src/core/ports.ts";
 import { type LinkTuning, openLink } from "../../src/link/link.ts";
@@ -412,6 +413,34 @@ describe("a slow core", () => {
       const { value } = await events.next();
       if (value?.type === "records") seqs.push(...value.records.map((record: RecordFrame) => record.seq));
       expect(value?.type).not.toBe("down");
+    }
+    expect(seqs).toEqual(Array.from({ length: 200 }, (_, index) => index + 1));
+  });
+
+  test("is not read for on the next connection either", async () => {
+    const driver = new FakeDriver();
+    const dialled: Duplex[] = [];
+    const dial = async (asked: AbortSignal) => {
+      const duplex = await driver.dial(asked);
+      dialled.push(duplex);
+      return duplex;
+    };
+    const link = openLink({ session: driver.session, key: driver.key, dial }, { ...QUICK, eventsLimitBytes: 100_000 });
+    open.push(link);
+    const events = link.events()[Symbol.asyncIterator]();
+    await events.next();
+    for (let number = 0; number < 200; number++) driver.log("x".repeat(10_000));
+    const attached = (times: number) => expect.poll(() => driver.requests.filter(({ frame }) => frame === "attach").length).toBe(times);
+    await attached(1);
+    await expect.poll(() => dialled[0]?.isPaused()).toBe(true);
+    // As a reset does; a connection's proper end stands behind what was not read.
+    dialled[0]?.destroy();
+    await attached(2);
+    expect(dialled[1]?.isPaused()).toBe(true);
+    const seqs: number[] = [];
+    while (seqs.length < 200) {
+      const { value } = await events.next();
+      if (value?.type === "records") seqs.push(...value.records.map((record: RecordFrame) => record.seq));
     }
     expect(seqs).toEqual(Array.from({ length: 200 }, (_, index) => index + 1));
   });
