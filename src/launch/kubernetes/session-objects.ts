@@ -98,13 +98,17 @@ export const eraseSession = async (place: SessionPlace, graceMs: number, signal:
   const of = `${SESSION_LABEL}=${place.uid}`;
   const within = AbortSignal.any([signal, AbortSignal.timeout(graceMs + UNREACHABLE_MS + DELETE_MS)]);
   const executors = { labelSelector: `${of},${ROLE_LABEL}=executor` };
-  await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: Math.ceil(graceMs / 1_000) });
+  const end = (gracePeriodSeconds: number) => api.delete(`${pods}/${name}`, within, { gracePeriodSeconds });
+  await end(Math.ceil(graceMs / 1_000));
   const forcedMs = Date.now() + graceMs + UNREACHABLE_MS;
   for (let waitMs = FIRST_LOOK_MS; ; waitMs = Math.min(2 * waitMs, LOOK_LIMIT_MS)) {
     const { items } = await api.list<Stored>(pods, { labelSelector: of }, within);
     if (items.length === 0) break;
-    if (items.every((item) => item.metadata.name !== name)) await api.delete(pods, within, { gracePeriodSeconds: 0 }, executors);
-    else if (Date.now() > forcedMs) await api.delete(`${pods}/${name}`, within, { gracePeriodSeconds: 0 });
+    const driver = items.find((item) => item.metadata.name === name);
+    if (driver === undefined) await api.delete(pods, within, { gracePeriodSeconds: 0 }, executors);
+    // Another server made it since: it did not know yet that the session ends.
+    else if (driver.metadata.deletionTimestamp === undefined) await end(Math.ceil(graceMs / 1_000));
+    else if (Date.now() > forcedMs) await end(0);
     await pause(waitMs, undefined, { signal: within });
   }
   await Promise.all(["secrets", "configmaps"].map((kind) => api.delete(`${pathOf(place, kind)}/${name}`, within)));
