@@ -114,7 +114,7 @@ test("a container that cannot run the supervisor is heard in the session's log",
     expect(log.join("\n")).toContain("cat: invalid option -- 'm'");
     const lines = await linesOf(server, id);
     expect(lines[0]).toMatch(/^The driver's pod is being made/);
-    expect(lines.filter((line) => line.startsWith("cat: invalid option"))).toHaveLength(1);
+    expect(lines.filter((line) => line.startsWith("/bin/cat: invalid option"))).toHaveLength(1);
     expect(lines.join("\n")).toMatch(/container ended: exit code 1.*It is being started again/);
   } finally {
     livy.close();

@@ -254,7 +254,7 @@ const exitWords = (terminated: Terminated): string => {
     return "OOMKilled: it used more memory than its limit; ask for more spark.driver.memory or spark.driver.memoryOverhead.";
   const killed = exitCode > SIGNAL_BASE ? `killed by signal ${exitCode - SIGNAL_BASE}` : `exit code ${exitCode}`;
   const last = message?.trim().split("\n").at(-1);
-  return `${killed}${reason === undefined || reason === "Error" ? "" : ` (${reason})`}${last ? `: ${last}` : ""}.`;
+  return `${killed}${reason === undefined || reason === "Error" ? "" : ` (${reason})`}${last ? `: ${words(last)}` : "."}`;
 };
 
 /** A message as part of a sentence; Kubernetes' may be long. */

@@ -166,7 +166,9 @@ describe("what a session asks for in its conf", { timeout: 180_000 }, () => {
     const mark = `/data/${name}`;
     expect(await run(session, `open('${mark}', 'w').write('kept'); print(open('${mark}').read()); os.unlink('${mark}')`)).toContain("kept");
     const dirs = "os.environ['SPARK_LOCAL_DIRS']";
-    expect(await run(session, `print(${dirs}, sc.parallelize([0]).map(lambda _: ${dirs}).collect())`)).toContain("/spill ['/spill']");
+    // An executor tells its Python where it has its blocks.
+    const spill = await run(session, `print(${dirs}, sc.parallelize([0]).map(lambda _: ${dirs}).collect())`);
+    expect(spill).toMatch(/\/spill \['\/spill\/blockmgr-[^/,]+'\]/);
   });
 
   test("is on the class path and among the files of both: jars, packages, Python files, files and archives", async () => {
