@@ -40,9 +40,6 @@ export class ApiProxy implements AsyncDisposable {
   /** Requests so far, upgrades too. */
   requests = 0;
 
-  /** Bytes that the API server sent to who upgraded. */
-  passedBytes = 0;
-
   private constructor(target: URL, options: RequestOptions) {
     this.#target = target;
     this.#options = options;
@@ -134,9 +131,6 @@ export class ApiProxy implements AsyncDisposable {
     const { ca, cert, key } = this.#options;
     const far = connect({ host: hostname ?? "", port: Number(port), ca, cert, key, ALPNProtocols: ["http/1.1"] } as never);
     for (const one of [socket, far]) this.#keep(one);
-    far.on("data", (data: Buffer) => {
-      this.passedBytes += data.length;
-    });
     far.on("close", () => socket.destroy());
     socket.on("close", () => far.destroy());
     const lines = Object.entries(headers ?? {}).map(([name, value]) => `${name}: ${value}\r\n`);

@@ -64,13 +64,6 @@ export const run = async (session: Session, code: string): Promise<string> => {
   return JSON.stringify([statement.outcome, ...statement.outputs]);
 };
 
-/** Runs code to its end and answers how it ended; its outputs stay where they are. */
-export const outcomeOf = async (session: Session, code: string): Promise<string | null> => {
-  const id = await begin(session, code);
-  await session.settled(id, START_MS, soon(START_MS));
-  return session.peek(id)?.outcome ?? null;
-};
-
 /** Waits for a session's end; answers its reason. */
 export const ended = (session: Session): Promise<string> =>
   until(`session ${session.id} has ended`, START_MS, () => session.end?.reason, 50);

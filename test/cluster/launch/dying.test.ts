@@ -1,6 +1,10 @@
+import { KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Session } from "../../../src/core/session.ts";
-import { ClusterSite, inNamespace, soon } from "../../kit/cluster.ts";
+import { Api } from "../../../src/launch/kubernetes/api.ts";
+import { INSTANCE_LABEL, SESSION_LABEL } from "../../../src/launch/kubernetes/names.ts";
+import { eraseSession } from "../../../src/launch/kubernetes/session-objects.ts";
+import { ClusterSite, IMAGE, inNamespace, NAMESPACE, soon } from "../../kit/cluster.ts";
 import { ClusterServer, ended, NOBODY, run, START_MS } from "../../kit/cluster-server.ts";
 import { draftOf, reach } from "../../launch/contract.ts";
 
@@ -74,6 +78,36 @@ describe("a driver's pod", { timeout: 120_000 }, () => {
     expect(await ended(session)).toMatch(/was stopped/);
     expect(session.state).toBe("killed");
     expect(await site.pods(claim)).toEqual([]);
+  });
+
+  test("that another server makes when its deletion was asked for already is deleted as it comes", async () => {
+    await using site = ClusterSite.withoutSpark();
+    const place = { namespace: NAMESPACE, name: `${site.settings.instance}-0`, uid: crypto.randomUUID() };
+    const securityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
+    const pod: V1Pod = {
+      metadata: { name: place.name, labels: { [INSTANCE_LABEL]: site.settings.instance, [SESSION_LABEL]: place.uid } },
+      spec: {
+        nodeSelector: { planet: "mars" },
+        securityContext: { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } },
+        containers: [{ name: "any", image: IMAGE, securityContext }],
+      },
+    };
+    /** The real server, where something happens after the first deletion. */
+    class Late extends Api {
+      deletions = 0;
+      override async delete(...asked: Parameters<Api["delete"]>): Promise<void> {
+        await super.delete(...asked);
+        this.deletions += 1;
+        if (this.deletions === 1) await this.create(inNamespace("pods"), pod, soon());
+      }
+    }
+    const config = new KubeConfig();
+    config.loadFromDefault();
+    const api = new Late(config);
+    await eraseSession({ ...place, api }, 10_000, soon(8_000));
+    expect(api.deletions).toBeGreaterThan(1);
+    expect(await site.left()).toEqual([]);
+    api.close();
   });
 });
 
