@@ -185,7 +185,8 @@ const initTrouble = ({ spec, status }: DriverPod, warning: string | null): PodRe
     const which = `Init container ${name} of the driver's pod`;
     const terminated = state?.terminated ?? lastState?.terminated;
     if (terminated !== undefined && terminated.exitCode !== 0) {
-      const failures = restartCount + 1;
+      // While it runs again its newest try has not failed.
+      const failures = restartCount + (state?.running === undefined ? 1 : 0);
       if (failures > INIT_FAILURES)
         return { is: "hopeless", reason: `${which} failed ${failures} times: ${exitWords(terminated)}`, container: name };
       return { is: "pending", reason: `${which} failed and is started again: ${exitWords(terminated)}` };

@@ -57,6 +57,14 @@ describe("a driver's pod that does not run yet says", () => {
       "Init container prepare of the driver's pod failed and is started again: exit code 3.",
     ],
     [
+      "an init container that failed three times is tried once more",
+      podOf({
+        initContainerStatuses: [{ name: "prepare", restartCount: 3, state: { running: {} }, lastState: { terminated: { exitCode: 3 } } }],
+      }),
+      null,
+      "Init container prepare of the driver's pod failed and is started again: exit code 3.",
+    ],
+    [
       "an init container's image is missing",
       podOf({
         initContainerStatuses: [{ name: "prepare", restartCount: 0, state: { waiting: { reason: "ErrImagePull", message: "no" } } }],
@@ -104,7 +112,7 @@ describe("a driver's pod is hopeless when", () => {
   test.each([
     [
       "has failed four times",
-      { restartCount: 3, lastState: { terminated: { exitCode: 3 } } },
+      { restartCount: 3, state: { waiting: { reason: "CrashLoopBackOff" } }, lastState: { terminated: { exitCode: 3 } } },
       "Init container prepare of the driver's pod failed 4 times: exit code 3.",
     ],
     [
