@@ -22,7 +22,7 @@ import type { Api } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
 import { Claims, readMasterKeys } from "./kubernetes/claims.ts";
 import { openCluster } from "./kubernetes/cluster.ts";
-import { connectTcp, secure } from "./kubernetes/dial.ts";
+import { connectTcp, secure, tlsContext } from "./kubernetes/dial.ts";
 import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
 import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
@@ -107,6 +107,7 @@ class KubernetesLauncher implements Launcher {
   /** One watch a namespace, begun with its first session. */
   readonly #pods = new Map<string, Watch<DriverPod>>();
   readonly #events = new Map<string, Watch<PodEvent>>();
+  readonly #tls = tlsContext();
   readonly #closing = new AbortController();
   #closed: Promise<void> | null = null;
 
@@ -196,7 +197,7 @@ class KubernetesLauncher implements Launcher {
           reach === "address"
             ? await connectTcp(pod.status?.podIP ?? "", PORTS.link, signal)
             : await openTunnel(api, namespace, name, PORTS.link, signal);
-        return secure(carrier, sessionKeys.pin, signal);
+        return secure(carrier, sessionKeys.pin, this.#tls, signal);
       },
     });
     this.#workloads.set(claim.uid, workload);
