@@ -2,6 +2,7 @@ import { createHash, X509Certificate } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
+import { opened } from "../opened.ts";
 
 /** Opens a TCP connection; rejects when there is none to be had, or with the signal's reason. */
 export const connectTcp = (host: string, port: number, signal: AbortSignal): Promise<Socket> => {
@@ -38,28 +39,3 @@ const pinOf = (socket: TLSSocket): string => {
     .update(new X509Certificate(raw).publicKey.export({ format: "der", type: "spki" }))
     .digest("base64");
 };
-
-const opened = <Stream extends Duplex>(stream: Stream, event: "connect" | "secureConnect", signal: AbortSignal): Promise<Stream> =>
-  new Promise((resolve, reject) => {
-    const settle = (end: () => void) => {
-      signal.removeEventListener("abort", abort);
-      stream.removeListener(event, arrived);
-      stream.removeListener("error", failed);
-      stream.removeListener("close", closed);
-      end();
-    };
-    const arrived = () => settle(() => resolve(stream));
-    const failed = (error: Error) => settle(() => reject(error));
-    const closed = () => settle(() => reject(new Error("the connection was closed while it was made")));
-    const abort = () =>
-      settle(() => {
-        stream.on("error", () => undefined);
-        stream.destroy();
-        reject(signal.reason);
-      });
-    stream.once(event, arrived);
-    stream.once("error", failed);
-    stream.once("close", closed);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-  });
