@@ -100,9 +100,12 @@ export const NO_SPEC: SessionSpec = {
 export const REDACTED_KEYS = /secret|password|token|access[.]?key/i;
 export const REDACTED = "*********(redacted)";
 
+/** No secret whatever its value is like: a session is found where its claim says, and its pods say so to everybody. */
+const PLACE_KEY = "spark.kubernetes.namespace";
+
 /** A setting's value, unless it or its name speaks of a secret. */
 export const redactValue = (key: string, value: string): string =>
-  REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value) ? REDACTED : value;
+  key !== PLACE_KEY && (REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value)) ? REDACTED : value;
 
 const redactConf = (conf: Conf): Record<string, string> =>
   Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, value)]));

@@ -150,6 +150,8 @@ test("a session runs with the configuration that it was made under; one of which
   expect(launched).toMatchObject({ "spark.a": "was", "spark.ssl.keyPassword": "hush", "spark.sql.session.timeZone": "Asia/Tokyo" });
   expect(launched).not.toHaveProperty(["spark.b"]);
   expect(JSON.stringify(redactSpec(admitted))).not.toContain("hush");
+  const place = { "spark.kubernetes.namespace": "secret-team" };
+  expect(redactSpec(admittedSpec(specOf(), { ...SETTINGS, sparkConf: place })).configuration).toEqual(place);
   const { configuration: _, ...unknown } = admitted;
   expect(plain(sparkLaunch(7, unknown, is).conf)).toMatchObject({ "spark.a": "is", "spark.sql.session.timeZone": "UTC" });
   // One that goes on for an earlier session is made now.
