@@ -9,6 +9,7 @@ import { Livy, textOf } from "../test/kit/livy.ts";
 import { proportionalKib, type RunningProcess, residentKib } from "../test/kit/processes.ts";
 import { type Server, startServer } from "../test/kit/server.ts";
 import { until } from "../test/kit/until.ts";
+import { firstLine } from "./child.ts";
 import type { Row } from "./report.ts";
 import { median } from "./stats.ts";
 import { requestsPerSecond } from "./throughput.ts";
@@ -24,11 +25,6 @@ export interface Bench {
   readonly driverPython: string;
   readonly clientsPython: string;
 }
-
-const firstLine = async (stream: NodeJS.ReadableStream): Promise<string> => {
-  for await (const chunk of stream) return String(chunk).trim();
-  throw new Error("it ended without a word");
-};
 
 // ── Clients ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -49,7 +49,11 @@ export const judge = (row: Row): { readonly shown: string; readonly goal: string
     case "value":
       return { shown: `${digits(ours)} ${row.unit}`, goal: `≤ ${row.goal.atMost} ${row.unit}`, reached: ours <= row.goal.atMost };
     case "none":
-      return { shown: Number.isNaN(floor) ? `${digits(ours)} ${row.unit}` : `× ${(ours / floor).toFixed(2)}`, goal: "–", reached: null };
+      return {
+        shown: Number.isNaN(floor) || floor === 0 ? `${digits(ours)} ${row.unit}` : `× ${(ours / floor).toFixed(2)}`,
+        goal: "–",
+        reached: null,
+      };
   }
 };
 
@@ -71,4 +75,12 @@ export const table = (rows: readonly Row[]): string => {
 export const machineClass = (): string => {
   const [first] = cpus();
   return `${cpus().length} cores (${first?.model.trim() ?? "unknown"}), ${Math.round(totalmem() / 2 ** 30)} GiB, ${process.platform}, Node ${process.versions.node}`;
+};
+
+/** A page with what stands between the marks of this name written anew. @throws Error when it has no such marks */
+export const withSection = (page: string, name: string, text: string): string => {
+  const [begin, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
+  const [from, to] = [page.indexOf(begin), page.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`the page has no place ${begin} … ${end}`);
+  return `${page.slice(0, from + begin.length)}\n${text}\n${page.slice(to)}`;
 };

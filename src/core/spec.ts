@@ -65,7 +65,10 @@ export const SessionSpec = Type.Object({
   idleTimeoutMs: Type.Integer({ minimum: 0, description: "0: no limit." }),
   heartbeatTimeoutMs: Type.Integer({ minimum: 0, description: "0: no heartbeat is asked for." }),
   kernel: Type.Optional(KernelSpec),
-  /** The operator's settings that lie beneath what was asked for, as they were then: a preset may change, a session keeps what it has. */
+  /** What lies beneath what was asked for, as it was then: the configuration and presets may change, a session keeps what it has. */
+  configuration: Type.Optional(
+    Type.Record(Text, Text, { description: "The operator's conf; absent: not admitted yet, or by a release that did not keep it." }),
+  ),
   preset: Type.Optional(Type.Object({ name: Text, conf: Type.Record(Text, Text), limits: PresetLimits })),
 });
 export type SessionSpec = Static<typeof SessionSpec>;
@@ -97,9 +100,12 @@ export const NO_SPEC: SessionSpec = {
 export const REDACTED_KEYS = /secret|password|token|access[.]?key/i;
 export const REDACTED = "*********(redacted)";
 
+/** No secret whatever its value is like: a session is found where its claim says, and its pods say so to everybody. */
+const PLACE_KEY = "spark.kubernetes.namespace";
+
 /** A setting's value, unless it or its name speaks of a secret. */
 export const redactValue = (key: string, value: string): string =>
-  REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value) ? REDACTED : value;
+  key !== PLACE_KEY && (REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value)) ? REDACTED : value;
 
 const redactConf = (conf: Conf): Record<string, string> =>
   Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, value)]));
@@ -108,5 +114,6 @@ const redactConf = (conf: Conf): Record<string, string> =>
 export const redactSpec = (spec: SessionSpec): SessionSpec => ({
   ...spec,
   conf: redactConf(spec.conf),
+  ...(spec.configuration === undefined ? {} : { configuration: redactConf(spec.configuration) }),
   ...(spec.preset === undefined ? {} : { preset: { ...spec.preset, conf: redactConf(spec.preset.conf) } }),
 });

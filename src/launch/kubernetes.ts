@@ -1,46 +1,41 @@
-import { readFile } from "node:fs/promises";
 import type { Duplex } from "node:stream";
-import { loadYaml } from "@kubernetes/client-node";
 import { publishSession } from "../core/events.ts";
-import {
-  type Claim,
-  type ClaimDraft,
-  type ClaimListener,
-  type Launcher,
-  type LaunchPlan,
-  PLANNED,
-  type SessionDraft,
-  type SessionEnd,
-  type WantedClaim,
-  type Workload,
+import type {
+  Claim,
+  ClaimDraft,
+  ClaimListener,
+  Launcher,
+  LaunchPlan,
+  SessionDraft,
+  SessionEnd,
+  WantedClaim,
+  Workload,
 } from "../core/ports.ts";
-import { Problem } from "../core/problems.ts";
-import { type Conf, redactSpec, type SessionSpec } from "../core/spec.ts";
+import type { SessionSpec } from "../core/spec.ts";
 import type { RecordFrame } from "../protocol/frames.ts";
 import { plain, shownConf } from "./conf.ts";
+import { admit } from "./kubernetes/admission.ts";
 import type { Api } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
-import { Claims, readMasterKeys } from "./kubernetes/claims.ts";
+import { Claims } from "./kubernetes/claims.ts";
 import { openCluster } from "./kubernetes/cluster.ts";
-import { connectTcp, secure } from "./kubernetes/dial.ts";
-import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
-import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
+import { connectTcp, secure, tlsContext } from "./kubernetes/dial.ts";
+import { driverObjects } from "./kubernetes/driver.ts";
+import { type MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
+import { masterKeysOfFile, readMasterKeys } from "./kubernetes/master-key.ts";
 import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
 import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
-import { checkPolicy, checkPossible, type SessionTemplate } from "./kubernetes/policy.ts";
 import { eraseSession } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { shownPod } from "./kubernetes/shown-pod.ts";
-import { containerKey, isInline, readTemplate, templateKey } from "./kubernetes/template.ts";
-import { fetchTemplate } from "./kubernetes/template-source.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
 import { type Stored, Watch } from "./kubernetes/watch.ts";
 import { KubernetesWorkload } from "./kubernetes/workload.ts";
-import { admittedSpec, sparkLaunch } from "./spark.ts";
+import { sparkLaunch } from "./spark.ts";
 
 const OPEN_MS = 30_000;
 const CLEAN_MS = 180_000;
@@ -54,7 +49,7 @@ export const openKubernetesLauncher = async (settings: KubernetesSettings): Prom
       packShim(settings.shimDir),
       settings.masterKeyFile === null
         ? readMasterKeys(api, namespace, settings.instance, signal)
-        : readFile(settings.masterKeyFile, "utf8").then(keysFromText),
+        : masterKeysOfFile(settings.masterKeyFile),
     ]);
     const claims = new Claims(api, namespace, settings.instance, keys);
     return new KubernetesLauncher({ settings: pods, startTimeoutMs: settings.startTimeoutMs, api, keys, shim, reach, claims });
@@ -62,17 +57,6 @@ export const openKubernetesLauncher = async (settings: KubernetesSettings): Prom
     api.close();
     throw error;
   }
-};
-
-/** A key on each line in base64, the current one first. */
-const keysFromText = (text: string): MasterKeys => {
-  const keys = text
-    .split(/\s+/)
-    .filter((line) => line !== "")
-    .map((line) => new Uint8Array(Buffer.from(line, "base64")));
-  if (keys.length === 0 || keys.some((key) => key.length !== KEY_BYTES))
-    throw new Error(`the master key file must hold keys of ${KEY_BYTES} bytes in base64, one a line`);
-  return new MasterKeys(keys);
 };
 
 interface LauncherParts {
@@ -107,6 +91,7 @@ class KubernetesLauncher implements Launcher {
   /** One watch a namespace, begun with its first session. */
   readonly #pods = new Map<string, Watch<DriverPod>>();
   readonly #events = new Map<string, Watch<PodEvent>>();
+  readonly #tls = tlsContext();
   readonly #closing = new AbortController();
   #closed: Promise<void> | null = null;
 
@@ -117,7 +102,7 @@ class KubernetesLauncher implements Launcher {
   }
 
   async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
-    const { spec } = await this.#admit(draft, signal);
+    const { spec } = await admit(draft, this.#parts.settings, signal);
     // Before the watch may tell of it.
     this.#own.add(draft.uid);
     const state = await this.#parts.claims.claim({ ...draft, spec }, signal).catch((error: unknown) => {
@@ -129,7 +114,7 @@ class KubernetesLauncher implements Launcher {
   }
 
   async plan(draft: SessionDraft, signal: AbortSignal): Promise<LaunchPlan> {
-    const { plan } = await this.#admit(draft, signal);
+    const { plan } = await admit(draft, this.#parts.settings, signal);
     const { jars, pyFiles, files, archives, conf } = plan.launch;
     const { pod, executors } = plan;
     const { name = "", namespace } = pod.metadata ?? {};
@@ -196,7 +181,7 @@ class KubernetesLauncher implements Launcher {
           reach === "address"
             ? await connectTcp(pod.status?.podIP ?? "", PORTS.link, signal)
             : await openTunnel(api, namespace, name, PORTS.link, signal);
-        return secure(carrier, sessionKeys.pin, signal);
+        return secure(carrier, sessionKeys.pin, this.#tls, signal);
       },
     });
     this.#workloads.set(claim.uid, workload);
@@ -260,53 +245,6 @@ class KubernetesLauncher implements Launcher {
   #namespaceOf(spec: SessionSpec): string {
     const { settings } = this.#parts;
     return namespaceOf(plain(sparkLaunch(0, spec, settings.spark).conf), settings);
-  }
-
-  /**
-   * The spec as a claim keeps it, conf canonical and templates inline, and what would be made of it.
-   * @throws Problem SPEC_REFUSED
-   */
-  async #admit(draft: SessionDraft, signal: AbortSignal): Promise<{ spec: SessionSpec; plan: DriverPlan }> {
-    const { settings } = this.#parts;
-    const asked = admittedSpec(draft.spec, settings.spark);
-    const templates = await this.#templates(asked.conf, signal);
-    checkPolicy(asked.conf, templates, settings.allow);
-    checkPossible(asked.preset?.conf ?? {});
-    const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
-    const spec = { ...asked, conf: { ...asked.conf, ...inline } };
-    const claim: Claim = { ...PLANNED, owner: draft.owner, spec: redactSpec(spec), createdMs: 0, notes: draft.notes, end: null };
-    return { spec, plan: planDriver({ claim, spec, settings }) };
-  }
-
-  /** @throws Problem SPEC_REFUSED */
-  async #templates(conf: Conf, signal: AbortSignal): Promise<readonly SessionTemplate[]> {
-    const refuse = (key: string, why: string) => new Problem("SPEC_REFUSED", `Rejected, Reason: ${key}: ${why}`);
-    const found = (["driver", "executor"] as const).flatMap((role) => {
-      const value = conf[templateKey(role)];
-      if (value !== undefined) return [{ role, key: templateKey(role), value }];
-      if (conf[containerKey(role)] !== undefined) throw refuse(containerKey(role), "there is no template of the session's own");
-      return [];
-    });
-    return Promise.all(
-      found.map(async ({ role, key, value }) => {
-        const refused = (why: string) => refuse(key, why);
-        const source = isInline(value) ? "inline" : value;
-        // Nothing is fetched that a rule does not allow.
-        checkPolicy({}, [{ key, source, pod: {} }], this.#parts.settings.allow);
-        const text =
-          source === "inline"
-            ? value
-            : await fetchTemplate(value, signal).catch((error: unknown) => {
-                throw refused(error instanceof Error ? error.message : String(error));
-              });
-        try {
-          return { key, source, pod: readTemplate(text, role, conf, loadYaml) };
-        } catch (error) {
-          if (error instanceof Problem) throw error;
-          throw refused(error instanceof Error ? error.message : String(error));
-        }
-      }),
-    );
   }
 
   #watch(namespace: string): Watch<DriverPod> {

@@ -1,13 +1,15 @@
 import { mkdir, open, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
-import { Type } from "typebox";
 import { publishSession } from "../core/events.ts";
 import type { Claim, Workload } from "../core/ports.ts";
 import type { WorkloadPhase } from "../core/states.ts";
+import { endStateOf, Termination } from "./ending.ts";
 import { describe, readWhole } from "./files.ts";
+import { opened } from "./opened.ts";
 import { Phases } from "./phases.ts";
 import { bootId, findByArgument, isAlive, sweep } from "./processes.ts";
+import { RESTART_LIMIT, recentOf, TOO_OFTEN } from "./restarts.ts";
 import type { SessionPaths } from "./runtime.ts";
 import {
   adoptSupervisor,
@@ -36,16 +38,6 @@ export interface LocalWorkloadParts {
   prepare(): Promise<void>;
 }
 
-/** Written by the supervisor when it ends by itself. */
-const TerminationFile = Type.Object({
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success"), Type.Literal("error")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-});
-
-/** A supervisor that crashes more often than this within the window is given up. */
-const RESTART_LIMIT = 3;
-const RESTART_WINDOW_MS = 10 * 60_000;
 const TAIL_LINES = 100;
 const TAIL_BYTES = 64 * 1024;
 /** What supervisors may have written before the next one is started. */
@@ -77,9 +69,7 @@ export class LocalWorkload implements Workload {
     this.seal = parts.seal;
     this.#mayRunUnknown = parts.mayRunUnknown;
     const { end } = parts.claim;
-    this.#phases = new Phases(
-      end === null ? { phase: "pending", reason: "The driver's process is being started." } : { phase: "ended", ...end },
-    );
+    this.#phases = new Phases(end, "The driver's process is being started.");
     this.#life = end === null ? this.#live() : Promise.resolve();
   }
 
@@ -92,14 +82,10 @@ export class LocalWorkload implements Workload {
   }
 
   async dial(signal: AbortSignal): Promise<Duplex> {
-    for await (const { phase } of this.#phases.follow(signal)) {
-      if (phase === "ended") throw new Error("the driver has ended");
-      if (phase !== "running") continue;
-      const socket = await connectUnix(this.#parts.paths.socket, signal);
-      socket.once("close", () => setTimeout(() => this.#supervisor?.look(), AFTER_SOCKET_MS).unref());
-      return socket;
-    }
-    throw signal.reason;
+    await this.#phases.running(signal);
+    const socket = await opened(connect({ path: this.#parts.paths.socket }), "connect", signal);
+    socket.once("close", () => setTimeout(() => this.#supervisor?.look(), AFTER_SOCKET_MS).unref());
+    return socket;
   }
 
   stop(graceMs: number): Promise<void> {
@@ -183,22 +169,21 @@ export class LocalWorkload implements Workload {
 
   /** How it ended, if it did. */
   async #end(known: SupervisorFile | null): Promise<Ended | null> {
-    const termination = await readWhole(this.#parts.paths.termination, TerminationFile).catch(() => null);
+    const termination = await readWhole(this.#parts.paths.termination, Termination).catch(() => null);
     if (termination !== null) {
-      const { state, reason, logTail } = termination;
-      // `error` is a word for drivers that are up and broken; nothing follows an end.
-      return { phase: "ended", state: state === "error" ? "dead" : state, reason, logTail };
+      const { reason, logTail } = termination;
+      return { phase: "ended", state: endStateOf(termination), reason, logTail };
     }
     if (this.#stopSignal !== null) return { ...(await this.#dead("The session was stopped.")), state: "killed" };
     if (known === null) return null;
     if (known.boot !== bootId()) return this.#dead("The machine was restarted while the session ran.");
-    if (recent(known.restartsMs).length < RESTART_LIMIT) return null;
-    return this.#dead(`The driver's supervisor crashed, and was started again ${RESTART_LIMIT} times within ten minutes.`);
+    if (recentOf(known.restartsMs).length < RESTART_LIMIT) return null;
+    return this.#dead(`The driver's supervisor crashed, and was started again ${TOO_OFTEN}.`);
   }
 
   async #start(known: SupervisorFile | null): Promise<Supervisor> {
     const { paths, python, environment } = this.#parts;
-    const restartsMs = known === null ? [] : [...recent(known.restartsMs), Date.now()];
+    const restartsMs = known === null ? [] : [...recentOf(known.restartsMs), Date.now()];
     if (restartsMs.length > 0)
       this.#phases.set({ phase: "pending", reason: "The driver's supervisor crashed and is being started again." });
     await this.#parts.prepare();
@@ -229,8 +214,6 @@ export class LocalWorkload implements Workload {
   }
 }
 
-const recent = (restartsMs: readonly number[]): number[] => restartsMs.filter((atMs) => atMs > Date.now() - RESTART_WINDOW_MS);
-
 /** Only a supervisor that crashes writes there, so that a file that has grown is one of many lives: its end is kept. */
 const shorten = async (path: string): Promise<void> => {
   const { size } = await stat(path).catch(() => ({ size: 0 }));
@@ -256,25 +239,3 @@ const tail = async (path: string): Promise<string[]> => {
     return [];
   }
 };
-
-const connectUnix = (path: string, signal: AbortSignal): Promise<Duplex> =>
-  new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    const socket = connect({ path });
-    const settle = (end: () => void) => {
-      signal.removeEventListener("abort", abort);
-      socket.removeListener("connect", connected);
-      socket.removeListener("error", failed);
-      end();
-    };
-    const connected = () => settle(() => resolve(socket));
-    const failed = (error: Error) => settle(() => reject(error));
-    const abort = () =>
-      settle(() => {
-        socket.destroy();
-        reject(signal.reason);
-      });
-    socket.once("connect", connected);
-    socket.once("error", failed);
-    signal.addEventListener("abort", abort, { once: true });
-  });

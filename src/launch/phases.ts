@@ -1,3 +1,4 @@
+import type { SessionEnd } from "../core/ports.ts";
 import type { WorkloadPhase } from "../core/states.ts";
 
 /** A workload's phase and those who follow it. */
@@ -5,8 +6,9 @@ export class Phases {
   #current: WorkloadPhase;
   readonly #followers = new Set<(phase: WorkloadPhase) => void>();
 
-  constructor(first: WorkloadPhase) {
-    this.#current = first;
+  /** Of a session that has not ended (null) it is pending first, for this reason. */
+  constructor(end: SessionEnd | null, reason: string) {
+    this.#current = end === null ? { phase: "pending", reason } : { phase: "ended", ...end };
   }
 
   get current(): WorkloadPhase {
@@ -18,6 +20,15 @@ export class Phases {
     if (this.#current.phase === "ended") return;
     this.#current = phase;
     for (const tell of this.#followers) tell(phase);
+  }
+
+  /** Resolves when it runs. Rejects when it has ended, or with the signal's reason. */
+  async running(signal: AbortSignal): Promise<void> {
+    for await (const { phase } of this.follow(signal)) {
+      if (phase === "ended") throw new Error("the driver has ended");
+      if (phase === "running") return;
+    }
+    throw signal.reason;
   }
 
   /** The phase now and each later one, none left out; ends after `ended` or when the signal aborts. */

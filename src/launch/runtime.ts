@@ -6,6 +6,7 @@ import { Type } from "typebox";
 import type { Claim, ClaimDraft, SessionEnd } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
 import { NO_SPEC, redactSpec, SessionSpec } from "../core/spec.ts";
+import { WrittenEnd } from "./ending.ts";
 import { describe, readWhole, storing, Unreadable, writeWhole } from "./files.ts";
 import { type DirectoryLock, isCode, lockDirectory } from "./lock.ts";
 
@@ -30,14 +31,6 @@ export interface SessionPaths {
   readonly work: string;
   readonly socket: string;
 }
-
-const EndFile = Type.Object({
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-  endedMs: Type.Integer(),
-  appId: Type.Union([Type.String(), Type.Null()]),
-});
 
 const ClaimFile = Type.Object({
   id: Type.Integer({ minimum: 0 }),
@@ -193,7 +186,7 @@ export class RuntimeDirectory {
     const paths = this.paths(claim.id);
     const write = () =>
       storing(async () => {
-        const present = await readWhole(paths.end, EndFile).catch(() => null);
+        const present = await readWhole(paths.end, WrittenEnd).catch(() => null);
         if (present === null) await writeWhole(paths.end, JSON.stringify(end));
         return present ?? end;
       });
@@ -297,7 +290,7 @@ export class RuntimeDirectory {
 
   async #readClaim(id: number): Promise<Claim | null> {
     const paths = this.paths(id);
-    let end = await readWhole(paths.end, EndFile).catch((error: unknown) => unreadableEnd("end", error));
+    let end = await readWhole(paths.end, WrittenEnd).catch((error: unknown) => unreadableEnd("end", error));
     try {
       const claim = await readWhole(paths.claim, ClaimFile);
       if (claim !== null) return { ...claim, id, end };

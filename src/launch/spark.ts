@@ -1,6 +1,6 @@
 import type { SourcedConf } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
-import type { SessionSpec } from "../core/spec.ts";
+import type { Conf, SessionSpec } from "../core/spec.ts";
 import { canonicalConf, plain, sourced } from "./conf.ts";
 import { checkLimits } from "./limits.ts";
 
@@ -45,11 +45,11 @@ const LOCAL_ENV = { SPARK_LOCAL_IP: "127.0.0.1" };
 const LIST_KEYS = { jars: "spark.jars", pyFiles: "spark.submit.pyFiles", files: "spark.files", archives: "spark.archives" } as const;
 
 /**
- * The spec with its conf canonical, if a driver may be started as asked; checked before an id is taken.
+ * The spec with its conf canonical and the operator's beside it, if a driver may be started as asked; checked before an id is taken.
  * @throws Problem SPEC_REFUSED, in Livy's words
  */
 export const admittedSpec = (spec: SessionSpec, settings: SparkSettings): SessionSpec => {
-  const admitted = { ...spec, conf: canonicalConf(spec.conf) };
+  const admitted = { ...spec, conf: canonicalConf(spec.conf), configuration: configured(settings) };
   const refused = Object.keys(admitted.conf).filter((key) => settings.refusedConf.includes(key));
   if (refused.length > 0)
     throw new Problem("SPEC_REFUSED", `Rejected, Reason: Blacklisted configuration values in session config: ${refused.join(", ")}`);
@@ -58,10 +58,14 @@ export const admittedSpec = (spec: SessionSpec, settings: SparkSettings): Sessio
   return admitted;
 };
 
-/** What lies beneath a session's own wishes. */
-const operatorsConf = ({ preset }: SessionSpec, { sparkConf, timeZone }: SparkSettings): SourcedConf => ({
-  ...(timeZone === null ? {} : sourced("configuration", { "spark.sql.session.timeZone": timeZone })),
-  ...sourced("configuration", sparkConf),
+const configured = ({ sparkConf, timeZone }: SparkSettings): Conf => ({
+  ...(timeZone === null ? {} : { "spark.sql.session.timeZone": timeZone }),
+  ...sparkConf,
+});
+
+/** What lies beneath a session's own wishes: what the configuration was when it was made, as far as that was written down. */
+const operatorsConf = ({ configuration, preset }: SessionSpec, settings: SparkSettings): SourcedConf => ({
+  ...sourced("configuration", configuration ?? configured(settings)),
   ...(preset === undefined ? {} : sourced(`preset ${preset.name}`, preset.conf)),
 });
 

@@ -22,8 +22,8 @@ export const EMPTY_SNAPSHOT: Snapshot = {
  * replays and resets by the rules, runs nothing, and can be told to lie, to fall silent and to hang up.
  */
 export class FakeDriver {
-  readonly session = randomUUID();
-  readonly key: Uint8Array = randomBytes(32);
+  readonly session: string;
+  readonly key: Uint8Array;
   versions: number[] = [...PROTOCOL_VERSIONS];
   epoch = "epoch-1";
   firstSeq = 1;
@@ -43,6 +43,11 @@ export class FakeDriver {
   #records: { seq: number; [field: string]: unknown }[] = [];
   #handlers = new Map<string, Handler>();
 
+  constructor(session: string = randomUUID(), key: Uint8Array = randomBytes(32)) {
+    this.session = session;
+    this.key = key;
+  }
+
   get lastSeq(): number {
     return this.#records.at(-1)?.seq ?? this.firstSeq - 1;
   }
@@ -52,7 +57,7 @@ export class FakeDriver {
     this.dials += 1;
     if (!this.listening) throw new Error("connect ECONNREFUSED");
     const [ours, theirs] = duplexPair();
-    this.connections.push(new FakeConnection(this, ours));
+    this.accept(ours);
     // What node:http asks of a socket that it keeps.
     return Object.assign(theirs, {
       ref: () => undefined,
@@ -61,6 +66,11 @@ export class FakeDriver {
       setTimeout: () => undefined,
     });
   };
+
+  /** Speaks on a connection that somebody else listened for. */
+  accept(duplex: Duplex): void {
+    this.connections.push(new FakeConnection(this, duplex));
+  }
 
   get connection(): FakeConnection {
     const connection = this.connections.at(-1);

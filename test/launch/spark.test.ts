@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { SessionSpec } from "../../src/core/spec.ts";
+import { redactSpec, type SessionSpec } from "../../src/core/spec.ts";
 import { plain } from "../../src/launch/conf.ts";
 import { admittedSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
 import { NO_LIMITS, specOf } from "./contract.ts";
@@ -140,6 +140,22 @@ describe("a driver's conf", () => {
 test("a preset may set what no session may", () => {
   const preset = { name: "far", limits: NO_LIMITS, conf: { "spark.master": "spark://far:7077" } };
   expect(admittedSpec(specOf({ preset }), SETTINGS).preset).toEqual(preset);
+});
+
+test("a session runs with the configuration that it was made under; one of which that is not known, with the one there is", () => {
+  const was = { ...SETTINGS, sparkConf: { "spark.a": "was", "spark.ssl.keyPassword": "hush" }, timeZone: "Asia/Tokyo" };
+  const is = { ...SETTINGS, sparkConf: { "spark.a": "is", "spark.b": "is" }, timeZone: "UTC" };
+  const admitted = admittedSpec(specOf(), was);
+  const launched = plain(sparkLaunch(7, admitted, is).conf);
+  expect(launched).toMatchObject({ "spark.a": "was", "spark.ssl.keyPassword": "hush", "spark.sql.session.timeZone": "Asia/Tokyo" });
+  expect(launched).not.toHaveProperty(["spark.b"]);
+  expect(JSON.stringify(redactSpec(admitted))).not.toContain("hush");
+  const place = { "spark.kubernetes.namespace": "secret-team" };
+  expect(redactSpec(admittedSpec(specOf(), { ...SETTINGS, sparkConf: place })).configuration).toEqual(place);
+  const { configuration: _, ...unknown } = admitted;
+  expect(plain(sparkLaunch(7, unknown, is).conf)).toMatchObject({ "spark.a": "is", "spark.sql.session.timeZone": "UTC" });
+  // One that goes on for an earlier session is made now.
+  expect(admittedSpec(admitted, is).configuration).toEqual({ "spark.sql.session.timeZone": "UTC", "spark.a": "is", "spark.b": "is" });
 });
 
 test("keys are admitted in the spelling that Spark reads", () => {

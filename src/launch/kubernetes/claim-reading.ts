@@ -2,6 +2,7 @@ import { Type } from "typebox";
 import { Check } from "typebox/value";
 import type { Claim, SessionEnd } from "../../core/ports.ts";
 import { NO_SPEC, SessionSpec } from "../../core/spec.ts";
+import { WrittenEnd } from "../ending.ts";
 import { SESSION_LABEL } from "./names.ts";
 import type { Stored } from "./watch.ts";
 
@@ -26,15 +27,7 @@ export interface Doom extends SessionEnd {
   readonly graceMs: number;
 }
 
-const END = {
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-  endedMs: Type.Integer(),
-  appId: Type.Union([Type.String(), Type.Null()]),
-};
-const EndJson = Type.Object(END);
-const DoomJson = Type.Object({ ...END, graceMs: Type.Integer() });
+const DoomJson = Type.Object({ ...WrittenEnd.properties, graceMs: Type.Integer() });
 const ClaimJson = Type.Object({
   owner: Type.Union([Type.String(), Type.Null()]),
   spec: SessionSpec,
@@ -62,7 +55,7 @@ export const readClaim = (item: ConfigMap): ClaimState => {
   if (!Check(ClaimJson, json)) return unreadable(id, uid, item);
   const { owner, spec, createdMs, notes, key, secret } = json;
   return {
-    claim: { id, uid, owner, spec, createdMs, notes, end: Check(EndJson, end) ? end : null },
+    claim: { id, uid, owner, spec, createdMs, notes, end: Check(WrittenEnd, end) ? end : null },
     keyId: key,
     hasSecret: secret,
     launched: data["launched"] !== undefined,

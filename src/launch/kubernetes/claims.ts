@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { Check } from "typebox/value";
 import { kernelIdOf } from "../../core/kernel-id.ts";
 import type { Claim, ClaimDraft, SessionEnd, WantedClaim } from "../../core/ports.ts";
@@ -6,7 +5,7 @@ import { Problem } from "../../core/problems.ts";
 import { redactSpec, SessionSpec } from "../../core/spec.ts";
 import { type Api, isStatus } from "./api.ts";
 import { type ClaimJson, type ClaimState, type ConfigMap, type Doom, readClaim, uidOf, writeEnd } from "./claim-reading.ts";
-import { KEY_BYTES, MasterKeys } from "./keys.ts";
+import type { MasterKeys } from "./keys.ts";
 import {
   claimName,
   holderName,
@@ -14,7 +13,6 @@ import {
   idsName,
   instanceLabels,
   KERNEL_LABEL,
-  masterKeyName,
   PART_LABEL,
   SESSION_LABEL,
   sessionLabels,
@@ -352,27 +350,4 @@ const storing = async <T>(work: () => Promise<T>): Promise<T> => {
     const why = error instanceof Error ? error.message : String(error);
     throw new Problem("DRIVER_UNREACHABLE", `The session cannot be written down in Kubernetes: ${why}.`, { cause: error });
   }
-};
-
-/** The master key of this instance, made by whichever server comes first. */
-export const readMasterKeys = async (api: Api, namespace: string, instance: string, signal: AbortSignal): Promise<MasterKeys> => {
-  const name = masterKeyName(instance);
-  const path = `api/v1/namespaces/${namespace}/secrets`;
-  const read = () => found(api.get<Secret>(`${path}/${name}`, signal));
-  let secret = await read();
-  if (secret === null) {
-    const made = {
-      metadata: { name, labels: instanceLabels(instance, "master-key") },
-      type: "Opaque",
-      data: { current: randomBytes(KEY_BYTES).toString("base64") },
-    };
-    await api.create(path, made, signal).catch(ignoreConflict);
-    secret = await read();
-  }
-  const keys = ["current", "previous"]
-    .flatMap((key) => secret?.data?.[key] ?? [])
-    .map((text) => new Uint8Array(Buffer.from(text, "base64")));
-  if (keys.length === 0 || keys.some((key) => key.length !== KEY_BYTES))
-    throw new Error(`Secret ${namespace}/${name} must hold keys of ${KEY_BYTES} bytes as 'current' and, while one is rotated, 'previous'`);
-  return new MasterKeys(keys);
 };

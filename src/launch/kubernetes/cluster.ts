@@ -45,9 +45,12 @@ export const openCluster = (settings: KubernetesSettings): DriverCluster => {
   const template = (text: string | null) => (text === null ? null : parseTemplate(text, loadYaml));
   const [driverTemplate, executorTemplate] = [template(settings.driverTemplate), template(settings.executorTemplate)];
   const cluster = connectToCluster(settings);
+  const namespace = settings.namespace ?? cluster.namespace;
+  // As conf it is kept in each session's claim: where a session is does not change with the configuration.
+  const spark = { ...settings.spark, sparkConf: { "spark.kubernetes.namespace": namespace, ...settings.spark.sparkConf } };
   return {
     ...cluster,
-    pods: { ...settings, namespace: settings.namespace ?? cluster.namespace, driverTemplate, executorTemplate },
+    pods: { ...settings, spark, namespace, driverTemplate, executorTemplate },
     reach: settings.reach ?? (cluster.context === null ? "address" : "port-forward"),
   };
 };

@@ -1,6 +1,4 @@
-/** A supervisor that crashes more often than this within the window is given up. */
-export const RESTART_LIMIT = 3;
-const RESTART_WINDOW_MS = 10 * 60_000;
+import { RESTART_LIMIT, recentOf } from "../restarts.ts";
 
 /** When a driver's container crashed. */
 export class Crashes {
@@ -12,7 +10,6 @@ export class Crashes {
     this.#atMs.set(crashes, atMs);
     // Those that no server of ours saw are taken for recent: the kubelet itself forgets them after ten quiet minutes.
     const unseen = crashes - this.#atMs.size;
-    const recent = [...this.#atMs.values()].filter((ms) => ms > Date.now() - RESTART_WINDOW_MS).length;
-    return unseen + recent > RESTART_LIMIT;
+    return unseen + recentOf([...this.#atMs.values()]).length > RESTART_LIMIT;
   }
 }

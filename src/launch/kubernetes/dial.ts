@@ -1,7 +1,8 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
+import { opened } from "../opened.ts";
 
 /** Opens a TCP connection; rejects when there is none to be had, or with the signal's reason. */
 export const connectTcp = (host: string, port: number, signal: AbortSignal): Promise<Socket> => {
@@ -11,14 +12,18 @@ export const connectTcp = (host: string, port: number, signal: AbortSignal): Pro
   return opened(socket, "connect", signal);
 };
 
+/** What TLS needs on this end. One serves all drivers: each socket would have one of its own otherwise, with everything in it. */
+export const tlsContext = (): SecureContext =>
+  // The certificate is nobody's but its session's: no authority and no name vouches for it, its key does.
+  createSecureContext({ minVersion: "TLSv1.3", ca: [] });
+
 /**
  * Speaks TLS 1.3 over a connection with whoever shows the pinned public key. Owns the connection from here on.
  * @throws when the other end is another one
  */
-export const secure = async (carrier: Duplex, pin: string, signal: AbortSignal): Promise<Duplex> => {
+export const secure = async (carrier: Duplex, pin: string, secureContext: SecureContext, signal: AbortSignal): Promise<Duplex> => {
   if (carrier.destroyed) throw carrier.errored ?? new Error("the connection was closed while it was made");
-  // The certificate is nobody's but this session's: no authority and no name vouches for it, its key does.
-  const socket = connectTls({ socket: carrier, minVersion: "TLSv1.3", rejectUnauthorized: false, ALPNProtocols: [] });
+  const socket = connectTls({ socket: carrier, secureContext, rejectUnauthorized: false, ALPNProtocols: [] });
   socket.on("error", () => undefined);
   carrier.on("error", (error) => socket.destroy(error));
   await opened(socket, "secureConnect", signal);
@@ -34,28 +39,3 @@ const pinOf = (socket: TLSSocket): string => {
     .update(new X509Certificate(raw).publicKey.export({ format: "der", type: "spki" }))
     .digest("base64");
 };
-
-const opened = <Stream extends Duplex>(stream: Stream, event: "connect" | "secureConnect", signal: AbortSignal): Promise<Stream> =>
-  new Promise((resolve, reject) => {
-    const settle = (end: () => void) => {
-      signal.removeEventListener("abort", abort);
-      stream.removeListener(event, arrived);
-      stream.removeListener("error", failed);
-      stream.removeListener("close", closed);
-      end();
-    };
-    const arrived = () => settle(() => resolve(stream));
-    const failed = (error: Error) => settle(() => reject(error));
-    const closed = () => settle(() => reject(new Error("the connection was closed while it was made")));
-    const abort = () =>
-      settle(() => {
-        stream.on("error", () => undefined);
-        stream.destroy();
-        reject(signal.reason);
-      });
-    stream.once(event, arrived);
-    stream.once("error", failed);
-    stream.once("close", closed);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-  });

@@ -9,6 +9,7 @@ import { driverName, sessionLabels, TAG_LABEL } from "./names.ts";
 import { driverPod, executorTemplate, namespaceOf, PATHS, POD_IP_VARIABLE, PORTS } from "./pod.ts";
 import type { PodSettings } from "./settings.ts";
 import { isTemplateKey, type TemplateRole, templateKey } from "./template.ts";
+import { checkExecutorVolumes } from "./volumes.ts";
 
 /** Everything a session has in the cluster before its pod runs. */
 export interface DriverObjects {
@@ -96,6 +97,7 @@ export const planDriver = ({ claim, spec, settings }: Pick<DriverParts, "claim" 
   const name = driverName(settings.instance, claim.id, claim.uid);
   const launch = sparkLaunch(claim.id, spec, settings.spark);
   const asked = plain(launch.conf);
+  checkExecutorVolumes(asked);
   const executors = executorTemplate(settings, templatesOf(spec, "executor"));
   const conf = {
     ...sourced("server", defaultConf(settings, executors, asked)),

@@ -1,6 +1,6 @@
-import { Type } from "typebox";
 import { Check } from "typebox/value";
 import type { EndState } from "../../core/states.ts";
+import { endStateOf, Termination } from "../ending.ts";
 import type { Stored } from "./watch.ts";
 
 /** The parts of a pod that tell how its driver is. */
@@ -67,14 +67,6 @@ export type PodReading =
   /** It cannot go well any more; the log of `container` may say more. */
   | { readonly is: "hopeless"; readonly reason: string; readonly container: string }
   | { readonly is: "over"; readonly end: PodEnd };
-
-/** Written by the supervisor when it ends by itself: python-shim/spark_shim/termination.py. */
-const TerminationMessage = Type.Object({
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success"), Type.Literal("error")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-  appId: Type.Union([Type.String(), Type.Null()]),
-});
 
 /** What no waiting mends: the pod's own words for it. */
 const HOPELESS_WAITING: ReadonlySet<string> = new Set(["InvalidImageName", "ErrImageNeverPull", "ImageInspectError"]);
@@ -222,10 +214,9 @@ const ownEnd = (terminated: Terminated | undefined): PodEnd | null => {
   } catch {
     return null;
   }
-  if (!Check(TerminationMessage, message)) return null;
-  const { state, reason, logTail, appId } = message;
-  // `error` is a word for drivers that are up and broken; nothing follows an end.
-  return { state: state === "error" ? "dead" : state, reason, logTail, appId };
+  if (!Check(Termination, message)) return null;
+  const { reason, logTail, appId } = message;
+  return { state: endStateOf(message), reason, logTail, appId };
 };
 
 /** What Kubernetes says it did counts for more than the signal by which the driver knows of it. */

@@ -101,8 +101,8 @@ export const driverPod = (parts: PodParts): V1Pod => {
   };
 };
 
-/** An annotation is for people: an inline template or a long list is not repeated in it. */
-const shortSpec = ({ conf, preset, ...spec }: SessionSpec): object => ({
+/** An annotation is for people: the configuration, an inline template or a long list is not repeated in it. */
+const shortSpec = ({ conf, preset, configuration: _, ...spec }: SessionSpec): object => ({
   ...spec,
   conf: shortConf(conf),
   ...(preset === undefined ? {} : { preset: { name: preset.name, conf: shortConf(preset.conf) } }),

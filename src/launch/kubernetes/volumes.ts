@@ -56,6 +56,23 @@ export const volumeWishes = (conf: Conf, prefix: string): readonly VolumeWish[] 
   return [...found.values()];
 };
 
+/**
+ * Whether Spark would make what executors are to mount: a claim on demand only of a class and a size, and only in this spelling. Else it
+ * makes none, tells nobody, and executors wait for ever for a claim that is not there (MountVolumesFeatureStep of Spark 3.5 to 4.3).
+ * @throws Problem SPEC_REFUSED
+ */
+export const checkExecutorVolumes = (conf: Conf): void => {
+  const prefix = "spark.kubernetes.executor.volumes.";
+  for (const wish of volumeWishes(conf, prefix).filter(isOnDemand)) {
+    const at = `${prefix}${wish.type}.${wish.name}.options`;
+    if (wish.options["claimName"] !== "OnDemand")
+      throw refuse(`${at}.claimName: for executors Spark knows OnDemand in this spelling alone`);
+    const missing = ["storageClass", "sizeLimit"].find((option) => !wish.options[option]);
+    if (missing !== undefined)
+      throw refuse(`${at}.${missing} is missing: Spark makes claims on demand only of a storageClass and a sizeLimit`);
+  }
+};
+
 /** A claim that is made with its pod and goes with it. */
 const isOnDemand = (wish: VolumeWish): boolean =>
   wish.type === "persistentVolumeClaim" && /^ondemand$/i.test(wish.options["claimName"] ?? "");

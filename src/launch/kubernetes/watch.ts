@@ -75,7 +75,7 @@ export class Watch<T extends Stored> {
         resourceVersion ??= await this.#read(signal);
         for await (const { type, object } of this.#api.watch(this.#list.path, this.#list.query, resourceVersion, signal)) {
           // Every event but ERROR, which throws, carries an object of the list's kind.
-          const stored = object as T;
+          const stored: T = lean(object as T);
           resourceVersion = stored.metadata.resourceVersion;
           failures = 0;
           if (type === "DELETED") this.#remove(stored);
@@ -97,7 +97,7 @@ export class Watch<T extends Stored> {
   async #read(signal: AbortSignal): Promise<string> {
     const { items, resourceVersion } = await this.#api.list<T>(this.#list.path, this.#list.query, signal);
     const seen = new Set<string>();
-    for (const item of items) {
+    for (const item of items.map(lean)) {
       seen.add(item.metadata.uid);
       if (this.#objects.get(item.metadata.uid)?.metadata.resourceVersion !== item.metadata.resourceVersion) this.#put(item);
     }
@@ -116,3 +116,9 @@ export class Watch<T extends Stored> {
     this.#list.gone(object);
   }
 }
+
+/** Without the record of who wrote which field: it is as large as the rest, and nobody here asks. */
+const lean = <T extends Stored>(object: T): T => {
+  const { managedFields: _, ...metadata } = object.metadata as T["metadata"] & { managedFields?: unknown };
+  return { ...object, metadata };
+};

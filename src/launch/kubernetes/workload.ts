@@ -6,10 +6,11 @@ import type { SessionEnd, Workload } from "../../core/ports.ts";
 import type { WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
+import { TOO_OFTEN } from "../restarts.ts";
 import { type Api, ApiError, NoAnswer } from "./api.ts";
 import type { ClaimState, Doom } from "./claim-reading.ts";
 import type { Claims } from "./claims.ts";
-import { Crashes, RESTART_LIMIT } from "./crashes.ts";
+import { Crashes } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
 import { ExecutorWarnings } from "./executor-warnings.ts";
 import type { SessionKeys } from "./keys.ts";
@@ -91,7 +92,7 @@ export class KubernetesWorkload implements Workload {
     this.#doom = doom;
     this.#others = parts.others;
     const { end } = claim;
-    this.#phases = new Phases(end === null ? { phase: "pending", reason: "The driver's pod is being made." } : { phase: "ended", ...end });
+    this.#phases = new Phases(end, "The driver's pod is being made.");
     this.#life = end === null ? this.#live() : Promise.resolve();
   }
 
@@ -104,12 +105,9 @@ export class KubernetesWorkload implements Workload {
   }
 
   async dial(signal: AbortSignal): Promise<Duplex> {
-    for await (const { phase } of this.#phases.follow(signal)) {
-      if (phase === "ended") throw new Error("the driver has ended");
-      const pod = this.#pod;
-      if (phase === "running" && pod !== null) return this.#parts.dial(pod, signal);
-    }
-    throw signal.reason;
+    await this.#phases.running(signal);
+    if (this.#pod === null) throw new Error("the driver's pod is gone");
+    return this.#parts.dial(this.#pod, signal);
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -341,7 +339,7 @@ export class KubernetesWorkload implements Workload {
       this.#tell({ phase: "pending", reason: `${reason} It is being started again.` });
       return FOREVER_MS;
     }
-    return this.#giveUp(`The driver crashed, and was started again ${RESTART_LIMIT} times within ten minutes. ${reason}`, signal);
+    return this.#giveUp(`The driver crashed, and was started again ${TOO_OFTEN}. ${reason}`, signal);
   }
 
   /** It cannot go well any more. */

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { afterEach, describe, expect, test } from "vitest";
 import { certificatePin, driverCertificate } from "../../../src/launch/kubernetes/certificate.ts";
-import { connectTcp, secure } from "../../../src/launch/kubernetes/dial.ts";
+import { connectTcp, secure, tlsContext } from "../../../src/launch/kubernetes/dial.ts";
 
 const MASTER = new Uint8Array(32).fill(1);
 const soon = () => AbortSignal.timeout(5_000);
@@ -37,7 +37,7 @@ describe("a driver's certificate", () => {
 
   test("lets bytes through to who pins it", async () => {
     const port = await listen("a");
-    const link = await secure(await connectTcp("127.0.0.1", port, soon()), certificatePin(MASTER, "a"), soon());
+    const link = await secure(await connectTcp("127.0.0.1", port, soon()), certificatePin(MASTER, "a"), tlsContext(), soon());
     link.write("hello");
     expect(String((await once(link, "data"))[0])).toBe("hello");
     link.destroy();
@@ -45,7 +45,7 @@ describe("a driver's certificate", () => {
 
   test("another session's is refused before a byte is said", async () => {
     const port = await listen("b");
-    const dialled = secure(await connectTcp("127.0.0.1", port, soon()), certificatePin(MASTER, "a"), soon());
+    const dialled = secure(await connectTcp("127.0.0.1", port, soon()), certificatePin(MASTER, "a"), tlsContext(), soon());
     await expect(dialled).rejects.toThrow("not this session's driver");
   });
 
@@ -61,7 +61,7 @@ describe("a driver's certificate", () => {
     await once(server, "listening");
     closing.push(() => server.close());
     const { port } = server.address() as AddressInfo;
-    const dial = async (ms = 5_000) => secure(await connectTcp("127.0.0.1", port, soon()), "pin", AbortSignal.timeout(ms));
+    const dial = async (ms = 5_000) => secure(await connectTcp("127.0.0.1", port, soon()), "pin", tlsContext(), AbortSignal.timeout(ms));
     await expect(dial()).rejects.toThrow();
     await expect(dial()).rejects.toThrow();
     await expect(dial(50)).rejects.toThrow(/timeout/);

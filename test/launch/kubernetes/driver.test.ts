@@ -164,6 +164,22 @@ describe("what a session asks for in its conf", () => {
     expect(pod.spec?.volumes?.map((volume) => volume.name)).not.toContain("longwick-local");
   });
 
+  test("executors' claims on demand are refused as long as Spark would not make them; the driver's take the cluster's defaults", () => {
+    const claim = (role: string, options: Record<string, string>) => {
+      const at = `spark.kubernetes.${role}.volumes.persistentVolumeClaim.scratch`;
+      const asked = Object.entries(options).map(([option, value]) => [`${at}.options.${option}`, value]);
+      return () => objectsOf({ conf: { [`${at}.mount.path`]: "/scratch", ...Object.fromEntries(asked) } });
+    };
+    const refused = (text: string) => expect.objectContaining({ code: "SPEC_REFUSED", message: expect.stringContaining(text) });
+    const whole = { claimName: "OnDemand", storageClass: "fast", sizeLimit: "20Gi" };
+    expect(claim("executor", whole)).not.toThrow();
+    expect(claim("executor", { claimName: "models" })).not.toThrow();
+    expect(claim("executor", { claimName: "OnDemand", sizeLimit: "20Gi" })).toThrow(refused("scratch.options.storageClass is missing"));
+    expect(claim("executor", { claimName: "OnDemand", storageClass: "fast" })).toThrow(refused("scratch.options.sizeLimit is missing"));
+    expect(claim("executor", { ...whole, claimName: "ondemand" })).toThrow(refused("OnDemand in this spelling"));
+    expect(claim("driver", { claimName: "OnDemand" })).not.toThrow();
+  });
+
   test.each([
     [{}, { cpu: "1", memory: "1434Mi" }, {}],
     [{ "spark.driver.memory": "4g" }, { cpu: "1", memory: "5735Mi" }, {}],

@@ -1,0 +1,65 @@
+import { loadYaml } from "@kubernetes/client-node";
+import { type Claim, PLANNED, type SessionDraft } from "../../core/ports.ts";
+import { Problem } from "../../core/problems.ts";
+import { type Conf, redactSpec, type SessionSpec } from "../../core/spec.ts";
+import { describe } from "../files.ts";
+import { admittedSpec } from "../spark.ts";
+import { type DriverPlan, planDriver } from "./driver.ts";
+import { type AllowRule, checkPolicy, checkPossible, type SessionTemplate } from "./policy.ts";
+import type { PodSettings } from "./settings.ts";
+import { containerKey, isInline, readTemplate, type TemplateRole, templateKey } from "./template.ts";
+import { fetchTemplate } from "./template-source.ts";
+
+/** What a claim keeps of a draft, and what would be made of it. */
+export interface Admitted {
+  /** Conf canonical, templates inline. */
+  readonly spec: SessionSpec;
+  readonly plan: DriverPlan;
+}
+
+/**
+ * Whether a session may be made as asked; templates that are elsewhere are fetched.
+ * @throws Problem SPEC_REFUSED
+ */
+export const admit = async (draft: SessionDraft, settings: PodSettings, signal: AbortSignal): Promise<Admitted> => {
+  const asked = admittedSpec(draft.spec, settings.spark);
+  const templates = await templatesOf(asked.conf, settings.allow, signal);
+  checkPolicy(asked.conf, templates, settings.allow);
+  checkPossible(asked.preset?.conf ?? {});
+  const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
+  const spec = { ...asked, conf: { ...asked.conf, ...inline } };
+  const claim: Claim = { ...PLANNED, owner: draft.owner, spec: redactSpec(spec), createdMs: 0, notes: draft.notes, end: null };
+  return { spec, plan: planDriver({ claim, spec, settings }) };
+};
+
+const refuse = (key: string, why: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${key}: ${why}`);
+
+/** @throws Problem SPEC_REFUSED */
+const templatesOf = (conf: Conf, allow: readonly AllowRule[], signal: AbortSignal): Promise<readonly SessionTemplate[]> => {
+  const asked = (["driver", "executor"] as const).flatMap((role) => {
+    const value = conf[templateKey(role)];
+    if (value !== undefined) return [{ role, value }];
+    if (conf[containerKey(role)] !== undefined) throw refuse(containerKey(role), "there is no template of the session's own");
+    return [];
+  });
+  return Promise.all(asked.map(({ role, value }) => templateOf(role, value, { conf, allow }, signal)));
+};
+
+const templateOf = async (
+  role: TemplateRole,
+  value: string,
+  { conf, allow }: { readonly conf: Conf; readonly allow: readonly AllowRule[] },
+  signal: AbortSignal,
+): Promise<SessionTemplate> => {
+  const key = templateKey(role);
+  const source = isInline(value) ? "inline" : value;
+  // Nothing is fetched that a rule does not allow.
+  checkPolicy({}, [{ key, source, pod: {} }], allow);
+  try {
+    const text = source === "inline" ? value : await fetchTemplate(value, signal);
+    return { key, source, pod: readTemplate(text, role, conf, loadYaml) };
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    throw refuse(key, describe(error));
+  }
+};
