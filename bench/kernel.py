@@ -47,7 +47,7 @@ def to_idle(client: BlockingKernelClient, code: str, seen: Callable[[Dict[str, A
             return spent * 1000
 
 
-def first_output(client: BlockingKernelClient) -> float:
+def first_output(client: BlockingKernelClient, end: str) -> float:
     """From the write to its message."""
     late: List[float] = []
 
@@ -55,7 +55,7 @@ def first_output(client: BlockingKernelClient) -> float:
         if message["msg_type"] == "stream" and not late:
             late.append(time.time() - float(message["content"]["text"]))
 
-    to_idle(client, "import time; print(time.time()); time.sleep(0.4)", seen)
+    to_idle(client, f"import time; print(time.time(), end={end!r}); time.sleep(0.4)", seen)
     return late[0] * 1000
 
 
@@ -85,7 +85,8 @@ def main() -> None:
 
     measures: Dict[str, Tuple[int, Callable[[BlockingKernelClient], float]]] = {
         "1+1": (rounds * 10, lambda client: to_idle(client, "1+1")),
-        "first output": (rounds, first_output),
+        "first output": (rounds, lambda client: first_output(client, "\n")),
+        "no newline": (rounds, lambda client: first_output(client, "")),
         "10 MB": (rounds, lambda client: to_idle(client, "print('x' * 10_000_000)")),
         "completion": (rounds * 2, completion),
     }

@@ -33,6 +33,7 @@ export const kernel = async (bench: Bench): Promise<readonly Row[]> => {
   return [
     row("1+1", "native kernel: `1+1`, execute → idle", { kind: "ratio", atMost: 0.6 }),
     row("first output", "native kernel: a write → its message", { kind: "value", atMost: 60 }),
+    row("no newline", "the same without a newline", { kind: "value", atMost: 60 }),
     row("10 MB", "native kernel: 10 MB printed", { kind: "ratio", atMost: 1.2 }),
     row("completion", "native kernel: completion", { kind: "none" }),
     row("start", "native kernel: process started → kernel_info", { kind: "value", atMost: 700 }),

@@ -130,6 +130,15 @@ const foreignPlace = (url: string): Place => ({
   end: nothing,
 });
 
+/** Jupyter starts a kernel's process where the notebook is; it may have been removed since. */
+const notebookDirectory = (): { readonly KERNEL_WORKING_DIR?: string } => {
+  try {
+    return { KERNEL_WORKING_DIR: process.cwd() };
+  } catch {
+    return {};
+  }
+};
+
 /** Zero is no limit. */
 const least = (configured: number, most: number): number => (configured === 0 ? most : Math.min(configured, most));
 
@@ -145,6 +154,7 @@ const ownPlace = async (config: Config, home: KernelHome, { version, say }: Back
     instance: `kernel-${home.name.slice(0, 12)}`,
     orphanTimeoutMs: least(config.orphanTimeoutMs, local ? LOCAL_ORPHAN_MS : CLUSTER_ORPHAN_MS),
     stopGraceMs: Math.min(config.stopGraceMs, STOP_GRACE_MS),
+    localPaths: Object.values(notebookDirectory()),
   };
   const server = await openOwnServer(config, own, prepared, version, log);
   const address = { url: server.url, authorization: `Bearer ${server.token}` };
@@ -165,7 +175,7 @@ const kernelAt = async (
       const known = await home.recall();
       if (known !== null && known.url === url && (await gateway.restart(known.kernel))) return { id: known.kernel, made: false };
       const { kernelspec, handed } = kernelVariables();
-      const id = await gateway.start({ name: kernelspec, env: handed, leaseMs });
+      const id = await gateway.start({ name: kernelspec, env: { ...notebookDirectory(), ...handed }, leaseMs });
       await home.remember({ url, kernel: id });
       // A session that it attaches to has a past that is not this kernel's.
       return { id, made: handed["KERNEL_SESSION"] === undefined };

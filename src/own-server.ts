@@ -28,12 +28,14 @@ export interface OwnServerOptions {
   readonly orphanTimeoutMs: number;
   /** How long a driver that is told to end may take. */
   readonly stopGraceMs: number;
+  /** What drivers may use besides what is configured: whoever can ask for it runs as the same user. */
+  readonly localPaths: readonly string[];
 }
 
 /** A server on loopback that only this process can use: its token is random and lets in only the user who runs it. */
 export const openOwnServer = async (
   config: Config,
-  { directory, instance, orphanTimeoutMs, stopGraceMs }: OwnServerOptions,
+  { directory, instance, orphanTimeoutMs, stopGraceMs, localPaths }: OwnServerOptions,
   prepared: Prepared | null,
   version: string,
   log: FastifyBaseLogger,
@@ -46,7 +48,7 @@ export const openOwnServer = async (
     ...{ host: "127.0.0.1", port: 0, basePath: "", tlsCert: null, tlsKey: null },
     ...{ htpasswd: null, tokens, allowedUsers: [], csrfProtection: false },
     ...{ runtimeDir: join(directory, "run"), kubernetesInstance: instance, orphanTimeoutMs, stopGraceMs, drainMs: 0 },
-    ...{ maxSessions: 0, maxSessionsPerUser: 0 },
+    ...{ maxSessions: 0, maxSessionsPerUser: 0, localPaths: [...config.localPaths, ...localPaths] },
   };
   const server = await openServer(own, prepared, version, log);
   const end = async () => {

@@ -38,7 +38,7 @@ export const withOwnServer = async <Result>(
   const directory = await mkdtemp(join(tmpdir(), "longwick-run-"));
   try {
     const instance = `run-${randomBytes(6).toString("hex")}`;
-    const options = { directory, instance, orphanTimeoutMs: ORPHAN_MS, stopGraceMs: config.stopGraceMs };
+    const options = { directory, instance, orphanTimeoutMs: ORPHAN_MS, stopGraceMs: config.stopGraceMs, localPaths: [] };
     const own = await openOwnServer(config, options, prepared, version, log);
     try {
       return await use({ url: own.url, authorization: `Bearer ${own.token}` });

@@ -54,6 +54,8 @@ class DriverConfig(NamedTuple):
     queue_limit: int
     queue_limit_bytes: int
     work_dir: str
+    #: Where code begins, if not in `work_dir`.
+    start_dir: Optional[str]
     #: Certificate and private key, PEM files: what listens on TCP speaks TLS.
     tls: Optional[Tuple[str, str]]
     #: A file that cannot be replaced and holds at most 4096 bytes: the end is told there too.
@@ -65,6 +67,11 @@ class DriverConfig(NamedTuple):
     def directory(self) -> str:
         """Where the supervisor may keep what belongs to this driver alone."""
         return os.path.dirname(self.termination)
+
+    def start_directory(self) -> str:
+        """Where Spark and user code begin. One that is not there, or that may not be entered, is not worth a driver."""
+        wanted = self.start_dir
+        return wanted if wanted and os.path.isdir(wanted) and os.access(wanted, os.X_OK) else self.work_dir
 
 
 def read_config(path: str) -> DriverConfig:
@@ -130,6 +137,7 @@ def read_config(path: str) -> DriverConfig:
         queue_limit=field("queueLimit", int, 10_000),
         queue_limit_bytes=field("queueLimitBytes", int, 256 << 20),
         work_dir=field("workDir", str, os.path.join(directory, "work")),
+        start_dir=optional("startDir"),
         tls=(str(tls["certificate"]), str(tls["key"])) if "certificate" in tls and "key" in tls else None,
         termination_message=optional("terminationMessage"),
         echo=raw.get("echo") is True,

@@ -164,14 +164,15 @@ class Engine:
     def _start_interpreter(self, setup: SparkSetup) -> Interpreter:
         config = self._config
         here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        directory = config.start_directory()
         python_path = ":".join(filter(None, [here, setup.env.get("PYTHONPATH")]))
         return Interpreter(
             self._loop,
             self._children,
             [config.python, "-m", self._module],
             {**setup.env, "PYTHONPATH": python_path, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
-            config.work_dir,
-            {"kind": config.kind, "name": config.name, "sqlRowLimit": config.sql_row_limit, "workDir": config.work_dir},
+            directory,
+            {"kind": config.kind, "name": config.name, "sqlRowLimit": config.sql_row_limit, "workDir": directory},
             self._message,
             lambda name, text: self._user.process_text("interpreter " + name, name, text),
             self._interpreter_exited,

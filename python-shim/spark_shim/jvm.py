@@ -154,7 +154,7 @@ class Jvm:
         command = java_command(setup.java, setup.home, setup.conf, setup.env, self._archive(config, setup), properties, arguments)
         try:
             self.pid = children.spawn(
-                command, env, config.work_dir, self._exited, (stdin, self.stdout.writing_end, self.stderr.writing_end)
+                command, env, config.start_directory(), self._exited, (stdin, self.stdout.writing_end, self.stderr.writing_end)
             )  # fmt: skip
         except OSError:
             self.stop()

@@ -47,6 +47,17 @@ def test_text_without_a_newline_comes_while_the_statement_runs(interpreter: Inte
     interpreter.finish(number)
 
 
+def test_text_without_a_newline_is_not_held_back_after_a_pause(interpreter: InterpreterProcess) -> None:
+    late = []
+    number = interpreter.start("import time\nfor n in range(8):\n    print(time.time(), end=' ')\n    time.sleep(0.1)")
+    for _ in range(8):
+        emit = interpreter.wait_for_emit(number, "stream")
+        late.append(time.time() - float(emit["text"].split()[0]))
+    # The machine may be busy, but not each time.
+    assert min(late) < 0.04
+    interpreter.finish(number)
+
+
 def test_many_small_prints_become_few_records(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.run("for i in range(100_000): print(i)")
     assert outcome.text() == "".join("%d\n" % i for i in range(100_000))

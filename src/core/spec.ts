@@ -22,6 +22,11 @@ const KernelSpec = Type.Object(
     }),
     keep: Type.Boolean({ description: "Shutting the kernel down leaves the session running." }),
     path: Type.Union([Text, Type.Null()], { description: "The notebook it was started for, as the client calls it." }),
+    directory: Type.Optional(
+      Type.Union([Text, Type.Null()], {
+        description: "Where code begins, on the machine of the server and its drivers; null: in one of its own.",
+      }),
+    ),
   },
   { description: "Absent: the session is no kernel's." },
 );

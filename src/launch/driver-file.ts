@@ -25,6 +25,8 @@ export interface DriverPlace {
   readonly journal: string;
   readonly termination: string;
   readonly workDir: string;
+  /** Where code begins, if not in `workDir`. */
+  readonly startDir: string | null;
   readonly python: string;
   readonly java: string | null;
   readonly sparkHome: string | null;
@@ -47,6 +49,7 @@ export const driverFile = (
   journal: place.journal,
   termination: place.termination,
   workDir: place.workDir,
+  startDir: place.startDir,
   kind: spec.kind,
   name: spec.name,
   python: place.python,

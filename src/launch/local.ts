@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { publishSession } from "../core/events.ts";
 import {
   type Claim,
@@ -14,7 +15,7 @@ import {
 import { redactValue } from "../core/spec.ts";
 import type { RecordFrame } from "../protocol/frames.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
-import { shownConf } from "./conf.ts";
+import { shownConf, sourced } from "./conf.ts";
 import { type DriverLimits, driverFile } from "./driver-file.ts";
 import { writeWhole } from "./files.ts";
 import { readJournal } from "./journal.ts";
@@ -162,16 +163,21 @@ class LocalLauncher implements Launcher {
   async #driverFile(claim: Claim, paths: SessionPaths): Promise<object> {
     const settings = this.#settings;
     const spec = await this.#runtime.spec(claim.id);
+    const startDir = spec.kernel?.directory ?? null;
+    const launch = sparkLaunch(claim.id, spec, settings);
+    // Tables go where they go without a directory of the user's: with the session.
+    const warehouse = startDir === null ? {} : sourced("server", { "spark.sql.warehouse.dir": join(paths.work, "spark-warehouse") });
     const place = {
       listen: { unix: paths.socket },
       journal: paths.journal,
       termination: paths.termination,
       workDir: paths.work,
+      startDir,
       python: settings.python,
       java: settings.java,
       sparkHome: settings.sparkHome,
       archive: settings.archiveDir,
     };
-    return driverFile(claim, spec, this.#runtime.key(claim.uid), place, sparkLaunch(claim.id, spec, settings), settings);
+    return driverFile(claim, spec, this.#runtime.key(claim.uid), place, { ...launch, conf: { ...warehouse, ...launch.conf } }, settings);
   }
 }

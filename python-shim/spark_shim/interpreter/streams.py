@@ -15,9 +15,11 @@ from ..pipe import TEXT_LIMIT_BYTES, Message, barrier_token
 from .gate import Gate
 from .statement import CURRENT, Statement
 
-#: Written text is sent on when so many characters wait, or so many seconds after the first of them.
+#: Written text is sent on when so many characters wait, or so many seconds after what was sent before.
 FLUSH_CHARACTERS = 64 * 1024
 FLUSH_SECONDS = 0.05
+#: A line that nobody has ended yet is waited for that long when nothing was sent for a while: `print` writes in pieces.
+LINE_SECONDS = 0.01
 
 
 class Outputs:
@@ -33,6 +35,7 @@ class Outputs:
         self._parts: List[str] = []
         self._size = 0
         self._flushed = 0.0
+        self._due = 0.0
         self._pending = threading.Event()
         self._forked = False
         self._fds: Dict[int, int] = {}
@@ -71,9 +74,14 @@ class Outputs:
             if owner is not self._owner or name != self._name:
                 self._flush()
                 self._owner, self._name = owner, name
+            now = time.monotonic()
+            whole = self._flushed + FLUSH_SECONDS
+            if not self._parts:
+                self._due = max(whole, now + LINE_SECONDS)
             self._parts.append(text)
             self._size += len(text)
-            if self._size >= FLUSH_CHARACTERS or (text[-1] == "\n" and time.monotonic() - self._flushed > FLUSH_SECONDS):
+            # Here too: the thread that flushes may get no turn while this one writes without pause.
+            if self._size >= FLUSH_CHARACTERS or now > (whole if text[-1] == "\n" else self._due):
                 self._flush()
             elif not self._pending.is_set():
                 self._pending.set()
@@ -136,8 +144,10 @@ class Outputs:
     def _flush_slowly(self) -> None:
         while True:
             self._pending.wait()
-            time.sleep(FLUSH_SECONDS)
+            time.sleep(max(0.0, self._due - time.monotonic()))
             with self._lock:
+                if self._parts and time.monotonic() < self._due:
+                    continue
                 self._pending.clear()
                 self._flush()
 

@@ -86,7 +86,8 @@ export const encodeLegacy = (message: Message): Frame => {
 export const decodeLegacy = (frame: Buffer, binary: boolean): Request => {
   const [text = frame, ...buffers] = binary ? splitLegacy(frame) : [frame];
   const value = parse(text);
-  return requestOf(value["channel"], value["header"], value["metadata"], value["content"], buffers);
+  // Jupyter Server's own clients of gateways name no channel; it takes that for shell, and so do we.
+  return requestOf(value["channel"] ?? "shell", value["header"], value["metadata"], value["content"], buffers);
 };
 
 const splitLegacy = (frame: Buffer): readonly Buffer[] => {

@@ -7,7 +7,7 @@ import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
 import type { Sessions } from "../../core/sessions.ts";
 import type { SessionSpec } from "../../core/spec.ts";
-import { checkUris, type PathRules } from "../livy/paths.ts";
+import { checkDirectory, checkUris, type PathRules } from "../livy/paths.ts";
 import { CreateSession } from "../livy/schemas.ts";
 import { readPresetName, readSpec, type SpecRules } from "../livy/spec.ts";
 import { Kernel, type KernelParts } from "./kernel.ts";
@@ -98,8 +98,17 @@ export class Kernels {
       return this.#attach(wish.session, caller);
     }
     const spec = this.kernelspecs.find(wish.name ?? this.kernelspecs.default, caller);
-    const kernel = { name: spec.name, id: null, keep: wish.keep, path: wish.path };
-    return this.#kernelOf(await this.launch({ ...spec.session, ...wish.asked }, kernel, wish.notes, caller, signal));
+    const { directory, notes } = await this.#directoryFor(wish);
+    const kernel = { name: spec.name, id: null, keep: wish.keep, path: wish.path, directory };
+    return this.#kernelOf(await this.launch({ ...spec.session, ...wish.asked }, kernel, [...wish.notes, ...notes], caller, signal));
+  }
+
+  /** Relative paths mean in a cell what they mean beside the notebook, where drivers may work there. */
+  async #directoryFor({ directory }: LaunchWish): Promise<{ readonly directory: string | null; readonly notes: readonly string[] }> {
+    if (directory === null) return { directory: null, notes: [] };
+    const checked = await checkDirectory(directory, this.#options.paths);
+    if ("directory" in checked) return { directory: checked.directory, notes: [] };
+    return { directory: null, notes: [`The driver does not work in the notebook's directory: ${checked.refused}.`] };
   }
 
   /** A new session for a kernel. */

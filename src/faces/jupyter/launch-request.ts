@@ -24,6 +24,8 @@ export interface LaunchWish {
   /** Kernelspec; null: the default. */
   readonly name: string | null;
   readonly path: string | null;
+  /** Where the notebook is, as the client's machine has it; null: it does not say. */
+  readonly directory: string | null;
   /** Name or id of the session to attach to; null: a new one. */
   readonly session: string | null;
   /** Shutting the kernel down leaves its session. */
@@ -55,10 +57,11 @@ const VARIABLES: Readonly<Record<string, Read>> = {
   KERNEL_SESSION_NAME: text("name"),
   KERNEL_SPARK_CONF: (value) => ({ conf: confOf(value) }),
   KERNEL_SESSION: text("session"),
+  KERNEL_WORKING_DIR: text("directory"),
   KERNEL_KEEP_ALIVE: (value) => ({ keep: /^(1|true|yes|on)$/i.test(value) }),
 };
-/** What every notebook server sends, and what means nothing here: a kernel is there at once, in no directory of the client's. */
-const EXPECTED = new Set(["KERNEL_USERNAME", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_WORKING_DIR", "KERNEL_GATEWAY", "KERNEL_ID"]);
+/** What every notebook server sends, and what means nothing here: a kernel is there at once. */
+const EXPECTED = new Set(["KERNEL_USERNAME", "KERNEL_LAUNCH_TIMEOUT", "KERNEL_GATEWAY", "KERNEL_ID"]);
 
 /** @throws Problem INVALID */
 export const readLaunchWish = (body: StartKernel): LaunchWish => {
@@ -71,10 +74,14 @@ export const readLaunchWish = (body: StartKernel): LaunchWish => {
     else if (read === undefined && variable.startsWith("KERNEL_") && !EXPECTED.has(variable))
       notes.push(`The variable ${variable.slice(0, 100).replaceAll(/\W/g, "_")} of the kernel's start is ignored.`);
   }
-  const { session = null, keep = false, ...fields } = { ...asked, ...longwick };
+  const { directory = null, ...told } = asked;
+  const { session = null, keep = false, ...fields } = { ...told, ...longwick };
   if (session !== null && typeof session !== "string" && typeof session !== "number")
     throw new Problem("INVALID", "longwick.session must be the name or the id of a session.");
-  return { name: name || null, path, session: session === null ? null : String(session), keep: keep === true, asked: fields, notes };
+  return {
+    ...{ name: name || null, path, directory: typeof directory === "string" ? directory : null },
+    ...{ session: session === null ? null : String(session), keep: keep === true, asked: fields, notes },
+  };
 };
 
 const confOf = (value: string): Content => {

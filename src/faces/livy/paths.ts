@@ -1,4 +1,4 @@
-import { realpath } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { isAbsolute, resolve, sep } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Problem } from "../../core/problems.ts";
@@ -70,6 +70,30 @@ export const checkUri = async (uri: string, rules: PathRules): Promise<string> =
   const local = await checkPath(pathOf(path, uri), rules);
   const { pathname } = pathToFileURL(local);
   return `${kind}://${pathname}${fragment}`;
+};
+
+/**
+ * The directory that a client works in, as one that drivers may begin in too: its real path, if it is one of this machine inside an
+ * allowed directory. Else `refused` says why not, and nothing of what is there.
+ */
+export const checkDirectory = async (
+  path: string,
+  { driversAreHere, localDirs }: PathRules,
+): Promise<{ readonly directory: string } | { readonly refused: string }> => {
+  if (!driversAreHere) return { refused: "drivers do not run on this machine" };
+  if (!isAbsolute(path) || path.includes("\0")) return { refused: "it is no absolute path" };
+  const real = await realDirectory(path);
+  for (const dir of localDirs) {
+    const root = await realDirectory(dir);
+    if (real !== null && root !== null && isInside(real, root)) return { directory: real };
+  }
+  return { refused: "it is no directory inside of those that `localPaths` allows" };
+};
+
+const realDirectory = async (path: string): Promise<string | null> => {
+  const real = await realpath(path).catch(() => null);
+  const found = real === null ? null : await stat(real).catch(() => null);
+  return found?.isDirectory() === true ? real : null;
 };
 
 /** `#name` is how Spark is told under which name to unpack an archive. */

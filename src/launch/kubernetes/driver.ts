@@ -122,6 +122,7 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
     journal: `${PATHS.state}/journal`,
     termination: `${PATHS.state}/termination.json`,
     workDir: PATHS.work,
+    startDir: null,
     python: pod.spec?.containers[0]?.command?.[0] ?? settings.python,
     java: settings.java,
     sparkHome: settings.sparkHome,

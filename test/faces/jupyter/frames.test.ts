@@ -98,6 +98,11 @@ describe("hostile frames", () => {
     expect(() => decodeLegacy(frame, binary)).toThrow(FrameError);
   });
 
+  test("legacy: no channel is shell, as Jupyter Server's own clients of gateways leave it out", () => {
+    const frame = Buffer.from(JSON.stringify({ header: HEADER, content: {} }));
+    expect(decodeLegacy(frame, false)).toMatchObject({ channel: "shell", type: HEADER.msg_type });
+  });
+
   test("20,000 damaged frames end in a message or a FrameError", () => {
     const random = seeded(7);
     let read = 0;

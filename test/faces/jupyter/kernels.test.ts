@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -51,11 +51,41 @@ describe("kernels over HTTP", () => {
     expect((await service.ask("POST", "/api/kernels", { body: { env } })).status).toBe(201);
     const [draft] = service.launcher.specs;
     expect(draft?.spec).toMatchObject({ driverMemory: "2g", numExecutors: 3, conf: { "spark.sql.shuffle.partitions": "8" } });
-    expect(draft?.notes).toEqual(["The variable KERNEL_SECRET of the kernel's start is ignored."]);
+    expect(draft?.notes).toEqual([
+      "The variable KERNEL_SECRET of the kernel's start is ignored.",
+      "The driver does not work in the notebook's directory: it is no directory inside of those that `localPaths` allows.",
+    ]);
     const bad = await service.ask("POST", "/api/kernels", { body: { env: { KERNEL_NUM_EXECUTORS: "many" } } });
     expect([bad.status, bad.body]).toMatchObject([400, { message: "numExecutors: 'many' is no whole number." }]);
     const unsafe = await service.ask("POST", "/api/kernels", { body: { longwick: { conf: { "spark.submit.deployMode": "cluster" } } } });
     expect(unsafe.status).toBe(400);
+  });
+
+  test("a notebook's directory is the driver's too where `localPaths` allows it, symbolic links and all; elsewhere the log says why not", async () => {
+    const root = realpathSync(mkdtempSync(join(tmpdir(), "lw-paths-")));
+    const [allowed, outside] = [join(root, "allowed"), join(root, "outside")];
+    for (const directory of [allowed, outside, join(allowed, "ann")]) mkdirSync(directory);
+    writeFileSync(join(allowed, "file"), "");
+    symlinkSync(outside, join(allowed, "way-out"));
+    symlinkSync(join(allowed, "ann"), join(outside, "way-in"));
+    try {
+      const asked = async (driversAreHere: boolean, KERNEL_WORKING_DIR: string) => {
+        await using service = await Service.start({ jupyter: { paths: { driversAreHere, localDirs: [allowed] } } });
+        expect((await service.ask("POST", "/api/kernels", { body: { env: { KERNEL_WORKING_DIR } } })).status).toBe(201);
+        const [draft] = service.launcher.specs;
+        return [draft?.spec.kernel?.directory, ...(draft?.notes ?? [])];
+      };
+      const refused = [null, expect.stringContaining("`localPaths` allows")];
+      expect(await asked(true, join(allowed, "ann"))).toEqual([join(allowed, "ann")]);
+      expect(await asked(true, join(outside, "way-in"))).toEqual([join(allowed, "ann")]);
+      for (const name of ["way-out", "..", "missing", "file", "ann/../../outside"])
+        expect(await asked(true, `${allowed}/${name}`)).toEqual(refused);
+      expect(await asked(true, `${allowed}-not`)).toEqual(refused);
+      expect(await asked(true, "ann")).toEqual([null, expect.stringContaining("no absolute path")]);
+      expect(await asked(false, join(allowed, "ann"))).toEqual([null, expect.stringContaining("drivers do not run on this machine")]);
+    } finally {
+      rmSync(root, { recursive: true });
+    }
   });
 
   test("attaches to a running session by its name; shutting such a kernel down leaves the session", async () => {

@@ -3,21 +3,14 @@
 import asyncio
 import json
 import os
-import socket
-import sys
 import tempfile
 import uuid
 
 import tornado.httpclient
 import tornado.websocket
+from notebook_server import notebook_server
 
 TOKEN = "notebook-server"
-
-
-def free_port() -> int:
-    with socket.socket() as end:
-        end.bind(("127.0.0.1", 0))
-        return end.getsockname()[1]
 
 
 class Notebook:
@@ -80,53 +73,51 @@ class Notebook:
                 return told
 
 
-async def main(directory: str) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "jupyter_server", "--ServerApp.port=%d" % port, "--ServerApp.open_browser=False", "--allow-root"]
-    command += ["--IdentityProvider.token=" + TOKEN, "--ServerApp.root_dir=" + directory, "--gateway-url=" + os.environ["GATEWAY"]]
-    command += ["--ServerApp.ip=127.0.0.1"]
-    log = open(os.path.join(directory, "server.log"), "wb")
-    process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env={**os.environ, "KERNEL_DRIVER_MEMORY": "700m"})
-    page = Notebook("http://127.0.0.1:%d" % port)
+async def drive(page: Notebook) -> dict:
     told = {}
-    try:
-        for _ in range(300):
-            try:
-                told["specs"] = await page.call("GET", "/api/kernelspecs")
-                break
-            except (OSError, tornado.httpclient.HTTPError):
-                await asyncio.sleep(0.1)
-        logo = told["specs"]["kernelspecs"]["spark"]["resources"]["logo-svg"]
-        told["logo"] = await page.call("GET", logo)
-        session = await page.call(
-            "POST", "/api/sessions", {"path": "a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"name": "spark"}}
-        )
-        kernel = session["kernel"]["id"]
-        await page.connect(kernel)
-        told["first"] = await page.run("1 + 1")
-        told["memory"] = await page.run("sc.getConf().get('spark.driver.memory')")
-        told["input"] = await page.run("input('?')", "typed")
-        told["lines"] = len((await page.run("for i in range(100_000): print(i)"))["text"].split())
-        told["widget"] = await page.run("import ipywidgets; ipywidgets.Image(value=b'0123')")
-        told["after"] = await page.run("'still here'")
+    told["specs"] = await page.call("GET", "/api/kernelspecs")
+    logo = told["specs"]["kernelspecs"]["spark"]["resources"]["logo-svg"]
+    told["logo"] = await page.call("GET", logo)
+    session = await page.call(
+        "POST", "/api/sessions", {"path": "a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"name": "spark"}}
+    )
+    kernel = session["kernel"]["id"]
+    await page.connect(kernel)
+    told["first"] = await page.run("1 + 1")
+    told["memory"] = await page.run("sc.getConf().get('spark.driver.memory')")
+    told["input"] = await page.run("input('?')", "typed")
+    told["lines"] = len((await page.run("for i in range(100_000): print(i)"))["text"].split())
+    told["widget"] = await page.run("import ipywidgets; ipywidgets.Image(value=b'0123')")
+    told["after"] = await page.run("'still here'")
 
-        async def interrupt() -> None:
-            await page.call("POST", "/api/kernels/%s/interrupt" % kernel, {})
+    async def interrupt() -> None:
+        await page.call("POST", "/api/kernels/%s/interrupt" % kernel, {})
 
-        told["interrupted"] = await page.run("while True: pass", on_busy=interrupt)
-        told["restarted"] = await page.call("POST", "/api/kernels/%s/restart" % kernel, {})
-        page.socket.close()
-        await page.connect(kernel)
-        told["fresh"] = await page.run("'ipywidgets' in globals()")
-        told["listed"] = [each["id"] == kernel for each in await page.call("GET", "/api/kernels")]
-        told["deleted"] = await page.call("DELETE", "/api/sessions/" + session["id"])
-    finally:
-        process.terminate()
-        await process.wait()
-        log.close()
-        told["log"] = [line for line in open(log.name, errors="replace").read().splitlines() if "ERROR" in line or "Traceback" in line]
-    print(json.dumps(told))
+    told["interrupted"] = await page.run("while True: pass", on_busy=interrupt)
+    told["restarted"] = await page.call("POST", "/api/kernels/%s/restart" % kernel, {})
+    page.socket.close()
+    await page.connect(kernel)
+    told["fresh"] = await page.run("'ipywidgets' in globals()")
+    told["unforced"] = await page.run('%%configure\n{"conf": {"spark.marked": "1"}}')
+    told["configured"] = await page.run('%%configure -f\n{"conf": {"spark.marked": "1"}}')
+    told["marked"] = await page.run("sc.getConf().get('spark.marked'), sc.getConf().get('spark.driver.memory'), spark.range(3).count()")
+    told["directory"] = await page.run("import os; os.getcwd()")
+    told["listed"] = [each["id"] == kernel for each in await page.call("GET", "/api/kernels")]
+    told["deleted"] = await page.call("DELETE", "/api/sessions/" + session["id"])
+    session = await page.call(
+        "POST", "/api/sessions", {"path": "b.ipynb", "name": "b.ipynb", "type": "notebook", "kernel": {"name": "spark"}}
+    )
+    page.socket.close()
+    await page.connect(session["kernel"]["id"])
+    told["configured first"] = await page.run('%%configure\n{"driverMemory": "800m"}')
+    told["first memory"] = await page.run("sc.getConf().get('spark.driver.memory')")
+    await page.call("DELETE", "/api/sessions/" + session["id"])
+    return told
 
 
 with tempfile.TemporaryDirectory() as scratch:
-    asyncio.run(main(scratch))
+    with notebook_server(scratch, os.environ["GATEWAY"], TOKEN, {"KERNEL_DRIVER_MEMORY": "700m"}) as server:
+        told = asyncio.run(drive(Notebook(server.url)))
+    told["log"] = server.troubles()
+    told["root"] = os.path.realpath(scratch)
+print(json.dumps(told))

@@ -39,6 +39,8 @@ const casesOf = (name: string): readonly string[] => {
   const [, body = ""] = new RegExp(`\nclass ${name}\\((?:[\\s\\S]*?)\\):([\\s\\S]*?)(?=\nclass |\ndef )`).exec(CASES) ?? [];
   return [...body.matchAll(/\n {4}def (test_\w+)/g)].map(([, test]) => `${name}.${test}`);
 };
+const OURS = ["Messages", "TwoClients", "Transports", "Configure"];
+const OWN = ["Lives", "Configure", "Directory"];
 const CONFORMANCE = [
   ...["kernel_info", "execute_stdout", "execute_stderr", "completion", "is_complete", "pager", "error", "execute_result"],
   ...["display_data", "history", "inspect", "clear_output", "recv_iopub_welcome_msg"],
@@ -55,11 +57,11 @@ describe("the kernel of a server", () => {
     env = {
       ...installKernel(server.directory, "remote", { LONGWICK_URL: server.url, LONGWICK_RUNTIME_DIR: join(server.directory, "kernels") }),
     };
-    outcomes = await runCases(env, join(server.directory, "cases.json"), ["Conformance", "Messages", "TwoClients", "Transports"]);
+    outcomes = await runCases(env, join(server.directory, "cases.json"), ["Conformance", ...OURS]);
   }, 580_000);
   afterAll(() => server[Symbol.asyncDispose]());
 
-  const cases = [...CONFORMANCE, ...["Messages", "TwoClients", "Transports"].flatMap(casesOf)];
+  const cases = [...CONFORMANCE, ...OURS.flatMap(casesOf)];
 
   test.for(cases)("%s", (name) => {
     expect(outcomes[name]).toBeNull();
@@ -107,14 +109,14 @@ describe("the kernel with a server of its own", () => {
     // So many milliseconds a driver outlives a kernel that was killed.
     const own = { LONGWICK_PYTHON: await driverPython(), LONGWICK_RUNTIME_DIR: join(directory, "run"), LONGWICK_ORPHAN_TIMEOUT_MS: "15s" };
     env = { ...installKernel(directory, "own", own) };
-    outcomes = await runCases(env, join(directory, "cases.json"), ["Lives"]);
+    outcomes = await runCases(env, join(directory, "cases.json"), OWN);
   }, 580_000);
   afterAll(() => {
     for (const { pid } of processesNaming(directory)) process.kill(pid, "SIGKILL");
     rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
   });
 
-  test.for(casesOf("Lives"))("%s", (name) => {
+  test.for(OWN.flatMap(casesOf))("%s", (name) => {
     expect(outcomes[name]).toBeNull();
   });
 

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,7 +17,8 @@ test("a real Jupyter Server runs its notebooks here, with a token", { timeout: 2
   const tokens = join(directory, "tokens");
   writeFileSync(tokens, `${createHash("sha256").update(TOKEN).digest("hex")} ann\n`);
   try {
-    await using server = await startServer({ flags: ["--tokens", tokens], headers: { authorization: `Bearer ${TOKEN}` } });
+    const flags = ["--tokens", tokens, "--local-paths", realpathSync(tmpdir())];
+    await using server = await startServer({ flags, headers: { authorization: `Bearer ${TOKEN}` } });
     const env = { ...process.env, GATEWAY: server.url, JUPYTER_GATEWAY_AUTH_TOKEN: TOKEN };
     const { stdout } = await promisify(execFile)(await clientsPython(), [SCRIPT], { timeout: 200_000, env, maxBuffer: 64 * 1024 * 1024 });
     const told = JSON.parse(stdout);
@@ -34,6 +35,13 @@ test("a real Jupyter Server runs its notebooks here, with a token", { timeout: 2
       interrupted: { reply: { status: "error", ename: "KeyboardInterrupt" } },
       restarted: { name: "spark" },
       fresh: { data: { "text/plain": "False" } },
+      unforced: { reply: { status: "error", ename: "ConfigureError", evalue: expect.stringContaining("please include the -f") } },
+      configured: { reply: { status: "ok" } },
+      marked: { reply: { status: "ok" }, data: { "text/plain": "('1', '700m', 3)" } },
+      "configured first": { reply: { status: "ok" } },
+      "first memory": { data: { "text/plain": "'800m'" } },
+      // Where the notebook is.
+      directory: { data: { "text/plain": `'${told.root}'` } },
       listed: [true],
       deleted: [204, null],
       log: [],

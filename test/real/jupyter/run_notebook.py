@@ -1,10 +1,14 @@
-"""A notebook run as unattended ones are: `run_notebook.py OUT`, by nbclient and by papermill, with the kernelspec's name in KERNEL."""
+"""A notebook run as unattended ones are: `run_notebook.py OUT`, with the kernelspec's name in KERNEL; by nbclient and by papermill.
+
+With GATEWAY by nbclient alone, whose kernels are then those of a Jupyter Server that has its own there.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import tempfile
 import time
 from typing import Any, Dict
 
@@ -15,6 +19,9 @@ from nbclient.exceptions import CellTimeoutError
 from nbformat.v4 import new_code_cell, new_notebook
 
 KERNEL = os.environ["KERNEL"]
+GATEWAY = os.environ.get("GATEWAY")
+#: A gateway's kernel manager is told the kernel's name when it starts one, any other before that.
+STARTED_WITH = {} if GATEWAY is None else {"kernel_name": KERNEL}
 
 CELLS = {
     "result": "6 * 7",
@@ -39,9 +46,26 @@ def outputs(book: Any) -> Dict[str, Any]:
     return {cell.id: [dict(output) for output in cell.outputs] for cell in book.cells}
 
 
+def gateway_manager() -> Any:
+    from jupyter_server.gateway.managers import GatewayKernelManager
+
+    class Manager(GatewayKernelManager):
+        # jupyter_client's clients ask this one, which looks for a process; Jupyter Server has only made `is_alive` ask the gateway.
+        async def _async_is_alive(self) -> bool:
+            return bool(await self.is_alive())
+
+    return Manager
+
+
+def client_of(book: Any, **options: Any) -> NotebookClient:
+    if GATEWAY is not None:
+        options["kernel_manager_class"] = gateway_manager()
+    return NotebookClient(book, kernel_name=KERNEL, timeout=120, startup_timeout=60, **options)
+
+
 def by_nbclient() -> Dict[str, Any]:
     book = notebook(CELLS)
-    NotebookClient(book, kernel_name=KERNEL, timeout=120, startup_timeout=60).execute()
+    client_of(book).execute(**STARTED_WITH)
     nbformat.validate(book)
     return outputs(book)
 
@@ -49,8 +73,8 @@ def by_nbclient() -> Dict[str, Any]:
 def interrupted() -> Dict[str, Any]:
     """nbclient interrupts a cell that takes too long, and goes on with the next."""
     book = notebook({"before": "kept = 1", "long": "while True: pass", "after": "kept + 1"})
-    client = NotebookClient(book, kernel_name=KERNEL, timeout=120, startup_timeout=60, interrupt_on_timeout=True, allow_errors=True)
-    with client.setup_kernel():
+    client = client_of(book, interrupt_on_timeout=True, allow_errors=True)
+    with client.setup_kernel(**STARTED_WITH):
         client.execute_cell(book.cells[0], 0)
         client.timeout = 5
         began = time.monotonic()
@@ -72,10 +96,26 @@ def by_papermill(directory: str) -> Dict[str, Any]:
     return outputs(nbformat.read(after, as_version=4))
 
 
+def through_a_notebook_server(gateway: str) -> Dict[str, Any]:
+    from jupyter_server.gateway.gateway_client import GatewayClient
+    from notebook_server import notebook_server
+
+    with tempfile.TemporaryDirectory() as scratch:
+        # It opens the WebSockets of its clients without credentials: the server between has none.
+        with notebook_server(scratch, gateway, "", {}) as server:
+            GatewayClient.instance().url = server.url
+            books = {"nbclient": by_nbclient(), "interrupted": interrupted()}
+        return {**books, "troubles": server.troubles()}
+
+
 def main() -> None:
     out = sys.argv[1]
+    if GATEWAY is None:
+        books = {"nbclient": by_nbclient(), "interrupted": interrupted(), "papermill": by_papermill(os.path.dirname(out))}
+    else:
+        books = through_a_notebook_server(GATEWAY)
     with open(out, "w", encoding="utf-8") as file:
-        json.dump({"nbclient": by_nbclient(), "interrupted": interrupted(), "papermill": by_papermill(os.path.dirname(out))}, file)
+        json.dump(books, file)
 
 
 main()
