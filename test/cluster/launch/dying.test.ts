@@ -6,16 +6,22 @@ import { INSTANCE_LABEL, SESSION_LABEL } from "../../../src/launch/kubernetes/na
 import { eraseSession } from "../../../src/launch/kubernetes/session-objects.ts";
 import { ClusterSite, IMAGE, inNamespace, NAMESPACE, soon } from "../../kit/cluster.ts";
 import { ClusterServer, ended, NOBODY, run, START_MS } from "../../kit/cluster-server.ts";
+import { kubectl } from "../../kit/kubectl.ts";
+import { until } from "../../kit/until.ts";
 import { draftOf, reach } from "../../launch/contract.ts";
 
-describe("a driver's pod", { timeout: 120_000 }, () => {
+// Each has an instance of its own; most of their time they wait.
+describe.concurrent("a driver's pod", { timeout: 240_000 }, () => {
   /** The name of a session's pod, once it runs. */
-  const running = async (site: ClusterSite, { claim }: Session): Promise<string> => {
-    await expect.poll(async () => (await site.pods(claim))[0]?.status?.phase, { timeout: 60_000 }).toBe("Running");
-    return (await site.pods(claim))[0]?.metadata.name ?? "";
-  };
+  const running = (site: ClusterSite, { claim }: Session): Promise<string> =>
+    until("the driver's pod runs", 60_000, async () => {
+      const [pod] = await site.pods(claim);
+      return pod?.status?.phase === "Running" ? pod.metadata.name : undefined;
+    });
 
-  test("that somebody deletes ends its session with the reason; all that was its goes at once, its claim after retention", async () => {
+  test("that somebody deletes ends its session with the reason; all that was its goes at once, its claim after retention", async ({
+    expect,
+  }) => {
     await using site = ClusterSite.withoutSpark();
     await using server = await ClusterServer.open(site, {}, 8_000);
     const session = await server.create();
@@ -27,7 +33,7 @@ describe("a driver's pod", { timeout: 120_000 }, () => {
     expect(() => server.sessions.find("0", NOBODY, "view")).toThrow(/not found/i);
   });
 
-  test("that is evicted ends its session with who did it", async () => {
+  test("that is evicted ends its session with who did it", async ({ expect }) => {
     await using site = ClusterSite.withoutSpark();
     await using server = await ClusterServer.open(site);
     const session = await server.create();
@@ -41,7 +47,20 @@ describe("a driver's pod", { timeout: 120_000 }, () => {
     await expect.poll(() => site.left(), { timeout: 30_000 }).toEqual([site.claimOf(session.claim)]);
   });
 
-  test("is made once and whole, at whatever step the server that launched it went", async () => {
+  test("that fills its disk beyond what it may is evicted, and its session ends with the reason", async ({ expect }) => {
+    const local = "spark.kubernetes.driver.volumes.emptyDir.spark-local-dir-1";
+    await using site = ClusterSite.withoutSpark();
+    await using server = await ClusterServer.open(site);
+    const conf = { [`${local}.mount.path`]: "/var/data/one", [`${local}.options.sizeLimit`]: "300Mi" };
+    const session = await server.create({ conf });
+    const name = await running(site, session);
+    await kubectl(["--namespace", NAMESPACE, "exec", name, "--", "sh", "-c", "head -c 400M /dev/zero >/var/data/one/full"]);
+    expect(await ended(session)).toMatch(/pod was evicted: Usage of EmptyDir volume "spark-local-dir-1" exceeds the limit "300Mi"/);
+    expect(session.state).toBe("dead");
+    await expect.poll(() => site.left(), { timeout: 60_000 }).toEqual([site.claimOf(session.claim)]);
+  });
+
+  test("is made once and whole, at whatever step the server that launched it went", async ({ expect }) => {
     await using site = ClusterSite.withoutSpark();
     const claims = await Promise.all(
       [0, 5, 15, 30, 45, 60, 90, 150, 300].map(async (afterMs) => {
@@ -63,7 +82,7 @@ describe("a driver's pod", { timeout: 120_000 }, () => {
     expect(await site.left()).toEqual([]);
   });
 
-  test("of a session whose deletion was begun by a server that went is gone when the next one comes", async () => {
+  test("of a session whose deletion was begun by a server that went is gone when the next one comes", async ({ expect }) => {
     await using site = ClusterSite.withoutSpark();
     const first = await site.open();
     const claim = await first.claim(draftOf(), soon());
@@ -80,7 +99,7 @@ describe("a driver's pod", { timeout: 120_000 }, () => {
     expect(await site.pods(claim)).toEqual([]);
   });
 
-  test("that another server makes when its deletion was asked for already is deleted as it comes", async () => {
+  test("that another server makes when its deletion was asked for already is deleted as it comes", async ({ expect }) => {
     await using site = ClusterSite.withoutSpark();
     const place = { namespace: NAMESPACE, name: `${site.settings.instance}-0`, uid: crypto.randomUUID() };
     const securityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
@@ -113,7 +132,6 @@ describe("a driver's pod", { timeout: 120_000 }, () => {
 
 /** One driver goes through it all; each time it is as good as new, and its variables may be gone. */
 describe("a session whose driver", { timeout: 240_000 }, () => {
-  const LOCAL = "spark.kubernetes.driver.volumes.emptyDir.spark-local-dir-1";
   let site: ClusterSite;
   let server: ClusterServer;
   let session: Session;
@@ -137,8 +155,6 @@ describe("a session whose driver", { timeout: 240_000 }, () => {
         "spark.driver.memory": "512m",
         "spark.driver.memoryOverhead": "500m",
         "spark.driver.extraJavaOptions": "-XX:MaxDirectMemorySize=8g",
-        [`${LOCAL}.mount.path`]: "/var/data/one",
-        [`${LOCAL}.options.sizeLimit`]: "300Mi",
       },
     });
     expect(await run(session, "sc.range(100).sum()")).toContain("4950");
@@ -178,10 +194,10 @@ describe("a session whose driver", { timeout: 240_000 }, () => {
     await worksAgain();
   });
 
-  test("fills its disk beyond what it may is evicted, and its session ends with the reason", async () => {
-    await run(session, "open('/var/data/one/full', 'wb').write(bytes(400 << 20))");
-    expect(await ended(session)).toMatch(/pod was evicted: Usage of EmptyDir volume "spark-local-dir-1" exceeds the limit "300Mi"/);
-    expect(session.state).toBe("dead");
+  test("is deleted ends, and its executors go with it", async () => {
+    expect(await executor()).toBeDefined();
+    await site.api.delete(inNamespace("pods", (await driver())?.metadata.name), soon());
+    expect(await ended(session)).toMatch(/pod was deleted/);
     await expect.poll(() => site.left(), { timeout: 60_000 }).toEqual([site.claimOf(session.claim)]);
   });
 });
