@@ -172,7 +172,7 @@ class Engine:
             [config.python, "-m", self._module],
             {**setup.env, "PYTHONPATH": python_path, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
             directory,
-            {"kind": config.kind, "name": config.name, "sqlRowLimit": config.sql_row_limit, "workDir": directory},
+            {"kind": config.kind, "name": config.name, "sqlRowLimit": config.sql_row_limit, "workDir": config.work_dir, "startDir": directory},
             self._message,
             lambda name, text: self._user.process_text("interpreter " + name, name, text),
             self._interpreter_exited,

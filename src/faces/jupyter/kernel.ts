@@ -108,16 +108,26 @@ export class Kernel {
   join(connection: Connection): void {
     const { sessionId, after, counted } = connection.options;
     const before = after ?? (counted ? null : (this.#left.get(sessionId) ?? null));
+    const stranger = sessionId !== "" && !this.#left.has(sessionId) && !this.#routes.has(sessionId);
     this.#left.delete(sessionId);
     this.#connections.add(connection);
     this.#attend(connection);
     if (sessionId !== "") this.#routes.set(sessionId, connection);
     if (before !== null) connection.resumeAt(before);
+    else if (stranger && !counted && this.#mayHaveLost) connection.post(this.message(status("restarting")));
     this.#sayState((each) => connection.post(each));
     // Ends with the connection; what a driver that is gone cannot tell any more ends it too, and the client comes back.
     new Follower(this, connection).run(before).catch(() => {
       if (!connection.closed.aborted) connection.close(1011, "the driver's records cannot be read");
     });
+  }
+
+  /**
+   * Cells that waited for their driver in a server that died are known to nobody but the client that sent them. It gives up what it waits
+   * for at the word `restarting` and connects anew (@jupyterlab/services), so that no cell waits for ever; one that counts sends them again.
+   */
+  get #mayHaveLost(): boolean {
+    return this.inherited && this.#session.epoch === null && this.executionState === "starting";
   }
 
   /** The session shows that the client has it open. */
