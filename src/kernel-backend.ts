@@ -81,7 +81,7 @@ interface Parts {
 const connect = ({ place, gateway, home, id, made }: Parts, options: BackendOptions, events: BackendEvents): Backend => {
   const remote = new Remote(
     {
-      url: gateway.channels(id, options.session),
+      url: gateway.channels(id, options.session, place.shared),
       after: made ? BEGINNING : null,
       authorization: () => gateway.authorization,
       pauses: new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS),
@@ -113,6 +113,8 @@ const connect = ({ place, gateway, home, id, made }: Parts, options: BackendOpti
 
 /** A server and what becomes of it with the kernel. */
 interface Place {
+  /** Whether others can use the server, a browser among them. */
+  readonly shared: boolean;
   readonly address: () => Address;
   /** How long a kernel outlives this process when it was killed, a laptop's sleep included; 0: the server sees to that itself. */
   readonly leaseMs: number;
@@ -124,6 +126,7 @@ interface Place {
 const nothing = async (): Promise<void> => undefined;
 
 const foreignPlace = (url: string): Place => ({
+  shared: true,
   address: () => targetOf(url, clientVariables().token),
   leaseMs: LEASE_MS,
   leave: nothing,
@@ -158,7 +161,7 @@ const ownPlace = async (config: Config, home: KernelHome, { version, say }: Back
   };
   const server = await openOwnServer(config, own, prepared, version, log);
   const address = { url: server.url, authorization: `Bearer ${server.token}` };
-  return { address: () => address, leaseMs: local ? 0 : LEASE_MS, leave: () => server.leave(), end: () => server.end() };
+  return { shared: false, address: () => address, leaseMs: local ? 0 : LEASE_MS, leave: () => server.leave(), end: () => server.end() };
 };
 
 /** The kernel of the process before this one, restarted in place; else a new one. A server that cannot be reached is waited for. */

@@ -11,6 +11,7 @@ import { causeOf } from "./origin.ts";
 import { Outbox } from "./outbox.ts";
 import type { Position } from "./position.ts";
 import { answer } from "./requests.ts";
+import { sparkUiFor } from "./spark-ui-link.ts";
 import { status, translate } from "./translate.ts";
 
 /** Clients whose socket was lost are remembered, with what they had; the oldest is forgotten first. */
@@ -192,13 +193,13 @@ export class Kernel {
     post(this.message(status(this.executionState, busy)));
   }
 
-  /** A record's messages; made once for all clients. */
-  messagesOf(record: RecordFrame, session: Session, statement: StatementView | undefined): readonly Message[] {
+  /** A record's messages; made once for all clients, but for those with links. */
+  messagesOf(record: RecordFrame, session: Session, statement: StatementView | undefined, to: Connection): readonly Message[] {
     const known = this.#messages.get(record);
     if (known !== undefined) return known;
-    const { facts, exitReason } = session;
-    const made = translate(record, { statement, session: this.processSession, uiUrl: facts?.uiUrl ?? null, exitReason });
-    this.#messages.set(record, made);
+    const { exitReason } = session;
+    const made = translate(record, { statement, session: this.processSession, uiUrl: sparkUiFor(session, to), exitReason });
+    if (record.type !== "progress" && record.type !== "finished") this.#messages.set(record, made);
     return made;
   }
 

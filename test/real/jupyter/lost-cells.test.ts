@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { runCell, startKernel } from "../../kit/jupyter.ts";
 import { Service } from "../../faces/service.ts";
+import { runCell, startKernel } from "../../kit/jupyter.ts";
 
 test("what waited for a driver in a server that died is not waited for any more, and the next cell runs", { timeout: 60_000 }, async () => {
   const first = await Service.start();
