@@ -44,8 +44,8 @@ const LAST_PAUSE_MS = 5_000;
 const LOCAL_ORPHAN_MS = 60_000;
 const CLUSTER_ORPHAN_MS = 4 * 3_600_000;
 const STOP_GRACE_MS = 3_000;
-/** How long a pod's or another server's kernel outlives this process. */
-const LEASE_MS = 2 * 3_600_000;
+/** A server tells drivers of connected kernels every twenty seconds. */
+const LEAST_LEASE_MS = 30_000;
 /** Before every record of a driver. */
 const BEGINNING = "beginning";
 
@@ -56,7 +56,7 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
   const { url } = clientVariables();
   let place: Place | null = null;
   try {
-    place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url);
+    place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url, leaseOf(config));
     const gateway = new Gateway(place.address);
     const found = await kernelAt(gateway, { url, leaseMs: place.leaseMs }, home, events.onAway, signal);
     return connect({ place, gateway, home, ...found }, options, events);
@@ -125,10 +125,10 @@ interface Place {
 
 const nothing = async (): Promise<void> => undefined;
 
-const foreignPlace = (url: string): Place => ({
+const foreignPlace = (url: string, leaseMs: number): Place => ({
   shared: true,
   address: () => targetOf(url, clientVariables().token),
-  leaseMs: LEASE_MS,
+  leaseMs,
   leave: nothing,
   end: nothing,
 });
@@ -144,6 +144,9 @@ const notebookDirectory = (): { readonly KERNEL_WORKING_DIR?: string } => {
 
 /** Zero is no limit. */
 const least = (configured: number, most: number): number => (configured === 0 ? most : Math.min(configured, most));
+
+/** How long a pod's or another server's kernel outlives this process. */
+const leaseOf = ({ kernelLeaseMs }: Config): number => Math.max(kernelLeaseMs, LEAST_LEASE_MS);
 
 type Config = ReturnType<typeof loadConfig>["config"];
 
@@ -161,7 +164,13 @@ const ownPlace = async (config: Config, home: KernelHome, { version, say }: Back
   };
   const server = await openOwnServer(config, own, prepared, version, log);
   const address = { url: server.url, authorization: `Bearer ${server.token}` };
-  return { shared: false, address: () => address, leaseMs: local ? 0 : LEASE_MS, leave: () => server.leave(), end: () => server.end() };
+  return {
+    shared: false,
+    address: () => address,
+    leaseMs: local ? 0 : leaseOf(config),
+    leave: () => server.leave(),
+    end: () => server.end(),
+  };
 };
 
 /** The kernel of the process before this one, restarted in place; else a new one. A server that cannot be reached is waited for. */
