@@ -44,6 +44,8 @@ const LAST_PAUSE_MS = 5_000;
 const LOCAL_ORPHAN_MS = 60_000;
 const CLUSTER_ORPHAN_MS = 4 * 3_600_000;
 const STOP_GRACE_MS = 3_000;
+/** Of kernels' own servers among all in a cluster. */
+const INSTANCE_PREFIX = "kernel-";
 /** A server tells drivers of connected kernels every twenty seconds. */
 const LEAST_LEASE_MS = 30_000;
 /** Before every record of a driver. */
@@ -151,18 +153,19 @@ const leaseOf = ({ kernelLeaseMs }: Config): number => Math.max(kernelLeaseMs, L
 type Config = ReturnType<typeof loadConfig>["config"];
 
 const ownPlace = async (config: Config, home: KernelHome, { version, say }: BackendOptions, signal: AbortSignal): Promise<Place> => {
-  const [{ openOwnServer }, { openLog }] = await Promise.all([import("./own-server.ts"), import("./observe/log.ts")]);
+  const [{ openOwnServer, forgetAbandoned }, { openLog }] = await Promise.all([import("./own-server.ts"), import("./observe/log.ts")]);
   const local = config.launcher === "local";
   const prepared = local ? await (await import("./prepare.ts")).prepare(config, say, signal) : null;
   const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
   const own = {
     directory: home.directory,
-    instance: `kernel-${home.name.slice(0, 12)}`,
+    instance: `${INSTANCE_PREFIX}${home.name.slice(0, 12)}`,
     orphanTimeoutMs: least(config.orphanTimeoutMs, local ? LOCAL_ORPHAN_MS : CLUSTER_ORPHAN_MS),
     stopGraceMs: Math.min(config.stopGraceMs, STOP_GRACE_MS),
     localPaths: Object.values(notebookDirectory()),
   };
   const server = await openOwnServer(config, own, prepared, version, log);
+  if (!local) void forgetAbandoned(config, INSTANCE_PREFIX).catch(() => undefined);
   const address = { url: server.url, authorization: `Bearer ${server.token}` };
   return {
     shared: false,

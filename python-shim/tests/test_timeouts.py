@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional
 
 import pytest
+
 from spark_shim.timeouts import Timeouts
 
 HOUR = 3600.0

@@ -143,3 +143,17 @@ test("to a foreign client the cell is cleared and told again whole", { timeout: 
     second.close();
   }),
 );
+
+test("a clock that was put back keeps nobody's touches from the driver", async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  await using service = await Service.start();
+  const { id, driver } = await service.ready();
+  const session = service.sessions.find(String(id), { name: null, remote: null }, "view");
+  const touches = () => driver.requests.filter(({ frame }) => frame === "touch").length;
+  session.touch("a kernel");
+  await service.until(() => touches() === 1);
+  session.touch("a kernel");
+  vi.setSystemTime(Date.now() - 3 * HOUR_MS);
+  session.touch("a kernel");
+  await service.until(() => touches() === 2);
+});
