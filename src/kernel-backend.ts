@@ -44,8 +44,10 @@ const LAST_PAUSE_MS = 5_000;
 const LOCAL_ORPHAN_MS = 60_000;
 const CLUSTER_ORPHAN_MS = 4 * 3_600_000;
 const STOP_GRACE_MS = 3_000;
-/** How long a pod's or another server's kernel outlives this process. */
-const LEASE_MS = 2 * 3_600_000;
+/** Of kernels' own servers among all in a cluster. */
+const INSTANCE_PREFIX = "kernel-";
+/** A server tells drivers of connected kernels every twenty seconds. */
+const LEAST_LEASE_MS = 30_000;
 /** Before every record of a driver. */
 const BEGINNING = "beginning";
 
@@ -56,7 +58,7 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
   const { url } = clientVariables();
   let place: Place | null = null;
   try {
-    place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url);
+    place = url === null ? await ownPlace(config, home, options, signal) : foreignPlace(url, leaseOf(config));
     const gateway = new Gateway(place.address);
     const found = await kernelAt(gateway, { url, leaseMs: place.leaseMs }, home, events.onAway, signal);
     return connect({ place, gateway, home, ...found }, options, events);
@@ -81,7 +83,7 @@ interface Parts {
 const connect = ({ place, gateway, home, id, made }: Parts, options: BackendOptions, events: BackendEvents): Backend => {
   const remote = new Remote(
     {
-      url: gateway.channels(id, options.session),
+      url: gateway.channels(id, options.session, place.shared),
       after: made ? BEGINNING : null,
       authorization: () => gateway.authorization,
       pauses: new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS),
@@ -113,6 +115,8 @@ const connect = ({ place, gateway, home, id, made }: Parts, options: BackendOpti
 
 /** A server and what becomes of it with the kernel. */
 interface Place {
+  /** Whether others can use the server, a browser among them. */
+  readonly shared: boolean;
   readonly address: () => Address;
   /** How long a kernel outlives this process when it was killed, a laptop's sleep included; 0: the server sees to that itself. */
   readonly leaseMs: number;
@@ -123,9 +127,10 @@ interface Place {
 
 const nothing = async (): Promise<void> => undefined;
 
-const foreignPlace = (url: string): Place => ({
+const foreignPlace = (url: string, leaseMs: number): Place => ({
+  shared: true,
   address: () => targetOf(url, clientVariables().token),
-  leaseMs: LEASE_MS,
+  leaseMs,
   leave: nothing,
   end: nothing,
 });
@@ -142,23 +147,33 @@ const notebookDirectory = (): { readonly KERNEL_WORKING_DIR?: string } => {
 /** Zero is no limit. */
 const least = (configured: number, most: number): number => (configured === 0 ? most : Math.min(configured, most));
 
+/** How long a pod's or another server's kernel outlives this process. */
+const leaseOf = ({ kernelLeaseMs }: Config): number => Math.max(kernelLeaseMs, LEAST_LEASE_MS);
+
 type Config = ReturnType<typeof loadConfig>["config"];
 
 const ownPlace = async (config: Config, home: KernelHome, { version, say }: BackendOptions, signal: AbortSignal): Promise<Place> => {
-  const [{ openOwnServer }, { openLog }] = await Promise.all([import("./own-server.ts"), import("./observe/log.ts")]);
+  const [{ openOwnServer, forgetAbandoned }, { openLog }] = await Promise.all([import("./own-server.ts"), import("./observe/log.ts")]);
   const local = config.launcher === "local";
   const prepared = local ? await (await import("./prepare.ts")).prepare(config, say, signal) : null;
   const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
   const own = {
     directory: home.directory,
-    instance: `kernel-${home.name.slice(0, 12)}`,
+    instance: `${INSTANCE_PREFIX}${home.name.slice(0, 12)}`,
     orphanTimeoutMs: least(config.orphanTimeoutMs, local ? LOCAL_ORPHAN_MS : CLUSTER_ORPHAN_MS),
     stopGraceMs: Math.min(config.stopGraceMs, STOP_GRACE_MS),
     localPaths: Object.values(notebookDirectory()),
   };
   const server = await openOwnServer(config, own, prepared, version, log);
+  if (!local) void forgetAbandoned(config, INSTANCE_PREFIX).catch(() => undefined);
   const address = { url: server.url, authorization: `Bearer ${server.token}` };
-  return { address: () => address, leaseMs: local ? 0 : LEASE_MS, leave: () => server.leave(), end: () => server.end() };
+  return {
+    shared: false,
+    address: () => address,
+    leaseMs: local ? 0 : leaseOf(config),
+    leave: () => server.leave(),
+    end: () => server.end(),
+  };
 };
 
 /** The kernel of the process before this one, restarted in place; else a new one. A server that cannot be reached is waited for. */

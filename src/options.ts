@@ -145,6 +145,10 @@ const Sessions = Type.Object({
   idleTimeoutMs: duration(HOUR, "A session that is not used for so long ends; 0: never. A session may ask for its own."),
   ttlMs: duration(0, "A session ends at this age; 0: never. A session may ask for its own."),
   orphanTimeoutMs: duration(24 * HOUR, "A driver that no server has asked for so long ends; 0: never."),
+  kernelLeaseMs: duration(
+    2 * HOUR,
+    "A native kernel that was killed leaves its pod or its session at another server for so long, as a laptop may be asleep meanwhile; at least half a minute.",
+  ),
   retentionMs: duration(HOUR, "How long an ended session is still listed, with its log."),
   maxSessions: count(0, "Sessions of all users together that may live at once; 0: no limit."),
   maxSessionsPerUser: count(0, "Sessions of one user that may live at once; 0: no limit."),

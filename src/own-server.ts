@@ -64,3 +64,13 @@ const forgetInstance = async (config: Config): Promise<void> => {
   const [{ removeInstance }, settings] = await Promise.all([import("./launch/kubernetes/cluster.ts"), launcherSettings(config, null)]);
   if (settings.launcher === "kubernetes") await removeInstance(settings.kubernetes, AbortSignal.timeout(FORGET_MS));
 };
+
+const ABANDONED_MS = 24 * 3_600_000;
+const SWEEP_MS = 60_000;
+
+/** Removes from the cluster what servers left whose processes were killed; `prefix` is what their instances' names begin with. */
+export const forgetAbandoned = async (config: Config, prefix: string): Promise<void> => {
+  const [{ removeAbandoned }, settings] = await Promise.all([import("./launch/kubernetes/cluster.ts"), launcherSettings(config, null)]);
+  if (settings.launcher !== "kubernetes") return;
+  await removeAbandoned(settings.kubernetes, { prefix, endedMs: ABANDONED_MS }, AbortSignal.timeout(SWEEP_MS));
+};

@@ -18,7 +18,7 @@ Message = Dict[str, Any]
 #: The interpreter finds the number of its end's file descriptor in this environment variable.
 PIPE_VARIABLE = "LONGWICK_PIPE"
 
-#: The interpreter's settings, a JSON object: `kind`, `name`, `sqlRowLimit`, `workDir`.
+#: The interpreter's settings, a JSON object: `kind`, `name`, `sqlRowLimit`, `workDir`, `startDir`.
 SETTINGS_VARIABLE = "LONGWICK_INTERPRETER"
 
 #: The longest text of one `stream` message, in bytes of UTF-8. Whoever has more to say cuts it.

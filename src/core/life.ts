@@ -216,7 +216,8 @@ export abstract class Life {
   /** Says that somebody looked. Cheap: reaches the driver at most every five seconds, and is forgotten while it cannot. */
   touch(client: string): void {
     const now = this.parts.clock.now();
-    if (!this.driver.up || now - this.#touchedMs < TOUCH_EVERY_MS) return;
+    // A clock that was put back says nothing of when the last one was.
+    if (!this.driver.up || Math.abs(now - this.#touchedMs) < TOUCH_EVERY_MS) return;
     this.#touchedMs = now;
     this.driver.touch(client);
   }

@@ -56,8 +56,8 @@ export interface HttpOptions {
  */
 export type Face = (app: FastifyInstance, closing: AbortSignal, admit: Admit) => Promise<void> | void;
 
-/** Who makes a request that passes by fastify's routes (a WebSocket's upgrade). Rejects with a Problem. */
-export type Admit = (request: IncomingMessage) => Promise<Caller>;
+/** Who makes a request that passes by fastify's routes (a WebSocket's upgrade), and by which `publicUrl`. Rejects with a Problem. */
+export type Admit = (request: IncomingMessage) => Promise<{ readonly caller: Caller; readonly publicUrl: string }>;
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -185,13 +185,18 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     return { name: null, remote };
   };
 
-  const admitUpgrade: Admit = async (request) => admit(request, proxies.remoteOf(request));
+  const mountOf = (request: IncomingMessage) => proxies.prefixOf(request) + basePath;
+  const publicUrlOf = (request: IncomingMessage, mount: string) => `${proxies.protocolOf(request)}://${proxies.hostOf(request)}${mount}`;
+  const admitUpgrade: Admit = async (request) => ({
+    caller: await admit(request, proxies.remoteOf(request)),
+    publicUrl: publicUrlOf(request, mountOf(request)),
+  });
 
   app.decorateRequest("caller");
   app.decorateRequest("mount", basePath);
   app.decorateRequest("publicUrl", {
     getter() {
-      return `${proxies.protocolOf(this.raw)}://${proxies.hostOf(this.raw)}${this.mount}`;
+      return publicUrlOf(this.raw, this.mount);
     },
   });
   app.decorateRequest("sender", {
@@ -206,7 +211,7 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     if (request.routeOptions.config.form !== true) delete raw.headers["content-type"];
     const remote = proxies.remoteOf(raw);
     request.caller = { name: null, remote };
-    request.mount = proxies.prefixOf(raw) + basePath;
+    request.mount = mountOf(raw);
     if (request.routeOptions.config.open === true) return done();
     const { ticket, asksFirst } = request.routeOptions.config;
     const byTicket = ticket !== undefined && raw.headers.authorization === undefined && ticket(request);

@@ -69,9 +69,10 @@ export class Gateway {
     return this.#call((api, settings) => api.shutdownKernel(id, settings), withinMs);
   }
 
-  /** Address of a kernel's channels, for a WebSocket. */
-  channels(id: string, session: string): string {
-    return `${this.#address().url.replace(/^http/, "ws")}/api/kernels/${encodeURIComponent(id)}/channels?session_id=${session}`;
+  /** Address of a kernel's channels, for a WebSocket. `shared`: a browser may know the server too. */
+  channels(id: string, session: string, shared: boolean): string {
+    const query = `session_id=${session}${shared ? "" : "&reach=driver"}`;
+    return `${this.#address().url.replace(/^http/, "ws")}/api/kernels/${encodeURIComponent(id)}/channels?${query}`;
   }
 
   get authorization(): string | null {

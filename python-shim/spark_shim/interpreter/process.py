@@ -48,6 +48,7 @@ class Interpreter:
         self._spark = Spark(self._outputs, self._gate)
         self._watcher = Watcher(self._spark, self._outputs)
         self._directory: Optional[str] = settings.get("workDir")
+        self._start_directory: Optional[str] = settings.get("startDir") or self._directory
         row_limit = int(settings.get("sqlRowLimit") or SQL_ROW_LIMIT)
         self._main = types.ModuleType("__main__")
         self._magics = Magics(self._main.__dict__, row_limit)
@@ -91,10 +92,10 @@ class Interpreter:
     def _start(self) -> None:
         sys.modules["__main__"] = self._main
         sys.argv = [""]
-        if self._directory and os.path.isdir(self._directory):
-            os.chdir(self._directory)
+        if self._start_directory and os.path.isdir(self._start_directory):
+            os.chdir(self._start_directory)
             if sys.path and os.path.isabs(sys.path[0]):
-                sys.path[0] = self._directory
+                sys.path[0] = self._start_directory
         self._comms.start()
         ipython = self._make_executor()
         try:

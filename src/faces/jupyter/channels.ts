@@ -38,34 +38,41 @@ export const channels = (app: FastifyInstance, kernels: Kernels, options: Channe
     const url = new URL(request.url ?? "", "http://localhost");
     const [, id] = path.exec(url.pathname) ?? [];
     open(request, url, id)
-      .then(({ kernel, caller }) => {
+      .then(({ kernel, caller, publicUrl }) => {
         sockets.handleUpgrade(request, socket, head, (client) => {
-          kernel.join(new Connection(client, kernel, { ...optionsOf(request, url, client.protocol), caller }));
+          kernel.join(new Connection(client, kernel, { ...optionsOf(request, url, client.protocol, publicUrl), caller }));
         });
       })
       .catch((error: unknown) => refuse(socket, error, request));
   });
 
-  const open = async (request: IncomingMessage, url: URL, id: string | undefined): Promise<{ kernel: Kernel; caller: Caller }> => {
+  const open = async (request: IncomingMessage, url: URL, id: string | undefined): Promise<Opened> => {
     if (id === undefined) throw new Problem("NOT_FOUND", "Only /api/kernels/{id}/channels is a WebSocket.");
     const { headers } = request;
     const token = url.searchParams.get("token");
     // Browsers cannot give a WebSocket a header.
     if (token !== null && token !== "" && !/\S\s+\S/.test(headers.authorization ?? "")) headers.authorization = `token ${token}`;
-    const caller = await options.admit(request);
+    const { caller, publicUrl } = await options.admit(request);
     const kernel = decodeURIComponent(id);
     await kernels.seek(kernel);
-    return { kernel: kernels.find(kernel, caller, "modify"), caller };
+    return { kernel: kernels.find(kernel, caller, "modify"), caller, publicUrl };
   };
 };
 
-const optionsOf = ({ headers }: IncomingMessage, { searchParams }: URL, protocol: string) => {
+interface Opened {
+  readonly kernel: Kernel;
+  readonly caller: Caller;
+  readonly publicUrl: string;
+}
+
+const optionsOf = ({ headers }: IncomingMessage, { searchParams }: URL, protocol: string, publicUrl: string) => {
   const counted = searchParams.get("longwick") === "1";
   return {
     framing: protocol === V1_PROTOCOL ? ("v1" as const) : ("legacy" as const),
     textOnly: protocol !== V1_PROTOCOL && /^Tornado\//.test(headers["user-agent"] ?? ""),
     sessionId: (searchParams.get("session_id") ?? "").slice(0, SESSION_ID_CHARS),
     counted,
+    publicUrl: searchParams.get("reach") === "driver" ? null : publicUrl,
     after: counted ? readPosition(searchParams.get("after") ?? "") : null,
   };
 };

@@ -28,6 +28,8 @@ export interface ConnectionOptions {
   readonly counted: boolean;
   /** What such a client had last; null: it starts here. */
   readonly after: Position | null;
+  /** By what address a browser beside the client reaches this server; null: it does not, but it may reach the driver. */
+  readonly publicUrl: string | null;
   readonly caller: Caller;
 }
 

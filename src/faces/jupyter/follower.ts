@@ -136,7 +136,7 @@ export class Follower {
       if (record.seq <= start.knownSeq && (id === null || !start.again.has(id))) continue;
       const statement = id === null ? undefined : await this.#statement(session, id, record);
       if (statement !== undefined && start.again.has(statement.id)) this.#clear(statement);
-      const messages = this.#kernel.messagesOf(record, session, statement);
+      const messages = this.#kernel.messagesOf(record, session, statement, this.#connection);
       for (const [part, each] of messages.entries()) {
         if (start.skip !== null && record.seq === start.skip.seq && part <= start.skip.part) continue;
         if (this.#isFor(each)) await this.#connection.deliver(each, this.#positionOf(session, record, part));

@@ -1,13 +1,16 @@
+import type { Connection } from "./connection.ts";
 import type { Kernel } from "./kernel.ts";
 import { type Content, MESSAGING_VERSION } from "./messages.ts";
+import { sparkUiFor } from "./spark-ui-link.ts";
 
 /** Of drivers that have not said which Python they are. */
 const SOME_PYTHON = "3";
 
 /** What is known of the kernel, from configuration alone while its driver does not run. */
-export const kernelInfo = ({ session, parts }: Kernel): Content => {
+export const kernelInfo = ({ session, parts }: Kernel, connection: Connection): Content => {
   const { facts } = session;
-  const ui = /^https?:\/\//.test(facts?.uiUrl ?? "") ? [{ text: "Spark UI", url: facts?.uiUrl }] : [];
+  const url = sparkUiFor(session, connection) ?? "";
+  const ui = /^https?:\/\//.test(url) ? [{ text: "Spark UI", url }] : [];
   return {
     status: "ok",
     protocol_version: MESSAGING_VERSION,

@@ -11,6 +11,7 @@ import { causeOf } from "./origin.ts";
 import { Outbox } from "./outbox.ts";
 import type { Position } from "./position.ts";
 import { answer } from "./requests.ts";
+import { sparkUiFor } from "./spark-ui-link.ts";
 import { status, translate } from "./translate.ts";
 
 /** Clients whose socket was lost are remembered, with what they had; the oldest is forgotten first. */
@@ -108,16 +109,26 @@ export class Kernel {
   join(connection: Connection): void {
     const { sessionId, after, counted } = connection.options;
     const before = after ?? (counted ? null : (this.#left.get(sessionId) ?? null));
+    const stranger = sessionId !== "" && !this.#left.has(sessionId) && !this.#routes.has(sessionId);
     this.#left.delete(sessionId);
     this.#connections.add(connection);
     this.#attend(connection);
     if (sessionId !== "") this.#routes.set(sessionId, connection);
     if (before !== null) connection.resumeAt(before);
+    else if (stranger && !counted && this.#mayHaveLost) connection.post(this.message(status("restarting")));
     this.#sayState((each) => connection.post(each));
     // Ends with the connection; what a driver that is gone cannot tell any more ends it too, and the client comes back.
     new Follower(this, connection).run(before).catch(() => {
       if (!connection.closed.aborted) connection.close(1011, "the driver's records cannot be read");
     });
+  }
+
+  /**
+   * Cells that waited for their driver in a server that died are known to nobody but the client that sent them. It gives up what it waits
+   * for at the word `restarting` and connects anew (@jupyterlab/services), so that no cell waits for ever; one that counts sends them again.
+   */
+  get #mayHaveLost(): boolean {
+    return this.inherited && this.#session.epoch === null && this.executionState === "starting";
   }
 
   /** The session shows that the client has it open. */
@@ -182,13 +193,13 @@ export class Kernel {
     post(this.message(status(this.executionState, busy)));
   }
 
-  /** A record's messages; made once for all clients. */
-  messagesOf(record: RecordFrame, session: Session, statement: StatementView | undefined): readonly Message[] {
+  /** A record's messages; made once for all clients, but for those with links. */
+  messagesOf(record: RecordFrame, session: Session, statement: StatementView | undefined, to: Connection): readonly Message[] {
     const known = this.#messages.get(record);
     if (known !== undefined) return known;
-    const { facts, exitReason } = session;
-    const made = translate(record, { statement, session: this.processSession, uiUrl: facts?.uiUrl ?? null, exitReason });
-    this.#messages.set(record, made);
+    const { exitReason } = session;
+    const made = translate(record, { statement, session: this.processSession, uiUrl: sparkUiFor(session, to), exitReason });
+    if (record.type !== "progress" && record.type !== "finished") this.#messages.set(record, made);
     return made;
   }
 

@@ -14,11 +14,11 @@ const LOOK_MS = 10_000;
 /** The longest code; the socket's limit is higher by what JSON adds to it. */
 const CODE_LIMIT_BYTES = 64 * 1024 * 1024;
 
-type Answer = (kernel: Kernel, request: Request, signal: AbortSignal) => Promise<Content> | Content;
+type Answer = (kernel: Kernel, request: Request, signal: AbortSignal, connection: Connection) => Promise<Content> | Content;
 
 /** Requests that are answered beside the statements: at once, while one runs too. */
 const ANSWERS: Readonly<Record<string, Answer>> = {
-  kernel_info_request: (kernel) => kernelInfo(kernel),
+  kernel_info_request: (kernel, _request, _signal, connection) => kernelInfo(kernel, connection),
   history_request: (kernel, { content }, signal) => history(kernel.session, content, signal),
   complete_request: complete,
   inspect_request: inspect,
@@ -44,7 +44,7 @@ export const answer = async (kernel: Kernel, connection: Connection, request: Re
     auditControl(kernel, connection, request);
     const signal = AbortSignal.any([connection.closed, AbortSignal.timeout(LOOK_MS)]);
     const content = await Promise.resolve()
-      .then(() => make(kernel, request, signal))
+      .then(() => make(kernel, request, signal, connection))
       .catch((error: unknown) => FALLBACKS[type]?.(request) ?? failureOf(error));
     const said = { type: type.replace(/_request$/, "_reply"), content, parent };
     connection.post(kernel.message({ ...said, channel: request.channel, to: request.session }));

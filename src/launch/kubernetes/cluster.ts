@@ -1,8 +1,10 @@
 import { KubeConfig, loadYaml } from "@kubernetes/client-node";
-import { Api } from "./api.ts";
-import { INSTANCE_LABEL, INSTANCE_LIMIT } from "./names.ts";
+import { Api, METADATA_ONLY } from "./api.ts";
+import { INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL } from "./names.ts";
+import type { DriverPod } from "./pod-reading.ts";
 import type { KubernetesSettings, PodSettings } from "./settings.ts";
 import { parseTemplate } from "./template.ts";
+import type { Stored } from "./watch.ts";
 
 type ClusterSettings = Pick<KubernetesSettings, "kubeconfig" | "context" | "serverNamespace">;
 
@@ -60,18 +62,58 @@ export const removeInstance = async (
   settings: ClusterSettings & Pick<KubernetesSettings, "instance">,
   signal: AbortSignal,
 ): Promise<void> => {
-  const { api, namespace } = connectToCluster(settings);
+  const cluster = connectToCluster(settings);
   try {
-    for (const kind of ["configmaps", "secrets"]) {
-      const path = `api/v1/namespaces/${namespace}/${kind}`;
-      const { items } = await api.list<{ metadata: { name: string } }>(
-        path,
-        { labelSelector: `${INSTANCE_LABEL}=${settings.instance}` },
-        signal,
-      );
-      await Promise.all(items.map(({ metadata: { name } }) => api.delete(`${path}/${name}`, signal)));
+    await forget(cluster, settings.instance, signal);
+  } finally {
+    cluster.api.close();
+  }
+};
+
+const forget = async ({ api, namespace }: Cluster, instance: string, signal: AbortSignal): Promise<void> => {
+  for (const kind of ["configmaps", "secrets"]) {
+    const path = `api/v1/namespaces/${namespace}/${kind}`;
+    const { items } = await api.list<Stored>(path, { labelSelector: `${INSTANCE_LABEL}=${instance}` }, signal, METADATA_ONLY);
+    await Promise.all(items.map(({ metadata: { name } }) => api.delete(`${path}/${name}`, signal)));
+  }
+};
+
+export interface Abandoned {
+  /** What the instances' names begin with. */
+  readonly prefix: string;
+  /** How long ago all of an instance's drivers must have ended. */
+  readonly endedMs: number;
+}
+
+/**
+ * Removes instances whose servers were killed: all of their drivers have ended by their own rules, long ago, and a server that lived would
+ * have removed them.
+ */
+export const removeAbandoned = async (
+  settings: ClusterSettings & Pick<KubernetesSettings, "namespace">,
+  { prefix, endedMs }: Abandoned,
+  signal: AbortSignal,
+): Promise<void> => {
+  const cluster = connectToCluster(settings);
+  const { api } = cluster;
+  try {
+    const path = `api/v1/namespaces/${settings.namespace ?? cluster.namespace}/pods`;
+    const { items } = await api.list<DriverPod>(path, { labelSelector: `${INSTANCE_LABEL},${ROLE_LABEL}=driver` }, signal);
+    const instances = Map.groupBy(items, ({ metadata }) => metadata.labels?.[INSTANCE_LABEL] ?? "");
+    for (const [instance, pods] of instances) {
+      if (!instance.startsWith(prefix) || pods.some((pod) => Date.now() - endOf(pod) < endedMs)) continue;
+      // What belongs to a pod goes with it.
+      await Promise.all(pods.map(({ metadata: { name } }) => api.delete(`${path}/${name}`, signal)));
+      await forget(cluster, instance, signal);
     }
   } finally {
     api.close();
   }
+};
+
+/** Unix time in milliseconds; never, while any of its containers may run. */
+const endOf = ({ status }: DriverPod): number => {
+  if (status?.phase !== "Succeeded" && status?.phase !== "Failed") return Number.POSITIVE_INFINITY;
+  const ends = (status.containerStatuses ?? []).map(({ state }) => Date.parse(state?.terminated?.finishedAt ?? ""));
+  return ends.length === 0 || ends.some(Number.isNaN) ? Number.POSITIVE_INFINITY : Math.max(...ends);
 };

@@ -356,3 +356,26 @@ describe("while Spark starts", () => {
     channels.close();
   });
 });
+
+test("progress and kernel_info lead to Spark's UI through the server, as the client calls it; to the driver's own where a browser knows no server", () =>
+  onStage(async ({ service, driver, url, open }) => {
+    const [through, own] = [await open(), await open({ query: { longwick: "1", reach: "driver" } })];
+    const id = through.execute("spark.range(9).count()");
+    await service.until(() => cells(driver) === 1);
+    driver.emit("started", { statement: 0, count: 1 });
+    const stages = [{ stage: 0, name: "count", tasks: 8, active: 1, completed: 2, failed: 0 }];
+    driver.emit("progress", { statement: 0, fraction: 0.2, jobs: [{ job: 0, status: "running", stages }], atMs: Date.now() + 5_000 });
+    driver.emit("finished", { statement: 0, outcome: "ok", rung: null });
+    for (const [client, address] of [
+      [through, `${url}/sessions/0/ui/`],
+      [own, "http://localhost:4040"],
+    ] as const) {
+      const shown = (await client.idle(id)).filter(({ type }) => type.endsWith("display_data"));
+      expect(shown.map(({ content }) => /href="([^"]+)"/.exec(JSON.stringify(content).replaceAll("\\", ""))?.[1])).toEqual([
+        address,
+        address,
+      ]);
+      const info = (await client.idle(client.send("shell", "kernel_info_request", {}))).find(({ type }) => type === "kernel_info_reply");
+      expect(info?.content["help_links"]).toContainEqual({ text: "Spark UI", url: address });
+    }
+  }));

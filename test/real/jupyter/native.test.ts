@@ -71,6 +71,32 @@ describe("the kernel of a server", () => {
     expect(Object.keys(outcomes).sort()).toEqual([...cases].sort());
   });
 
+  test("is ended by its lease when its process was killed with 9, and nothing of it is left", { timeout: 240_000 }, async () => {
+    const settings = { LONGWICK_URL: server.url, LONGWICK_RUNTIME_DIR: join(server.directory, "kernels"), LONGWICK_KERNEL_LEASE_MS: "30s" };
+    const leased = { ...installKernel(server.directory, "leased", settings), PYTHONPATH: here(".") };
+    // Longer than the lease with its kernel, then without.
+    const script = `import kernel_cases as k, time
+m = k.started(); c = k.connected(m)
+k.run(c, "1", 90); k.run(c, "import time; time.sleep(40)", 60)
+print(k.run(c, "2", 60)[0]["status"], flush=True); k.os.kill(k.pid_of(m), 9); k.sys.exit(0)`;
+    const livy = new Livy(server.url);
+    const list = () =>
+      livy.expect<{ sessions: readonly { id: number; state: string; log: readonly string[] }[] }>(200, "GET", "/sessions?size=1000");
+    const before = new Set((await list()).sessions.map(({ id }) => id));
+    const { stdout } = await promisify(execFile)(await clientsPython(), ["-c", script], { env: leased, timeout: 200_000 });
+    expect(stdout).toBe("ok\n");
+    const [session] = (await list()).sessions.filter(({ id }) => !before.has(id));
+    if (session === undefined) throw new Error("the kernel had no session");
+    expect(server.driverProcesses(session.id).length).toBeGreaterThan(0);
+    const processes = () => server.driverProcesses(session.id);
+    const ended = await until("the lease is over", 60_000, async () =>
+      (await list()).sessions.find(({ id, state }) => id === session.id && state === "dead"),
+    );
+    expect(ended.log.join("\n")).toContain("there was no heartbeat for 30 s");
+    await until("no process is left", 30_000, () => (processes().length === 0 ? true : undefined));
+    livy.close();
+  });
+
   test("leaves no session behind that its manager shut down", async () => {
     const livy = new Livy(server.url);
     const { sessions } = await livy.expect<{ sessions: readonly { state: string }[] }>(200, "GET", "/sessions?size=1000");
