@@ -43,7 +43,7 @@ notebookContract(
       expect(await (await notebook.ran("'next'")).done()).toBe("'next'");
     });
 
-    test("so it does when the page was loaded anew before", async () => {
+    test("a page that was loaded anew shows everything once when the server is killed with 9", async () => {
       const { door, notebook, gates } = visit();
       const first = await notebook.run("for n in range(40):\n    print(n)\n    if n in (9, 29): arrive(f'again-{n}'); wait(f'go-{n}')");
       await first.shows(/^9$/m);
