@@ -1,8 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * `unit` starts no process; `real` runs our server and real drivers against the clients people use; `cluster` does so on the Kubernetes
- * that KUBECONFIG names. Nothing is retried.
+ * `unit` starts no process; `real` runs our server and real drivers against the clients people use; `browser` does so through
+ * JupyterLab in Chromium, `cluster` on the Kubernetes that KUBECONFIG names. Nothing is retried.
  */
 export default defineConfig({
   test: {
@@ -13,7 +13,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/real/**", "test/cluster/**"],
+          exclude: ["test/real/**", "test/browser/**", "test/cluster/**"],
           testTimeout: 10_000,
           hookTimeout: 10_000,
           // On a loaded machine a second is nothing; what never becomes true still fails.
@@ -29,6 +29,17 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 300_000,
+          teardownTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: "browser",
+          include: ["test/browser/**/*.test.ts"],
+          globalSetup: ["test/kit/browser-setup.ts"],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
           teardownTimeout: 60_000,
         },
       },

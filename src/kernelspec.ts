@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { inheritedEnvironment } from "./config.ts";
 import { type Machine, prefixDirectory, searchDirectories, userDirectory } from "./kernelspec/directories.ts";
+import { installLabExtension, removeLabExtension } from "./kernelspec/lab-extension.ts";
 import { installSpec, KernelspecError, listSpecs, makeSpec, removeSpec } from "./kernelspec/specs.ts";
 
 /** `longwick kernelspec install | list | remove`: shows the kernel to Jupyter's clients. */
@@ -17,6 +18,7 @@ const FLAGS = {
   "display-name": { type: "string" },
   env: { type: "string", multiple: true },
   preset: { type: "string", multiple: true },
+  gateway: { type: "boolean" },
 } as const;
 type Flags = ReturnType<typeof parseArgs<{ options: typeof FLAGS }>>["values"];
 
@@ -27,6 +29,7 @@ export class KernelspecUsageError extends Error {
 
 const PROGRAM = fileURLToPath(new URL("../bin/longwick.js", import.meta.url));
 const LOGOS = fileURLToPath(new URL("../kernelspec", import.meta.url));
+const LAB_EXTENSION = fileURLToPath(new URL("../kernelspec/labextension", import.meta.url));
 const PYTHON_MS = 20_000;
 
 type Say = (line: string) => void;
@@ -59,6 +62,11 @@ const read = (argv: readonly string[]) => {
 
 const install = async (flags: Flags, version: string, out: Say, say: Say): Promise<number> => {
   const root = (await rootOf(flags)) ?? userDirectory(machine());
+  if (flags.gateway === true) {
+    // The kernels are a server's; what JupyterLab's page does with them is here.
+    out(`Installed JupyterLab's extension in ${await installLabExtension(root, LAB_EXTENSION)}`);
+    return 0;
+  }
   const given = environment(flags.env ?? []);
   const name = flags.name ?? "longwick";
   const displayName =
@@ -78,6 +86,7 @@ const install = async (flags: Flags, version: string, out: Say, say: Say): Promi
     const spec = makeSpec({ ...kernel, node: process.execPath, program: PROGRAM, version });
     out(`Installed kernelspec ${kernel.name} in ${await installSpec(root, kernel.name, spec, LOGOS)}`);
   }
+  await installLabExtension(root, LAB_EXTENSION);
   return 0;
 };
 
@@ -91,9 +100,14 @@ const list = async (flags: Flags, out: Say, say: Say): Promise<number> => {
 
 const remove = async (flags: Flags, names: readonly string[], out: Say): Promise<number> => {
   const wanted = [...names, ...(flags.name === undefined ? [] : [flags.name])];
+  const roots = await rootsOf(flags);
+  if (flags.gateway === true) {
+    for (const root of roots) await removeLabExtension(root);
+    return 0;
+  }
   if (wanted.length === 0)
     throw new KernelspecUsageError("Which one? longwick kernelspec remove NAME; longwick kernelspec list shows them.");
-  const specs = await listSpecs(await rootsOf(flags));
+  const specs = await listSpecs(roots);
   for (const name of wanted) {
     const found = specs.filter((spec) => spec.name === name);
     if (found.length === 0)
@@ -103,6 +117,7 @@ const remove = async (flags: Flags, names: readonly string[], out: Say): Promise
       out(`Removed ${spec.directory}`);
     }
   }
+  for (const root of roots) if ((await listSpecs([root])).length === 0) await removeLabExtension(root);
   return 0;
 };
 

@@ -83,6 +83,8 @@ Usage:
                               [--env NAME=VALUE]… [--preset NAME]…
                                 show the kernel to Jupyter: a server's with --env LONGWICK_URL=…, else one of its own;
                                 with --preset one kernelspec for each of the server's kernelspecs of these names
+  longwick kernelspec install --gateway [--user | --sys-prefix | --prefix DIR]
+                                no kernel, but JupyterLab's extension for those of jupyter lab --gateway-url
   longwick kernelspec list | remove NAME…
   longwick kernel -f FILE       the kernel itself, as Jupyter starts it
   longwick --version | --help

@@ -1,7 +1,8 @@
 /**
  * `npm test`: everything that needs neither cluster nor browser. vitest's projects unit and real, and the shim's pytest on the newest and on
- * the oldest Python and Spark. `npm run test:cluster` (`run.ts cluster`): vitest's project cluster, on the Kubernetes that KUBECONFIG names.
- * The last line says how many tests passed and failed, over all runners.
+ * the oldest Python and Spark. `npm run test:browser` (`run.ts browser`): vitest's project browser, in Debian's Chromium. `npm run test:cluster`
+ * (`run.ts cluster`): vitest's project cluster, on the Kubernetes that KUBECONFIG names. The last line says how many tests passed and failed,
+ * over all runners.
  *
  * A test of the cluster that is skipped has failed, but for those that break a part of it where nobody says how (LONGWICK_TEST_BREAK, a
  * command that takes `stop PART` and `start PART`): they are not for this cluster, and counted apart.
@@ -79,8 +80,9 @@ const cluster = (): readonly Count[] => {
 };
 
 try {
-  const ofCluster = process.argv[2] === "cluster";
-  const counts = ofCluster ? cluster() : await everything();
+  const part = process.argv[2];
+  const ofCluster = part === "cluster";
+  const counts = ofCluster ? cluster() : part === "browser" ? [vitest("browser")] : await everything();
   const sum = (key: keyof Count): number => counts.reduce((total, one) => total + one[key], 0);
   process.exitCode = sum("failed") > 0 ? 1 : 0;
   const skipped = sum("skipped") > 0 ? `, ${sum("skipped")} ${ofCluster ? "not for this cluster" : "skipped"}` : "";

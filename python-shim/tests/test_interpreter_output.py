@@ -404,6 +404,15 @@ def test_completion_works_while_a_statement_runs(interpreter: InterpreterProcess
     interpreter.finish(running)
 
 
+def test_completion_of_attributes_names_them_without_the_dot_and_says_which_are_methods(interpreter: InterpreterProcess) -> None:
+    interpreter.run("class Frame:\n    id = 1\n    def ignite(self): pass\nframe = Frame()")
+    reply = complete(interpreter, "x = frame.i")
+    assert (reply["matches"], reply["start"], reply["end"]) == (["id", "ignite"], 10, 11)
+    types = reply["metadata"].get("_jupyter_types_experimental")
+    if types is not None:  # IPython's are told
+        assert [(each["text"], each["start"], each["type"] == "function") for each in types] == [("id", 10, False), ("ignite", 10, True)]
+
+
 def test_completion_of_attributes_of_attributes_and_of_nothing(interpreter: InterpreterProcess) -> None:
     interpreter.run("import os")
     assert any(name.endswith("join") for name in complete(interpreter, "os.path.jo")["matches"])

@@ -12,6 +12,14 @@ export interface ChannelsOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/** What else a request says of itself. */
+export interface Sent {
+  readonly id?: string;
+  readonly session?: string;
+  readonly date?: string;
+  readonly metadata?: object;
+}
+
 export interface Received {
   readonly channel: string;
   readonly type: string;
@@ -63,16 +71,16 @@ export class Channels {
   }
 
   /** Sends a request and answers its msg_id. */
-  send(channel: string, type: string, content: object, more: { id?: string; session?: string; date?: string } = {}): string {
-    const { id = randomUUID(), session = this.session, date = new Date().toISOString() } = more;
+  send(channel: string, type: string, content: object, more: Sent = {}): string {
+    const { id = randomUUID(), session = this.session, date = new Date().toISOString(), metadata = {} } = more;
     const header = { msg_id: id, msg_type: type, session, username: "ann", version: "5.4", date };
-    const parts = [channel, ...[header, {}, {}, content].map((part) => JSON.stringify(part))];
+    const parts = [channel, ...[header, {}, metadata, content].map((part) => JSON.stringify(part))];
     if (this.socket.protocol === V1_PROTOCOL) this.socket.send(writeV1(parts.map((part) => Buffer.from(part))));
-    else this.socket.send(JSON.stringify({ channel, header, parent_header: {}, metadata: {}, content, buffers: [] }));
+    else this.socket.send(JSON.stringify({ channel, header, parent_header: {}, metadata, content, buffers: [] }));
     return id;
   }
 
-  execute(code: string, content: object = {}, options: { id?: string; date?: string } = {}): string {
+  execute(code: string, content: object = {}, options: Sent = {}): string {
     const standard = { silent: false, store_history: true, user_expressions: {}, allow_stdin: false, stop_on_error: true };
     return this.send("shell", "execute_request", { code, ...standard, ...content }, options);
   }

@@ -20,8 +20,15 @@ export const installKernel = (
   env: Readonly<Record<string, string>>,
 ): Readonly<Record<string, string | undefined>> => {
   const variables = Object.entries(env).flatMap(([variable, value]) => ["--env", `${variable}=${value}`]);
-  const args = [CLI, "kernelspec", "install", "--prefix", directory, "--name", name, ...variables];
+  return { ...install(directory, ["--name", name, ...variables]), KERNEL: name };
+};
+
+/** Installs what a JupyterLab wants whose kernels are a server's. */
+export const installForGateway = (directory: string): Readonly<Record<string, string | undefined>> => install(directory, ["--gateway"]);
+
+const install = (directory: string, flags: readonly string[]): Readonly<Record<string, string | undefined>> => {
+  const args = [CLI, "kernelspec", "install", "--prefix", directory, ...flags];
   const { status, stderr } = spawnSync(process.execPath, args, { env: plain(directory), encoding: "utf8", timeout: 60_000 });
   if (status !== 0) throw new Error(`kernelspec install ended with ${status}: ${stderr}`);
-  return { ...plain(directory), JUPYTER_PATH: join(directory, "share/jupyter"), KERNEL: name };
+  return { ...plain(directory), JUPYTER_PATH: join(directory, "share/jupyter") };
 };

@@ -51,6 +51,7 @@ describe("what npm pack makes", () => {
       "docs/configuration.md",
       "dist/kernel.js",
       "kernelspec/logo-svg.svg",
+      "kernelspec/labextension/static/remoteEntry.js",
       "README.md",
       "LICENSE",
     ]) {

@@ -83,13 +83,28 @@ class Completer:
             return _reply([], cursor, cursor)
         if not found:
             return _reply([], cursor, cursor)
-        types = [
-            {"start": each.start, "end": each.end, "text": each.text, "type": each.type or "", "signature": each.signature or ""}
-            for each in found
-        ]
-        reply = _reply([each.text for each in found], found[0].start, found[0].end)
+        # IPython says `.name` for an attribute; menus show better what is to be written.
+        start, end = found[0].start, found[0].end
+        dot = code[start : start + 1] == "." and all(each.text.startswith(".") for each in found)
+        start += dot
+        owner = self._owner(code, start) if dot else None
+        names = [each.text[dot:] for each in found]
+        types = []
+        for name, each in zip(names, found):
+            kind = "function" if owner is not None and _is_method(owner, name) else each.type or ""
+            types.append({"start": start, "end": end, "text": name, "type": kind, "signature": each.signature or ""})
+        reply = _reply(names, start, end)
         reply["metadata"] = {"_jupyter_types_experimental": types}
         return reply
+
+    def _owner(self, code: str, start: int) -> Any:
+        """The object whose attribute begins at `start`, as far as it can be found without running a property; None: it cannot."""
+        match = _DOTTED.search(code[: start - 1])
+        first, *path = (match.group() if match else "").split(".")
+        value = self._namespace.get(first)
+        for name in path:
+            value = inspect.getattr_static(value, name, None)
+        return value
 
     def _complete_names(self, code: str, cursor: int) -> Reply:
         match = _DOTTED.search(code[:cursor])
@@ -160,6 +175,12 @@ def _reply(matches: List[str], start: int, end: int) -> Reply:
 def _fitting(names: Iterable[str], typed: str) -> List[str]:
     low = typed.lower()
     return sorted({name for name in names if name.lower().startswith(low)})
+
+
+def _is_method(owner: Any, name: str) -> bool:
+    """Whether it can be called; looks without asking the object for it, so that no property runs."""
+    found = inspect.getattr_static(owner, name, None)
+    return isinstance(found, (classmethod, staticmethod)) or (callable(found) and not isinstance(found, type))
 
 
 def _names_of(value: Any) -> List[str]:

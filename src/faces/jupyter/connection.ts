@@ -90,10 +90,11 @@ export class Connection {
     if (this.#pendingBytes > LIMIT_BYTES) this.#giveUp("it does not read");
   }
 
-  /** Sends a message of a record, and waits while the client reads slowly. */
-  async deliver(message: Message, position: Position): Promise<void> {
-    this.#sent = position;
-    this.post(this.options.counted ? withMetadata(message, { longwick: { at: positionText(position) } }) : message);
+  /** Sends a message of a record, and waits while the client reads slowly. `position` null: of one that it has had before, and asked for again. */
+  async deliver(message: Message, position: Position | null): Promise<void> {
+    if (position !== null) this.#sent = position;
+    const counted = this.options.counted && position !== null;
+    this.post(counted ? withMetadata(message, { longwick: { at: positionText(position) } }) : message);
     while (this.#pendingBytes > PAUSE_BYTES && !this.#closed.signal.aborted)
       await new Promise<void>((resolve) => {
         this.#drained = resolve;

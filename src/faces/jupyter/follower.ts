@@ -24,9 +24,11 @@ interface Start {
   readonly again: Set<number>;
   /** Up to here only of those. */
   readonly knownSeq: number;
+  /** Whether the client has asked for them again: it has the rest, and its position stays where it is. */
+  readonly asked: boolean;
 }
 
-const LIVE = { skip: null, again: new Set<number>() } as const;
+const LIVE = { skip: null, again: new Set<number>(), asked: false } as const;
 
 /** Records of the kernel's session, and of those that follow it, become one client's messages. Ends with the connection. */
 export class Follower {
@@ -37,6 +39,13 @@ export class Follower {
   readonly #cleared = new Set<number>();
   /** Whether anything of the session was told yet. */
   #begun = false;
+  /** Statements that the client has asked for again; the turn that is read now ends when one is. */
+  readonly #wanted = new Set<number>();
+  /** Whose requests those were: their replies are for this client too. */
+  readonly #clients = new Set<string>();
+  #turn = new AbortController();
+  /** The last record read. */
+  #readSeq = 0;
 
   constructor(kernel: Kernel, connection: Connection) {
     this.#kernel = kernel;
@@ -56,11 +65,23 @@ export class Follower {
         start = await this.#startAgain(session, start);
         continue;
       }
+      if (this.#turn.signal.aborted) {
+        start = this.#startAsked(session, start);
+        continue;
+      }
       this.#tellEnd(session);
       this.#begun = false;
       session = await this.#kernel.successor(session, closed);
       start = { ...LIVE, afterSeq: 0, knownSeq: 0 };
     }
+  }
+
+  /** What the client's statement has shown comes once more from its beginning, then what happens; null: it has shown nothing. */
+  tellAgain(client: string, statement: number | null): void {
+    this.#clients.add(client);
+    if (statement === null) return;
+    this.#wanted.add(statement);
+    this.#turn.abort();
   }
 
   // ── Where to begin ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -71,7 +92,7 @@ export class Follower {
     await session.caughtUp(FOREVER_MS, this.#connection.closed);
     const { counted } = this.#connection.options;
     if (before !== null && counted && follows(before, session))
-      return { afterSeq: before.seq - 1, skip: before, again: new Set(), knownSeq: before.seq - 1 };
+      return { ...LIVE, afterSeq: before.seq - 1, skip: before, knownSeq: before.seq - 1 };
     const missed = before === null ? (counted ? [] : this.#ownOf(session)) : this.#missed(session, before);
     return this.#tellAgain(session, missed);
   }
@@ -88,7 +109,7 @@ export class Follower {
   #tellAgain(session: Session, missed: readonly StatementView[]): Start {
     const knownSeq = session.lastSeq;
     const first = missed.reduce((seq, statement) => Math.min(seq, statement.firstSeq - 1), knownSeq);
-    return { afterSeq: first, skip: null, again: new Set(missed.map(({ id }) => id)), knownSeq };
+    return { ...LIVE, afterSeq: first, again: new Set(missed.map(({ id }) => id)), knownSeq };
   }
 
   /** What was heard of after the client's position; another life's numbers say nothing, there it is what has not ended. */
@@ -126,12 +147,30 @@ export class Follower {
     );
   }
 
+  /** The rest of what was being told again, if that is not done, is part of it. */
+  #startAsked(session: Session, before: Start): Start {
+    this.#turn = new AbortController();
+    const done = this.#readSeq >= before.knownSeq;
+    const again = new Set([...this.#wanted, ...(done ? [] : before.again)]);
+    this.#wanted.clear();
+    const knownSeq = Math.max(before.knownSeq, this.#readSeq);
+    let afterSeq = knownSeq;
+    for (const id of again) {
+      this.#cleared.delete(id);
+      afterSeq = Math.min(afterSeq, (session.peek(id)?.firstSeq ?? knownSeq + 1) - 1);
+    }
+    return { afterSeq, skip: before.skip, again, knownSeq, asked: done || before.asked };
+  }
+
   // ── On the way ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Whether the driver's past became another one. */
   async #follow(session: Session, start: Start, closed: AbortSignal): Promise<boolean> {
-    for await (const record of session.records(start.afterSeq, closed)) {
+    this.#readSeq = start.afterSeq;
+    const turn = this.#turn.signal;
+    for await (const record of this.#until(session.records(start.afterSeq, AbortSignal.any([closed, turn])), turn)) {
       if (record === "reset") return true;
+      this.#readSeq = record.seq;
       const id = "statement" in record ? record.statement : null;
       if (record.seq <= start.knownSeq && (id === null || !start.again.has(id))) continue;
       const statement = id === null ? undefined : await this.#statement(session, id, record);
@@ -139,11 +178,21 @@ export class Follower {
       const messages = this.#kernel.messagesOf(record, session, statement, this.#connection);
       for (const [part, each] of messages.entries()) {
         if (start.skip !== null && record.seq === start.skip.seq && part <= start.skip.part) continue;
-        if (this.#isFor(each)) await this.#connection.deliver(each, this.#positionOf(session, record, part));
+        const position = start.asked && record.seq <= start.knownSeq ? null : this.#positionOf(session, record, part);
+        if (this.#isFor(each)) await this.#connection.deliver(each, position);
       }
       this.#note(record);
     }
     return false;
+  }
+
+  /** Records up to the turn's end, which may come while the driver is asked for older ones. */
+  async *#until<Item>(records: AsyncIterable<Item>, turn: AbortSignal): AsyncGenerator<Item> {
+    try {
+      yield* records;
+    } catch (error) {
+      if (!turn.aborted) throw error;
+    }
   }
 
   /** With its outputs where they are needed: a reply repeats the error. */
@@ -158,7 +207,8 @@ export class Follower {
   }
 
   #isFor({ to }: Message): boolean {
-    return to === null || this.#connection.options.counted || this.#kernel.routeOf(to) === this.#connection;
+    const { options } = this.#connection;
+    return to === null || options.counted || this.#clients.has(to) || this.#kernel.routeOf(to) === this.#connection;
   }
 
   /** Once: what the cell shows of the statement comes again. */

@@ -4,6 +4,7 @@ import type { Session } from "../../core/session.ts";
 import { isEnded } from "../../core/states.ts";
 import type { StatementView } from "../../core/view.ts";
 import type { RecordFrame } from "../../protocol/frames.ts";
+import { isAgain } from "./cells.ts";
 import type { Connection } from "./connection.ts";
 import { Follower } from "./follower.ts";
 import { type Content, type Draft, type ExecutionState, type Message, message, type Request } from "./messages.ts";
@@ -49,6 +50,7 @@ export class Kernel {
   readonly #left = new Map<string, Position | null>();
   readonly #messages = new WeakMap<RecordFrame, readonly Message[]>();
   readonly #leave = new Map<Connection, () => void>();
+  readonly #followers = new WeakMap<Connection, Follower>();
   /** Whether its session goes and another one comes: the kernel lives on meanwhile. */
   replacing = false;
   #session: Session;
@@ -118,7 +120,9 @@ export class Kernel {
     else if (stranger && !counted && this.#mayHaveLost) connection.post(this.message(status("restarting")));
     this.#sayState((each) => connection.post(each));
     // Ends with the connection; what a driver that is gone cannot tell any more ends it too, and the client comes back.
-    new Follower(this, connection).run(before).catch(() => {
+    const follower = new Follower(this, connection);
+    this.#followers.set(connection, follower);
+    follower.run(before).catch(() => {
       if (!connection.closed.aborted) connection.close(1011, "the driver's records cannot be read");
     });
   }
@@ -156,6 +160,11 @@ export class Kernel {
     for (const connection of this.#connections) connection.close(code, reason);
   }
 
+  /** A socket is told what another client's request brings, and of its statement once more from the beginning. */
+  tellAgain(connection: Connection, client: string, statement: number | null): void {
+    this.#followers.get(connection)?.tellAgain(client, statement);
+  }
+
   /** The socket a client's replies go to; undefined while it has none. */
   routeOf(client: string): Connection | undefined {
     return this.#routes.get(client);
@@ -164,7 +173,8 @@ export class Kernel {
   // ── Messages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   receive(request: Request, connection: Connection): void {
-    if (this.#routes.size < ROUTES || this.#routes.has(request.session)) this.#routes.set(request.session, connection);
+    const routed = this.#routes.has(request.session);
+    if (routed ? !isAgain(request) : this.#routes.size < ROUTES) this.#routes.set(request.session, connection);
     void answer(this, connection, request);
   }
 

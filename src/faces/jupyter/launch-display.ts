@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Kernel } from "./kernel.ts";
 import type { Content, Request } from "./messages.ts";
-import { escapeHtml, seconds } from "./text.ts";
+import { asideHtml, escapeHtml, seconds } from "./text.ts";
 
 /** While nothing changes the time that has passed is shown anew so often. */
 const TICK_MS = 1_000;
@@ -47,7 +47,7 @@ export class LaunchDisplay {
 
   #show(line: string): void {
     const content: Content = {
-      data: { "text/plain": line, "text/html": `<div style="font-size:smaller;color:GrayText">${escapeHtml(line)}</div>` },
+      data: { "text/plain": line, "text/html": asideHtml(escapeHtml(line)) },
       metadata: {},
       transient: { display_id: this.#id },
     };

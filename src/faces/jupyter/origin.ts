@@ -12,6 +12,8 @@ export interface Origin {
   readonly stored: boolean;
   /** The request's type when it is no execute_request. */
   readonly comm: boolean;
+  /** The notebook's cell, as a front end names it in the request's metadata; null: it names none. */
+  readonly cell: string | null;
 }
 
 /** What is known of a statement's cause, whoever sent it. */
@@ -21,6 +23,7 @@ export interface Cause {
   readonly client: string | null;
   readonly stored: boolean;
   readonly comm: boolean;
+  readonly cell: string | null;
 }
 
 const CAUSES = new WeakMap<StatementView, Cause>();
@@ -36,10 +39,13 @@ export const causeOf = (statement: StatementView): Cause => {
 const readCause = (statement: StatementView): Cause => {
   const { origin } = statement;
   if (isContent(origin) && origin["face"] === "jupyter" && typeof origin["header"] === "string") {
-    const { client, header, stored, comm } = origin;
-    return { header, client: typeof client === "string" ? client : "", stored: stored !== false, comm: comm === true };
+    const { client, header, stored, comm, cell } = origin;
+    return {
+      ...{ header, client: typeof client === "string" ? client : "", stored: stored !== false, comm: comm === true },
+      cell: typeof cell === "string" ? cell : null,
+    };
   }
-  return { header: foreignHeader(statement), client: null, stored: !statement.silent, comm: false };
+  return { header: foreignHeader(statement), client: null, stored: !statement.silent, comm: false, cell: null };
 };
 
 /** For statements of other faces: what their execute_request would have said. */

@@ -35,6 +35,8 @@ const isShown = (parcel: Parcel): boolean => "cell" in parcel && !parcel.cell.si
 export class Outbox {
   readonly #kernel: Kernel;
   #items: Item[] = [];
+  /** On their way to the driver. */
+  readonly #underway = new Set<Request>();
   #sending = false;
   #display: LaunchDisplay | null = null;
 
@@ -51,6 +53,11 @@ export class Outbox {
     this.#items.push(item);
     if (isShown(parcel) && this.#kernel.executionState === "starting") this.#showLaunch(request);
     if (!this.#sending) void this.#send();
+  }
+
+  /** Requests that the driver has not answered for yet. */
+  get waiting(): readonly Request[] {
+    return [...this.#underway, ...this.#items.map(({ request }) => request)];
   }
 
   get #chars(): number {
@@ -82,6 +89,7 @@ export class Outbox {
         if (item === undefined || "task" in item.parcel) continue;
         const { parcel, request, caller } = item;
         const { session } = this.#kernel;
+        this.#underway.add(request);
         // The link keeps their order; nobody waits for an answer here.
         submit(session, parcel, closing)
           .then((statement) => {
@@ -89,7 +97,8 @@ export class Outbox {
           })
           .catch((error: unknown) => {
             if (!closing.aborted) this.#fail({ request, parcel, caller }, error);
-          });
+          })
+          .finally(() => this.#underway.delete(request));
       }
     } catch {
       // The server goes away; whoever waits asks the next one.

@@ -1,6 +1,6 @@
 import type { Job, Outcome } from "../../core/view.ts";
 import type { Content } from "./messages.ts";
-import { escapeHtml, seconds } from "./text.ts";
+import { asideHtml, escapeHtml, seconds } from "./text.ts";
 
 export interface Progress {
   readonly jobs: readonly Job[];
@@ -29,7 +29,7 @@ export const progressBundle = (progress: Progress): Content => {
   const link = /^https?:\/\//.test(uiUrl ?? "")
     ? ` · <a href="${escapeHtml(uiUrl ?? "")}" target="_blank" rel="noopener">Spark UI</a>`
     : "";
-  const head = `<div style="font-size:smaller;color:GrayText">${escapeHtml(line)}${link}</div>`;
+  const head = asideHtml(`${escapeHtml(line)}${link}`);
   if (outcome !== null) return { "text/plain": line, "text/html": head };
   const bars = stages
     .filter((stage) => stage.completed < stage.tasks)

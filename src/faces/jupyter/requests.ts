@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { publishAudit } from "../../core/events.ts";
 import type { CellBody, CommBody } from "../../core/session.ts";
+import { cellOf, cells, isAgain, tellAgain } from "./cells.ts";
 import { configure, isConfigure } from "./configure.ts";
 import type { Connection } from "./connection.ts";
 import { history } from "./history.ts";
@@ -24,6 +25,7 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   inspect_request: inspect,
   is_complete_request: isComplete,
   comm_info_request: commInfo,
+  longwick_cells_request: (kernel, { content }, signal) => cells(kernel, content, signal),
   interrupt_request: async (kernel, _request, signal) => {
     await kernel.interrupt(signal);
     return { status: "ok" };
@@ -76,16 +78,18 @@ const FALLBACKS: Readonly<Record<string, (request: Request) => Content>> = {
   inspect_request: () => ({ status: "ok", found: false, data: {}, metadata: {} }),
   is_complete_request: () => ({ status: "unknown" }),
   comm_info_request: () => ({ status: "ok", comms: {} }),
+  longwick_cells_request: () => ({ status: "ok", cells: {} }),
 };
 
 // ── Execution ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const execute = (kernel: Kernel, connection: Connection, request: Request): void => {
+  if (isAgain(request)) return tellAgain(kernel, connection, request);
   const { content, header, session } = request;
   const code = textOf(content, "code").toWellFormed();
   const silent = flag(content, "silent");
   const stored = !silent && flag(content, "store_history", true);
-  const origin: Origin = { face: "jupyter", client: session, header, stored, comm: false };
+  const origin: Origin = { face: "jupyter", client: session, header, stored, comm: false, cell: cellOf(request) };
   const refusal = refusalOf(content, code);
   if (refusal !== null) return refuse(kernel, connection, request, refusal);
   if (isConfigure(code)) return configure(kernel, connection, request);
@@ -113,7 +117,7 @@ const comm = (kernel: Kernel, connection: Connection, request: Request): void =>
   const event = COMM_EVENTS[request.type];
   const id = textOf(content, "comm_id").toWellFormed();
   if (event === undefined || id === "" || id.length > COMM_ID_CHARS) return;
-  const origin: Origin = { face: "jupyter", client, header, stored: false, comm: true };
+  const origin: Origin = { face: "jupyter", client, header, stored: false, comm: true, cell: null };
   const body: CommBody = {
     ...{ key: keyOf(request), origin, parent: request.id, event, comm: id },
     target: event === "open" ? textOf(content, "target_name") : null,

@@ -8,3 +8,6 @@ export const seconds = (ms: number): string => {
   if (ms < 9_950) return `${(ms / 1_000).toFixed(1)} s`;
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 };
+
+/** A line beside a cell's own output: small, and in the front end's colour for what is secondary, which can be read in each of its themes. */
+export const asideHtml = (html: string): string => `<div style="font-size:smaller;color:var(--jp-ui-font-color2, GrayText)">${html}</div>`;

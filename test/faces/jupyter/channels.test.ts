@@ -1,46 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { type AuditEvent, onAudit } from "../../../src/core/events.ts";
-import { Channels, type ChannelsOptions } from "../../kit/channels.ts";
-import type { FakeDriver } from "../../kit/fake-driver.ts";
-import { Service, type ServiceOptions } from "../service.ts";
-
-interface Stage {
-  readonly service: Service;
-  readonly driver: FakeDriver;
-  readonly url: string;
-  readonly kernel: string;
-  readonly open: (options?: ChannelsOptions) => Promise<Channels>;
-}
-
-/** A kernel whose driver is ready and does only what the test says. */
-const onStage = async (use: (stage: Stage) => Promise<void>, options: ServiceOptions = {}): Promise<void> => {
-  await using service = await Service.start(options);
-  const { id, driver } = await service.ready();
-  const { body } = await service.ask("POST", "/api/kernels", { body: { longwick: { session: id } } });
-  const kernel = (body as { id: string }).id;
-  const url = await service.http.listen({ host: "127.0.0.1", port: 0 });
-  const opened: Channels[] = [];
-  const open = async (more: ChannelsOptions = {}) => {
-    const channels = await Channels.open(url, kernel, more);
-    opened.push(channels);
-    return channels;
-  };
-  try {
-    await use({ service, driver, url, kernel, open });
-  } finally {
-    for (const channels of opened) channels.close();
-  }
-};
-
-/** The driver runs what was asked last: it starts, writes these texts and, when `end` says so, finishes. */
-const run = (driver: FakeDriver, statement: number, texts: readonly string[], end = true): void => {
-  driver.emit("started", { statement, count: statement + 1 });
-  for (const text of texts) driver.emit("stream", { statement, name: "stdout", via: "python", text });
-  if (end) driver.emit("finished", { statement, outcome: "ok", rung: null });
-};
-
-const cells = (driver: FakeDriver): number => driver.requests.filter(({ frame }) => frame === "cell").length;
+import { Channels } from "../../kit/channels.ts";
+import { Service } from "../service.ts";
+import { cells, onStage, run } from "./stage.ts";
 
 describe.each([{ v1: false }, { v1: true }])("a kernel's channels, %j", ({ v1 }) => {
   test("execute: busy, input, output, reply, idle, all with the request's whole header as parent", () =>

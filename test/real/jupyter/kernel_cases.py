@@ -140,7 +140,7 @@ class Conformance(jupyter_kernel_test.KernelTests, jupyter_kernel_test.IopubWelc
     code_stderr = "import sys; print('test', file=sys.stderr)"
     completion_samples = [
         {"text": "zi", "matches": {"zip"}},
-        {"text": "str.uppe", "matches": {".upper"}},
+        {"text": "str.uppe", "matches": {"upper"}},
         {"text": "import matpl"},
         {"text": "nothing_that_begins_so_", "matches": set()},
     ]
