@@ -168,12 +168,16 @@ export class Service implements AsyncDisposable {
     const log = pino({ level: options.http?.log?.level ?? "info" }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const none: AccessRules = { superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] };
     const access = new Access({ ...none, ...options.access });
-    const sessions = new Sessions({ launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100 }, access, {
-      maxSessions: 0,
-      maxSessionsPerUser: 0,
-      retentionMs: 60_000,
-      ...options.limits,
-    });
+    const sessions = new Sessions(
+      { launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100, uploads: null },
+      access,
+      {
+        maxSessions: 0,
+        maxSessionsPerUser: 0,
+        retentionMs: 60_000,
+        ...options.limits,
+      },
+    );
     await sessions.adopt(AbortSignal.timeout(1_000));
     const auth = await Auth.open({
       htpasswdFile: options.htpasswdFile ?? null,
@@ -186,7 +190,7 @@ export class Service implements AsyncDisposable {
       sessions,
       presets: new Presets(options.presets ?? [], options.defaultPreset ?? null, access),
       spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
-      paths: { driversAreHere: true, localDirs: [] },
+      paths: { driversAreHere: true, localDirs: [], uploads: null },
       holdMs: 0,
       statementLimitBytes: 80 * 1024 * 1024,
       uploadLimitBytes: 1024 * 1024,

@@ -17,7 +17,7 @@ describe("a driver's pod", { timeout: 120_000 }, () => {
 
   test("that somebody deletes ends its session with the reason; all that was its goes at once, its claim after retention", async () => {
     await using site = ClusterSite.withoutSpark();
-    await using server = await ClusterServer.open(site, {}, 8_000);
+    await using server = await ClusterServer.open(site, {}, { retentionMs: 8_000 });
     const session = await server.create();
     await site.api.delete(inNamespace("pods", await running(site, session)), soon());
     expect(await ended(session)).toMatch(/pod was deleted/);
