@@ -132,7 +132,13 @@ export class Uploads implements UploadSource {
       await ledger.opened;
       const counted = async function* (this: Uploads): AsyncGenerator<Uint8Array> {
         for await (const chunk of content) {
-          this.#checkRoom(bytes + chunk.length, chunk.length, ledger);
+          const refusal = this.#refusal(bytes + chunk.length, chunk.length, ledger);
+          if (refusal !== null) {
+            // At once: another one of the owner's may have the room.
+            ledger.comingBytes -= bytes;
+            bytes = 0;
+            throw refusal;
+          }
           bytes += chunk.length;
           ledger.comingBytes += chunk.length;
           hash.update(chunk);
@@ -155,15 +161,15 @@ export class Uploads implements UploadSource {
     }
   }
 
-  #checkRoom(fileBytes: number, moreBytes: number, { storedBytes, comingBytes }: Ledger): void {
+  #refusal(fileBytes: number, moreBytes: number, { storedBytes, comingBytes }: Ledger): Problem | null {
     const { limitBytes, quotaBytes } = this.#rules;
-    if (fileBytes > limitBytes) throw new Problem("TOO_LARGE", `The file is larger than ${limitBytes} bytes, the limit here.`);
-    if (quotaBytes > 0 && storedBytes + comingBytes + moreBytes > quotaBytes)
-      throw new Problem(
-        "OVER_QUOTA",
-        `Your uploads would take more than ${quotaBytes} bytes, the limit per user; those there are take ${storedBytes}. ` +
-          "Delete some that you do not need (GET and DELETE /uploads).",
-      );
+    if (fileBytes > limitBytes) return new Problem("TOO_LARGE", `The file is larger than ${limitBytes} bytes, the limit here.`);
+    if (quotaBytes === 0 || storedBytes + comingBytes + moreBytes <= quotaBytes) return null;
+    return new Problem(
+      "OVER_QUOTA",
+      `Your uploads would take more than ${quotaBytes} bytes, the limit per user; those there are take ${storedBytes}. ` +
+        "Delete some that you do not need (GET and DELETE /uploads).",
+    );
   }
 
   /** Shared by the uploads of one owner that come at once, so that together they keep to the quota. */
