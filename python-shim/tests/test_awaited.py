@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Tuple
 
 import pytest
+from kit import Client, Driver
 
 from spark_shim.awaited import Awaited, placed
 from spark_shim.requests import RequestFailed, problem_of
@@ -98,3 +99,47 @@ def test_malformed_requests_are_told_apart(field: str, value: object) -> None:
     good = {"frame": "supply", "request": 1, "upload": ID, "name": "x", "offset": 0, "data": "", "last": True, "sha256": SHA}
     assert problem_of(good) is None
     assert problem_of({**good, field: value}) == "supply: %s is not valid" % field
+
+
+WHEEL = "upload:/%s/lib-1-py3-none-any.whl" % ID
+
+
+def send(client: Client, name: str, content: bytes) -> None:
+    data = base64.b64encode(content).decode()
+    for offset, piece, last in ((0, data, False), (len(content), "", True)):
+        sha256 = hashlib.sha256(content).hexdigest()
+        client.ask("supply", upload=ID, name=name, offset=offset, data=piece, last=last, sha256=sha256)
+
+
+def test_spark_is_started_once_all_is_there_and_is_told_where() -> None:
+    with Driver(jars=[URI], pyFiles=[WHEEL], archives=[WHEEL + "#env"]) as driver:
+        driver.start()
+        client = driver.connect()
+        assert {file["name"] for file in client.ask("awaited")["files"]} == {NAME, "lib-1-py3-none-any.whl"}
+        statement = client.submit("print('at last')")
+        send(client, NAME, CONTENT)
+        assert not os.path.exists(driver.path("java-started.json"))
+        # Killed meanwhile, it keeps what is whole.
+        driver.kill_all()
+        driver.start()
+        client = driver.connect()
+        assert client.ask("awaited")["files"] == [{"upload": ID, "name": "lib-1-py3-none-any.whl", "offset": 0}]
+        send(client, "lib-1-py3-none-any.whl", b"PK")
+        client.ready()
+        assert client.ask("awaited")["files"] == []
+        assert client.finished(statement)["outcome"] == "lost"
+        told = Path(driver.path("spark.properties")).read_text()
+        place = "file\\://" + driver.path("uploads", ID)
+        for line in ("spark.jars=%s/gr%%C3%%B6%%C3%%9Fe%%201.whl" % place, "spark.archives=%s/lib-1-py3-none-any.whl#env" % place):
+            assert line.replace("\\", "") in told.replace("\\", "").splitlines()
+        assert "spark.submit.pyFiles=file://%s.zip" % driver.path("wheels", "lib-1-py3-none-any.whl") in told.replace("\\", "")
+        assert Path(driver.path("wheels", "lib-1-py3-none-any.whl.zip")).read_bytes() == b"PK"
+
+
+def test_a_driver_that_waits_can_be_ended() -> None:
+    with Driver(jars=[URI]) as driver:
+        driver.start()
+        client = driver.connect()
+        client.ask("close", state="killed", reason="enough")
+        assert driver.termination()["reason"] == "enough"
+        assert not os.path.exists(driver.path("java-started.json"))
