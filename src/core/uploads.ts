@@ -80,8 +80,10 @@ class Ledger {
 
 /** Parts of an upload in the store: `ID/data` first, `ID/upload.json` makes it known. The other two are empty: their times count. */
 const PARTS = { data: "data", file: "upload.json", used: "used", condemned: "condemned" } as const;
-/** A file that is to be removed for not being used is condemned first, and from then on refused to new sessions: so long the servers
- * have to see those that were made with it just before. */
+/**
+ * A file that is to be removed for not being used is condemned first, and from then on refused to new sessions: so long the servers have
+ * to see those that were made with it just before.
+ */
 const CONDEMNED_MS = 10 * 60_000;
 /** What was begun so long ago and is not whole never will be: no request takes so long. */
 const UNFINISHED_MS = 60 * 60_000;
@@ -110,11 +112,6 @@ export class Uploads implements UploadSource {
     this.#access = parts.access;
     this.#rules = parts.rules;
     this.#clock = parts.clock;
-  }
-
-  /** The largest file that is taken. */
-  get limitBytes(): number {
-    return this.#rules.limitBytes;
   }
 
   /**
@@ -256,21 +253,29 @@ export class Uploads implements UploadSource {
    */
   async tidy(signal: AbortSignal): Promise<void> {
     const now = this.#clock.now();
-    const { retentionMs } = this.#rules;
     const named = this.#parts.named();
-    for (const [id, parts] of byId(await this.#store.list(null, signal))) {
+    const stored = byId(await this.#store.list(null, signal));
+    for (const [id, parts] of stored) {
       const file = parts.has(PARTS.file) ? await this.#file(id, signal) : null;
-      if (file === null) {
-        if (newest(parts) < now - UNFINISHED_MS) await this.#remove({ id, owner: null, bytes: 0 }, signal);
-        continue;
-      }
-      const condemnedMs = parts.get(PARTS.condemned)?.changedMs;
-      const needed = named.has(id) || retentionMs === 0 || usedMs(file, parts) > now - retentionMs;
-      if (needed && condemnedMs !== undefined) await this.#store.remove(`${id}/${PARTS.condemned}`, signal);
-      else if (!needed && condemnedMs === undefined) await this.#store.put(`${id}/${PARTS.condemned}`, only(), signal);
-      else if (!needed && condemnedMs !== undefined && condemnedMs <= now - CONDEMNED_MS) await this.#remove(file, signal);
+      if (file !== null) await this.#retain(file, parts, named.has(id), now, signal);
+      // One that cannot be read may be a later release's.
+      else if (!parts.has(PARTS.file) && newest(parts) < now - UNFINISHED_MS) await this.#remove({ id, owner: null, bytes: 0 }, signal);
     }
+    for (const id of this.#files.keys()) if (!stored.has(id)) this.#files.delete(id);
     await this.#store.sweep(now - UNFINISHED_MS, signal);
+  }
+
+  async #retain(file: UploadFile, parts: Parts, named: boolean, now: number, signal: AbortSignal): Promise<void> {
+    const { retentionMs } = this.#rules;
+    const idleMs = now - usedMs(file, parts);
+    const put = (part: string) => this.#store.put(`${file.id}/${part}`, only(), signal);
+    const condemnedMs = parts.get(PARTS.condemned)?.changedMs;
+    if (retentionMs === 0 || named || idleMs < retentionMs) {
+      if (condemnedMs !== undefined) await this.#store.remove(`${file.id}/${PARTS.condemned}`, signal);
+      // Its time begins when the last one that names it has ended.
+      if (named && retentionMs > 0 && idleMs > retentionMs / 2) await put(PARTS.used);
+    } else if (condemnedMs === undefined) await put(PARTS.condemned);
+    else if (condemnedMs <= now - CONDEMNED_MS) await this.#remove(file, signal);
   }
 
   /** Begins to tidy, now and then; all sessions and batches must be known. */

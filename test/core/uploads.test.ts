@@ -201,6 +201,24 @@ describe("retention", () => {
     expect(await uploads.list(as("ann"), soon())).toMatchObject([{ id }]);
   });
 
+  test("what a session named for long is old only when it was not named for long", async () => {
+    const uploads = server();
+    const { id } = await aged(uploads, 31);
+    named.add(id);
+    await uploads.tidy(soon());
+    named.clear();
+    await uploads.tidy(soon());
+    expect(await uploads.list(as("ann"), soon())).toMatchObject([{ id }]);
+  });
+
+  test("what a later release wrote down otherwise is left alone", async () => {
+    const id = "0199f3a2-4c1e-7d02-8a6b-5e1f0c9d7b34";
+    await openDirectoryStore(root).put(`${id}/upload.json`, bytes('{"format": 2}'), soon());
+    age(id, "upload.json", 400 * DAY);
+    await server().tidy(soon());
+    expect(left()).toContain(`${id}/upload.json`);
+  });
+
   test("0 keeps for ever", async () => {
     const uploads = server({ retentionMs: 0 });
     await aged(uploads, 4_000);
