@@ -7,6 +7,8 @@ import { launcherSettings } from "./launcher-settings.ts";
 import { findEnvironment, PrepareError } from "./prepare/environment.ts";
 import { run } from "./prepare/run.ts";
 import { environmentsIn, javaEnvironment, type Plan, plan } from "./prepare.ts";
+import { uploadPlace } from "./upload-place.ts";
+import { openUploadStore } from "./uploads/index.ts";
 
 /** One thing that was looked at. `mend` says what to do about it. */
 export interface Finding {
@@ -23,6 +25,7 @@ export const examine = async ({ config, sources }: LoadedConfig): Promise<readon
   ...platform(),
   ...settings(sources),
   ...(config.launcher === "kubernetes" ? await cluster(config) : await machine(config)),
+  ...(await uploads(config)),
   await port(config.host, config.port, config.basePath),
 ];
 
@@ -125,6 +128,23 @@ const directory = (name: string, path: string, flag: string): readonly Finding[]
   if (free >= ROOM_NEEDED_BYTES) return [{ state: "ok", what }];
   return [{ state: "note", what, mend: `Sessions and environments may need more: make room, or name another with ${flag}.` }];
 };
+
+/** A directory is looked at only where it is certain that the server runs here. */
+const uploads = async (config: LoadedConfig["config"]): Promise<readonly Finding[]> => {
+  try {
+    const place = uploadPlace(config);
+    if (place === null)
+      return [{ state: "note", what: "users cannot upload files", mend: "Name a place: --upload-bucket or --upload-dir." }];
+    if ("directory" in place) return config.launcher === "local" ? directory("directory of uploads", place.directory, "--upload-dir") : [];
+    const store = await openUploadStore(place);
+    await store.list("doctor", AbortSignal.timeout(STORE_MS)).finally(() => store.close());
+    return [{ state: "ok", what: `bucket of uploads ${place.bucket} answers` }];
+  } catch (error) {
+    const mend = error instanceof Error ? error.message : String(error);
+    return [{ state: "bad", what: "uploads cannot be kept", mend }];
+  }
+};
+const STORE_MS = 20_000;
 
 const port = async (host: string, number: number, basePath: string): Promise<Finding> => {
   const server = createServer();

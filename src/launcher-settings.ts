@@ -6,17 +6,21 @@ import { templateKey } from "./launch/kubernetes/template.ts";
 import { type Prepared, SHIM } from "./prepare.ts";
 
 /**
- * What the launcher that the configuration names must be told.
+ * What the launcher that the configuration names must be told; `uploadPath`: where this machine has an upload as a file.
  * @throws ConfigError when something it needs is not set or cannot be read
  */
-export const launcherSettings = async (config: Config, prepared: Prepared | null): Promise<LauncherSettings> => {
+export const launcherSettings = async (
+  config: Config,
+  prepared: Prepared | null,
+  uploadPath: (id: string) => string | null = () => null,
+): Promise<LauncherSettings> => {
   if (config.launcher === "kubernetes") return { launcher: "kubernetes", kubernetes: await kubernetesSettings(config) };
   if (prepared === null) throw new Error("local drivers need a Spark that was prepared");
   // A Spark of the user's own may name its master in its spark-defaults.conf.
   const defaultMaster = prepared.sparkHome === null ? "local[*]" : null;
   // Which Spark it is has been decided: drivers are told of it by name, and one that the environment names must not get in its way.
   const { SPARK_HOME: _, ...environment } = inheritedEnvironment();
-  return { launcher: "local", local: { ...config, ...prepared, defaultMaster, timeZone: config.sparkTimeZone, environment } };
+  return { launcher: "local", local: { ...config, ...prepared, defaultMaster, timeZone: config.sparkTimeZone, environment, uploadPath } };
 };
 
 type Kubernetes = Extract<LauncherSettings, { launcher: "kubernetes" }>["kubernetes"];

@@ -172,8 +172,27 @@ const Limits = Type.Object({
   memoryLimitBytes: bytes(8 * MIB, "Records that a driver keeps in memory besides."),
   queueLimit: count(10_000, "Statements that may wait in a session.", { minimum: 1 }),
   queueLimitBytes: bytes(256 * MIB, "Code of the statements that wait in a session."),
-  uploadLimitBytes: bytes(1024 * MIB, "A file that is uploaded into a session."),
+  uploadLimitBytes: bytes(1024 * MIB, "A file that is uploaded, into a session or to be named by several."),
   bodyLimitBytes: bytes(80 * MIB, "Body of a request that carries code: 64 MiB of code, and what JSON adds to it."),
+});
+
+const Uploads = Type.Object({
+  uploadDir: path(
+    "Directory of the files that users upload for their sessions and batches; servers of one cluster share a volume. Default: for local drivers `uploads` in `runtimeDir`, for pods none: uploads are off.",
+  ),
+  uploadBucket: text(
+    "Bucket of an S3-compatible store to keep them in instead: `s3://NAME` or `s3://NAME/PREFIX`. Credentials are found as AWS's own tools find them.",
+    {
+      pattern: "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?$",
+    },
+  ),
+  uploadEndpoint: text("Address of a store that is not AWS's (`https://minio.example:9000`).", { pattern: "^https?://[^\\s]+$" }),
+  uploadRegion: text("Region of the bucket. Default: as AWS's own tools find it."),
+  uploadQuotaBytes: bytes(10 * 1024 * MIB, "What one user's uploads may take together; 0: no limit.", 0),
+  uploadRetentionMs: duration(
+    30 * 24 * HOUR,
+    "An upload that no session or batch was made with for so long is removed, unless one that has not ended names it; 0: never.",
+  ),
 });
 
 const Operation = Type.Object({
@@ -211,6 +230,7 @@ export const OPTION_GROUPS: Readonly<Record<string, TObject>> = {
   Kubernetes,
   Sessions,
   Limits,
+  Uploads,
   Operation,
 };
 
@@ -222,6 +242,7 @@ export const Config = Type.Object({
   ...Kubernetes.properties,
   ...Sessions.properties,
   ...Limits.properties,
+  ...Uploads.properties,
   ...Operation.properties,
 });
 export type Config = Static<typeof Config>;

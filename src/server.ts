@@ -3,6 +3,8 @@ import { type Config, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
 import { Presets } from "./core/presets.ts";
 import { Sessions } from "./core/sessions.ts";
+import { uploadsIn } from "./core/upload-uri.ts";
+import { Uploads } from "./core/uploads.ts";
 import { Auth } from "./faces/auth.ts";
 import { Certificate } from "./faces/certificate.ts";
 import { createHttp } from "./faces/http.ts";
@@ -15,6 +17,8 @@ import { openLink } from "./link/link.ts";
 import { logEvents } from "./observe/events.ts";
 import type { Prepared } from "./prepare.ts";
 import { readPresets, tryPresets } from "./presets.ts";
+import { uploadPlace } from "./upload-place.ts";
+import { openUploadStore } from "./uploads/index.ts";
 
 /** Answers of this size on are compressed for other machines that ask. */
 const GZIP_FROM_BYTES = 16 * 1024;
@@ -53,18 +57,33 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       onFault: (message) => log.warn({ fault: message }, "auth"),
     });
 
-    const launcher = await openLauncher(await launcherSettings(config, prepared));
+    const clock = { now: Date.now };
+    const place = uploadPlace(config);
+    const uploads: Uploads | null =
+      place === null
+        ? null
+        : new Uploads({
+            store: await openUploadStore(place),
+            access,
+            rules: { limitBytes: config.uploadLimitBytes, quotaBytes: config.uploadQuotaBytes, retentionMs: config.uploadRetentionMs },
+            clock,
+            named: () => new Set(living().flatMap(({ spec }) => uploadsIn(spec).map(({ id }) => id))),
+          });
+    opened.push(() => uploads?.close());
+
+    const launcher = await openLauncher(await launcherSettings(config, prepared, (id) => uploads?.pathOf(id) ?? null));
     opened.push(() => launcher.close());
 
     const presets = await readPresets(config, (message) => log.warn({ fault: message }, "configuration"));
     await tryPresets(presets, KINDS, launcher);
 
     const sessions = new Sessions(
-      { launcher, openLink, clock: { now: Date.now }, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs },
+      { launcher, openLink, clock, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs, uploads },
       access,
       config,
     );
     opened.push(() => sessions.close());
+    const living = () => sessions.list(EVERYBODY).filter((session) => session.end === null);
     let adopted = false;
 
     const chosen = new Presets(presets, config.defaultPreset, access);
@@ -75,7 +94,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       ttlMs: config.ttlMs,
       impersonation: config.impersonators.length > 0 || config.superusers.length > 0,
     } satisfies SpecRules;
-    const paths = { driversAreHere: config.launcher === "local", localDirs: config.localPaths };
+    const paths = { driversAreHere: config.launcher === "local", localDirs: config.localPaths, uploads };
 
     const http = await createHttp({
       basePath: config.basePath,
@@ -115,6 +134,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
 
     await sessions.adopt(AbortSignal.timeout(ADOPT_MS));
     adopted = true;
+    uploads?.start();
     const url = `${await http.listen(config)}${config.basePath}`;
 
     let closed: Promise<void> | null = null;
@@ -123,8 +143,6 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       closed ??= closeAll();
       return closed;
     };
-    const everybody = { name: null, remote: null };
-    const living = () => sessions.list(everybody).filter((session) => session.end === null);
     return {
       url,
       living: () => living().length,
@@ -141,5 +159,6 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
   }
 };
 
+const EVERYBODY = { name: null, remote: null };
 /** Reading the runtime directory takes milliseconds; a hanging network disk must not look like a server that starts. */
 const ADOPT_MS = 60_000;

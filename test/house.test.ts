@@ -46,6 +46,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   link: ["link", "core", "protocol"],
   launch: ["launch", "core", "protocol"],
   faces: ["faces", "core", "protocol"],
+  uploads: ["uploads", "core"],
   observe: ["observe", "core"],
   prepare: ["prepare"],
   kernel: ["kernel"],

@@ -73,6 +73,11 @@ class DriverConfig(NamedTuple):
         wanted = self.start_dir
         return wanted if wanted and os.path.isdir(wanted) and os.access(wanted, os.X_OK) else self.work_dir
 
+    @property
+    def uris(self) -> List[str]:
+        """All that Spark is to be given."""
+        return [*self.jars, *self.py_files, *self.files, *self.archives]
+
 
 def read_config(path: str) -> DriverConfig:
     """Raises ConfigError, or OSError when the file cannot be read."""

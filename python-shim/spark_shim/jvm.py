@@ -8,6 +8,7 @@ import struct
 import urllib.parse
 from typing import Callable, List, Optional, Tuple
 
+from .awaited import placed
 from .config import DriverConfig
 from .loop import Loop
 from .output_pipe import OutputPipe
@@ -37,14 +38,17 @@ class SparkSetup:
         env = environment_of_spark(self.home, env)
         self.java = find_java(config.java, env)
         self.conf = {**read_properties(os.path.join(conf_directory(self.home, env), "spark-defaults.conf")), **config.conf}
-        for name, uris in (
+        for name, asked in (
             ("spark.jars", config.jars),
             ("spark.submit.pyFiles", config.py_files),
             ("spark.files", config.files),
             ("spark.archives", config.archives),
         ):
+            uris = [placed(uri, config.directory) for uri in asked]
             for uri in uris:
                 _check_file(uri)
+            if name == "spark.submit.pyFiles":
+                uris = [_importable(uri, os.path.join(config.directory, "wheels")) for uri in uris]
             if uris:
                 self.conf[name] = ",".join([*filter(None, [self.conf.get(name)]), *uris])
         # Workers run the interpreter's Python unless the user says otherwise; a fixed seed makes their hashes agree.
@@ -66,6 +70,20 @@ def _check_file(uri: str) -> None:
     path = urllib.parse.unquote(parts.path)
     if parts.scheme in ("file", "local") and not os.path.exists(path):
         raise SparkNotFound("%s was asked for, but where the driver runs there is no %s." % (uri, path))
+
+
+def _importable(uri: str, directory: str) -> str:
+    """A wheel by a name that PySpark takes for what it is, a zip of packages; any other URI as it is. Raises OSError."""
+    parts = urllib.parse.urlsplit(uri)
+    path = urllib.parse.unquote(parts.path)
+    if parts.scheme != "file" or not path.endswith(".whl"):
+        return uri
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    link = os.path.join(directory, os.path.basename(path) + ".zip")
+    if os.path.islink(link):
+        os.unlink(link)
+    os.symlink(path, link)
+    return "file://" + urllib.parse.quote(link)
 
 
 class Complaint:

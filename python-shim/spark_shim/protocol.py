@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Literal, Tuple, TypedDict
 
-PROTOCOL_VERSIONS: Tuple[int, ...] = (1, 2, 3,)
+PROTOCOL_VERSIONS: Tuple[int, ...] = (1, 2, 3, 4,)
 """Versions this shim speaks, oldest first."""
 
 PIECE_BYTES = 262144
@@ -229,6 +229,26 @@ class ForwardRequest(TypedDict):
     frame: Literal["forward"]
     request: int
     to: Literal["ui"]
+
+
+class AwaitedRequest(TypedDict):
+    """Since version 4. Which files the driver waits for before it starts Spark."""
+
+    frame: Literal["awaited"]
+    request: int
+
+
+class SupplyRequest(TypedDict):
+    """Since version 4. A piece of a file that the driver waits for; pieces come in order."""
+
+    frame: Literal["supply"]
+    request: int
+    upload: str
+    name: str
+    offset: int
+    data: str
+    last: bool
+    sha256: str
 
 
 class LogRequest(TypedDict):
@@ -630,6 +650,20 @@ class ForwardResult(TypedDict):
     pass
 
 
+class AwaitedResultFile(TypedDict):
+    upload: str
+    name: str
+    offset: int
+
+
+class AwaitedResult(TypedDict):
+    files: List[AwaitedResultFile]
+
+
+class SupplyResult(TypedDict):
+    offset: int
+
+
 class LogResult(TypedDict):
     fromLine: int
     total: int
@@ -742,6 +776,18 @@ REQUEST_FIELDS: Dict[str, Dict[str, Tuple[type, ...]]] = {
     "forward": {
         "request": (int,),
         "to": (str,),
+    },
+    "awaited": {
+        "request": (int,),
+    },
+    "supply": {
+        "request": (int,),
+        "upload": (str,),
+        "name": (str,),
+        "offset": (int,),
+        "data": (str,),
+        "last": (bool,),
+        "sha256": (str,),
     },
     "log": {
         "request": (int,),

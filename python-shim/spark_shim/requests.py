@@ -31,6 +31,7 @@ _RULES: Dict[Tuple[str, str], Callable[[Any], bool]] = {
     ("upload", "upload"): lambda value: re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) is not None,
     ("upload", "name"): lambda value: 0 < len(value) <= 255,
     ("upload", "offset"): lambda value: value >= 0,
+    ("supply", "offset"): lambda value: value >= 0,
     ("forward", "to"): lambda value: value == "ui",
     ("log", "lines"): lambda value: value >= 0,
 }

@@ -8,6 +8,7 @@ import signal
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
+from .awaited import Awaited
 from .cancellation import Cancellation
 from .config import DriverConfig
 from .engine import Engine, EngineUser
@@ -64,6 +65,7 @@ class Supervisor(Driver, EngineUser):
         self._questions = Questions(self._loop)
         self._forwards = Forwards(self._loop)
         self._uploads = Uploads(os.path.join(config.work_dir, "uploads"))
+        self._awaited = Awaited(config.directory, config.uris)
         self._ending = False
         self._exit_code = 0
         self._facts: Optional[Message] = None
@@ -77,7 +79,15 @@ class Supervisor(Driver, EngineUser):
         self.listener = Listener(self._loop, config.listen, self, config.tls)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._children.on_signal(number, functools.partial(self._end_by_signal, number))
-        self._loop.after(0, self._engine.start)
+        self._loop.after(0, self._start)
+
+    def _start(self) -> None:
+        """Once all is there that Spark is to be started with."""
+        missing = self._awaited.missing
+        if not missing:
+            self._engine.start()
+        else:
+            self.say("Waiting for uploads before Spark is started: %s." % ", ".join(file["name"] for file in missing))
 
     def run(self) -> int:
         """Until the driver's end; answers the process's exit code."""
@@ -264,6 +274,21 @@ class Supervisor(Driver, EngineUser):
     def _on_upload(self, link: Link, frame: Message) -> Message:
         self._timeouts.active()
         return {"path": self._uploads.take(frame["upload"], frame["name"], frame["offset"], frame["data"], frame["last"])}
+
+    def _on_awaited(self, link: Link, frame: Message) -> Message:
+        return {"files": self._awaited.missing}
+
+    def _on_supply(self, link: Link, frame: Message) -> Message:
+        waited = len(self._awaited.missing)
+        pieces = (frame[name] for name in ("upload", "name", "offset", "data", "last", "sha256"))
+        offset = self._awaited.supply(*pieces)
+        self._timeouts.active()
+        left = len(self._awaited.missing)
+        if left < waited:
+            self.say("Upload %s is there (%d bytes)." % (frame["name"], offset))
+        if left < waited and left == 0:
+            self._loop.after(0, self._start)
+        return {"offset": offset}
 
     def _on_touch(self, link: Link, frame: Message) -> Message:
         self._timeouts.touched()

@@ -107,7 +107,7 @@ class Client:
             self.replies[frame["request"]] = frame
         return frame
 
-    def request(self, name: str, **fields: Any) -> int:
+    def request(self, name: str, /, **fields: Any) -> int:
         """Sends a request and answers its number."""
         self._requests += 1
         self.send({"frame": name, "request": self._requests, **fields})
@@ -119,7 +119,7 @@ class Client:
             self.pump()
         return self.replies[number]
 
-    def ask(self, name: str, **fields: Any) -> Frame:
+    def ask(self, name: str, /, **fields: Any) -> Frame:
         """A request's good answer."""
         answer = self.answer(self.request(name, **fields))
         assert answer["frame"] == "reply", answer

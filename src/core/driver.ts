@@ -1,18 +1,24 @@
 import { createHmac } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { RecordFrame, ReplyResult, RequestBody, RequestName } from "../protocol/frames.ts";
+import { Delivery } from "./delivery.ts";
 import { publishSession } from "./events.ts";
 import type { Claim, DriverLink, ForwardPlace, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { SessionLog } from "./session-log.ts";
 import type { WorkloadPhase } from "./states.ts";
 import { Subscribers } from "./subscribers.ts";
+import type { UploadSource } from "./uploads.ts";
 import { View } from "./view.ts";
 
 export interface DriverParts {
   readonly openLink: OpenLink;
   /** Called at each change of what the driver shows. */
   readonly changed: () => void;
+  /** null: there are no uploads. */
+  readonly uploads: UploadSource | null;
+  /** The driver will never have what it waits for. */
+  readonly fail: (reason: string) => void;
 }
 
 /** How a workload ended. */
@@ -30,6 +36,7 @@ export class Driver {
   readonly #parts: DriverParts;
   readonly #subscribers: Subscribers;
   readonly #closing = new AbortController();
+  readonly #delivery: Delivery;
   #workload: Workload | null = null;
   #link: DriverLink | null = null;
   #phase: WorkloadPhase = { phase: "pending", reason: "" };
@@ -52,6 +59,13 @@ export class Driver {
     this.log = new SessionLog(claim, this.view, {
       ask: (fromLine, lines, signal) => this.#askLog(fromLine, lines, signal),
       tidings: () => this.tidings,
+    });
+    this.#delivery = new Delivery(claim.spec, {
+      source: parts.uploads,
+      request: (name, body, signal) => this.request(name, body, signal),
+      changed: parts.changed,
+      fail: parts.fail,
+      signal: this.#closing.signal,
     });
     if (claim.end !== null) this.#phase = { phase: "ended", ...claim.end };
   }
@@ -91,7 +105,8 @@ export class Driver {
     const phase = this.#phase;
     if (phase.phase === "pending") return phase.reason === "" ? [] : [phase.reason];
     const down = this.#linkDown === null ? [] : [`The driver does not answer and is called again: ${this.#linkDown}`];
-    return phase.phase === "running" && phase.trouble !== undefined ? [...down, phase.trouble] : down;
+    const troubles = [this.#delivery.trouble, phase.phase === "running" ? (phase.trouble ?? null) : null];
+    return [...down, ...troubles.filter((trouble) => trouble !== null)];
   }
 
   /** Follows the workload until its end, which it answers once all is folded that the driver said; null: it was let go of. */
@@ -188,6 +203,7 @@ export class Driver {
         this.#linkDown = null;
         this.#headSeq = event.hello.lastSeq;
         this.#hello = event.hello;
+        this.#delivery.begin(event.hello.version);
         publishSession({ session, event: "link-up", detail: event.hello.epoch });
         return;
       case "down":

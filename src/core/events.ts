@@ -2,7 +2,7 @@ import diagnostics from "node:diagnostics_channel";
 
 /** Who did what to which session. Never the code, a conf value or a token (design.md §4). */
 export interface AuditEvent {
-  readonly action: "create" | "submit" | "cancel" | "interrupt" | "restart" | "delete" | "refuse";
+  readonly action: "create" | "submit" | "cancel" | "interrupt" | "restart" | "delete" | "upload" | "delete-upload" | "refuse";
   /** Who is logged in; null while authentication is off. */
   readonly user: string | null;
   /** Address the request came from; null for what the server does by itself. */
@@ -10,6 +10,8 @@ export interface AuditEvent {
   readonly proxyUser: string | null;
   readonly session: number | null;
   readonly statement: number | null;
+  /** An upload's id, where that is what it is about. */
+  readonly upload?: string;
   /** A problem's code for a refusal, else null. */
   readonly problem: string | null;
 }

@@ -6,6 +6,7 @@ import type { Claim, Clock, ForwardPlace, Launcher, OpenLink, SessionEnd } from 
 import { Problem } from "./problems.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
+import type { UploadSource } from "./uploads.ts";
 
 export interface LifeParts {
   readonly launcher: Launcher;
@@ -15,6 +16,8 @@ export interface LifeParts {
   readonly startWaitMs: number;
   /** How long a driver that is stopped may take to end by itself. */
   readonly stopGraceMs: number;
+  /** null: there are no uploads. */
+  readonly uploads: UploadSource | null;
 }
 
 /** A touch reaches the driver at most so often (design.md §3, 9). */
@@ -44,7 +47,12 @@ export abstract class Life {
     this.claim = claim;
     this.parts = parts;
     this.#end = claim.end;
-    this.driver = new Driver(claim, { openLink: parts.openLink, changed: () => this.changedNow() });
+    this.driver = new Driver(claim, {
+      openLink: parts.openLink,
+      uploads: parts.uploads,
+      changed: () => this.changedNow(),
+      fail: (reason) => void this.stop("dead", reason),
+    });
   }
 
   /** In Livy's words; computed from facts, never assigned. */

@@ -15,13 +15,18 @@ export const PROBLEMS = {
   FORBIDDEN: { status: 403, meaning: "You may not do this." },
   SESSION_NOT_FOUND: { status: 404, meaning: "No such session." },
   STATEMENT_NOT_FOUND: { status: 404, meaning: "No such statement." },
+  UPLOAD_NOT_FOUND: { status: 404, meaning: "No such upload." },
   NOT_FOUND: { status: 404, meaning: "No such address." },
   METHOD_NOT_ALLOWED: { status: 405, meaning: "The address exists, the method does not." },
   NOT_ACCEPTABLE: { status: 406, meaning: "No such version of the API." },
+  UPLOAD_IN_USE: { status: 409, meaning: "A session or batch that has not ended names the upload." },
   TOO_LARGE: { status: 413, meaning: "The request is over the limit." },
+  OVER_QUOTA: { status: 413, meaning: "The user's uploads take all that one user's may." },
   NOT_SUPPORTED: { status: 501, meaning: "Livy offers this, Longwick does not." },
   TOO_MANY_ATTEMPTS: { status: 429, meaning: "Too many wrong passwords or tokens from this address; wait a minute." },
   DRIVER_UNREACHABLE: { status: 503, meaning: "The driver cannot be reached now; nothing was begun." },
+  STORAGE_UNREACHABLE: { status: 503, meaning: "The store of uploads cannot be used now; nothing was kept." },
+  STORAGE_FULL: { status: 507, meaning: "The store of uploads is full; nothing was kept." },
   DRAINING: { status: 503, meaning: "The server is shutting down; nothing was begun." },
 } as const satisfies Record<string, { status: number; meaning: string }>;
 export type ProblemCode = keyof typeof PROBLEMS;

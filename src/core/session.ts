@@ -170,14 +170,14 @@ export class Session extends Life {
    * Gives the driver a file under this name, which must be no path; answers where the driver has it.
    * @throws Problem INVALID (name), NOT_SUPPORTED (a driver of an older release), SESSION_ENDED, TOO_MANY_STATEMENTS (its disk is full)
    */
-  async upload(name: string, content: AsyncIterable<Buffer>, signal: AbortSignal): Promise<string> {
+  async upload(name: string, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<string> {
     this.#checkAlive();
     const upload = randomUUID();
     let offset = 0;
     for await (const chunk of content) {
       for (let from = 0; from < chunk.length; from += UPLOAD_PIECE_BYTES) {
         const piece = chunk.subarray(from, from + UPLOAD_PIECE_BYTES);
-        await this.driver.request("upload", { upload, name, offset, data: piece.toString("base64"), last: false }, signal);
+        await this.driver.request("upload", { upload, name, offset, data: Buffer.from(piece).toString("base64"), last: false }, signal);
         offset += piece.length;
       }
     }

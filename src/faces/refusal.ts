@@ -9,6 +9,7 @@ export const AUDITED_REFUSALS: ReadonlySet<ProblemCode> = new Set([
   "KIND_UNAVAILABLE",
   "TOO_MANY_SESSIONS",
   "TOO_MANY_STATEMENTS",
+  "OVER_QUOTA",
 ]);
 
 /** The problem behind whatever a handler or fastify itself threw; null for a bug of ours. */

@@ -13,6 +13,7 @@ import {
   type Workload,
 } from "../core/ports.ts";
 import { redactValue } from "../core/spec.ts";
+import { uploadsIn } from "../core/upload-uri.ts";
 import type { RecordFrame } from "../protocol/frames.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
 import { shownConf, sourced } from "./conf.ts";
@@ -24,6 +25,7 @@ import { signalProcess, sweep } from "./processes.ts";
 import { RuntimeDirectory, type SessionPaths } from "./runtime.ts";
 import { admittedSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "./spark.ts";
 import { readSupervisorFile, supervisorArguments } from "./supervisor.ts";
+import { copyUploads } from "./upload-copies.ts";
 
 /** What the local launcher must be told. */
 export interface LocalSettings extends SparkSettings, DriverLimits {
@@ -39,6 +41,8 @@ export interface LocalSettings extends SparkSettings, DriverLimits {
   readonly sparkHome: string | null;
   /** Where class-data archives are cached; null: none are made. */
   readonly archiveDir: string | null;
+  /** Where this machine has an upload as a file; null: nowhere, drivers are sent it over their links. */
+  readonly uploadPath: (id: string) => string | null;
 }
 
 /**
@@ -157,6 +161,7 @@ class LocalLauncher implements Launcher {
   async #prepare(claim: Claim, paths: SessionPaths): Promise<void> {
     const present = await stat(paths.driver).catch(() => null);
     if (present === null) await writeWhole(paths.driver, JSON.stringify(await this.#driverFile(claim, paths)));
+    await copyUploads(uploadsIn(claim.spec), paths.uploads, this.#settings.uploadPath);
     await this.#runtime.prepareSocket(paths);
   }
 

@@ -29,6 +29,8 @@ export interface SessionPaths {
   readonly log: string;
   readonly termination: string;
   readonly work: string;
+  /** The session's own copies of what users uploaded, as the supervisor looks for them: `ID/NAME`. */
+  readonly uploads: string;
   readonly socket: string;
 }
 
@@ -50,7 +52,7 @@ const PRIVATE = 0o700;
  * The directory where a local server keeps what must survive it: claims, names, the master key. One server at a time holds it.
  *
  *     lock-<n>  master.key  next-id  names/<hash>  trash/
- *     sessions/<id>/  claim.json spec.json end.json driver.json supervisor.json driver.out driver.sock journal/ work/ termination.json
+ *     sessions/<id>/  claim.json spec.json end.json driver.json supervisor.json driver.out driver.sock journal/ work/ uploads/ termination.json
  */
 export class RuntimeDirectory {
   readonly #root: string;
@@ -116,6 +118,7 @@ export class RuntimeDirectory {
       log: at(join("journal", "log")),
       termination: at("termination.json"),
       work: at("work"),
+      uploads: at("uploads"),
       socket: socketPath(directory),
     };
   }
@@ -195,7 +198,7 @@ export class RuntimeDirectory {
       await rm(paths.journal, { recursive: true, force: true });
       return write();
     });
-    for (const path of [paths.spec, paths.driver, paths.socket, paths.log]) await rm(path, { recursive: true, force: true });
+    for (const path of [paths.spec, paths.driver, paths.socket, paths.log, paths.uploads]) await rm(path, { recursive: true, force: true });
     await this.#leaveName(claim.spec.name, claim.id);
     return written;
   }

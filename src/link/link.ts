@@ -71,11 +71,13 @@ const REPEATABLE = {
   comms: true,
   parse: true,
   forward: false,
+  awaited: true,
+  supply: true,
   log: true,
 } as const satisfies Record<RequestName, boolean>;
 
 /** Requests that may be long; all others go before them. */
-const BULKY: ReadonlySet<RequestName> = new Set(["submit", "cell", "comm", "upload"]);
+const BULKY: ReadonlySet<RequestName> = new Set(["submit", "cell", "comm", "upload", "supply"]);
 
 /** The words of a driver's `failure` as Problems; any other word is DRIVER_UNREACHABLE. */
 const FAILURE_PROBLEMS = new Map<string, ProblemCode>([

@@ -12,7 +12,7 @@ import { type Static, type TProperties, Type } from "typebox";
  */
 
 /** Versions this server speaks, oldest first. The highest one that both ends know is used. */
-export const PROTOCOL_VERSIONS = [1, 2, 3] as const;
+export const PROTOCOL_VERSIONS = [1, 2, 3, 4] as const;
 
 /** A frame whose line is longer than this is cut into `part` frames, so that control never waits behind bulk. */
 export const PIECE_BYTES = 256 * 1024;
@@ -168,6 +168,15 @@ export const Requests = {
       "connection must not be attached; nothing may be sent on it before the reply.",
     { to: Type.Literal("ui", { description: "Spark's UI, plain or TLS as the facts' uiUrl says." }) },
   ),
+  awaited: request("awaited", "Since version 4. Which files the driver waits for before it starts Spark.", {}),
+  supply: request("supply", "Since version 4. A piece of a file that the driver waits for; pieces come in order.", {
+    upload: Type.String({ description: "The upload's id." }),
+    name: Type.String({ description: "The upload's name." }),
+    offset: Type.Integer({ minimum: 0, description: "Where in the file the piece belongs; what is there already changes nothing." }),
+    data: Type.String({ description: "The piece in base64." }),
+    last: Type.Boolean(),
+    sha256: Type.String({ description: "Of the whole file, in hex; with the last piece it must be so." }),
+  }),
   log: request("log", "Lines of the driver's log that the server did not keep.", {
     fromLine: Type.Integer({ description: "Number of the first line wanted, from 0." }),
     lines: Type.Integer({ minimum: 0 }),
@@ -184,6 +193,8 @@ export const REQUEST_SINCE: Readonly<Partial<Record<RequestName, number>>> = {
   comms: 3,
   parse: 3,
   forward: 3,
+  awaited: 4,
+  supply: 4,
 };
 
 const StatementState = Type.Union([
@@ -376,6 +387,16 @@ export const Replies = {
     indent: Type.String({ description: "With incomplete: what the next line begins with." }),
   }),
   forward: Type.Object({}),
+  awaited: Type.Object({
+    files: Type.Array(
+      Type.Object({
+        upload: Type.String({ description: "The upload's id." }),
+        name: Type.String({ description: "The upload's name." }),
+        offset: Type.Integer({ description: "How much of it is there." }),
+      }),
+    ),
+  }),
+  supply: Type.Object({ offset: Type.Integer({ description: "How much of the file is there: where the next piece begins." }) }),
   log: Type.Object({ fromLine: Int, total: Int, lines: Type.Array(Text) }),
 } as const satisfies Record<RequestName, unknown>;
 

@@ -47,7 +47,14 @@ describe("what the API server is asked for, with two servers", { timeout: 240_00
   beforeEach(async () => {
     site = ClusterSite.withoutSpark();
     for (let index = 0; index < 2; index++) {
-      const parts = { launcher: await site.open(), openLink, clock: { now: Date.now }, startWaitMs: 60_000, stopGraceMs: 3_000 };
+      const parts = {
+        launcher: await site.open(),
+        openLink,
+        clock: { now: Date.now },
+        startWaitMs: 60_000,
+        stopGraceMs: 3_000,
+        uploads: null,
+      };
       const sessions = new Sessions(parts, new Access(RULES), LIMITS);
       await sessions.adopt(soon());
       servers.push(sessions);

@@ -22,7 +22,14 @@ const sessionOf = (records: () => AsyncIterable<readonly RecordFrame[]>) => {
   const never = () => {
     throw new Error("nobody dials a driver that has gone");
   };
-  const session = new Session(ENDED, { launcher, openLink: never, clock: { now: () => 0 }, startWaitMs: 100, stopGraceMs: 100 });
+  const session = new Session(ENDED, {
+    launcher,
+    openLink: never,
+    clock: { now: () => 0 },
+    startWaitMs: 100,
+    stopGraceMs: 100,
+    uploads: null,
+  });
   session.start();
   return { session, reads: () => reads };
 };

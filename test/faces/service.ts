@@ -18,6 +18,8 @@ import { Problem } from "../../src/core/problems.ts";
 import { Sessions, type SessionsLimits } from "../../src/core/sessions.ts";
 import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
+import { uploadsIn } from "../../src/core/upload-uri.ts";
+import { type UploadRules, Uploads } from "../../src/core/uploads.ts";
 import { Auth } from "../../src/faces/auth.ts";
 import { createHttp, type Http, type HttpOptions } from "../../src/faces/http.ts";
 import { type JupyterOptions, jupyterFace } from "../../src/faces/jupyter/routes.ts";
@@ -25,6 +27,7 @@ import type { LivyOptions } from "../../src/faces/livy/room.ts";
 import { livyFace } from "../../src/faces/livy/routes.ts";
 import { openLink } from "../../src/link/link.ts";
 import type { RecordFrame } from "../../src/protocol/frames.ts";
+import { openDirectoryStore } from "../../src/uploads/directory.ts";
 import { FakeDriver } from "../kit/fake-driver.ts";
 
 /** Sessions in this process whose drivers are fakes on the real wire. */
@@ -144,6 +147,8 @@ export interface ServiceOptions {
   readonly livy?: Partial<LivyOptions>;
   readonly jupyter?: Partial<JupyterOptions>;
   readonly limits?: Partial<SessionsLimits>;
+  /** Where uploads are kept; absent: nowhere. */
+  readonly uploads?: { readonly directory: string } & Partial<UploadRules>;
 }
 
 export interface Asking {
@@ -168,12 +173,32 @@ export class Service implements AsyncDisposable {
     const log = pino({ level: options.http?.log?.level ?? "info" }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const none: AccessRules = { superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] };
     const access = new Access({ ...none, ...options.access });
-    const sessions = new Sessions({ launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100 }, access, {
-      maxSessions: 0,
-      maxSessionsPerUser: 0,
-      retentionMs: 60_000,
-      ...options.limits,
-    });
+    const { directory, ...uploadRules } = options.uploads ?? { directory: null };
+    const uploads: Uploads | null =
+      directory === null
+        ? null
+        : new Uploads({
+            store: openDirectoryStore(directory),
+            access,
+            rules: { limitBytes: 1024 * 1024, quotaBytes: 0, retentionMs: 0, ...uploadRules },
+            clock: { now: Date.now },
+            named: () =>
+              new Set(
+                sessions
+                  .list({ name: null, remote: null })
+                  .flatMap(({ end, spec }) => (end === null ? uploadsIn(spec).map(({ id }) => id) : [])),
+              ),
+          });
+    const sessions: Sessions = new Sessions(
+      { launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100, uploads: null },
+      access,
+      {
+        maxSessions: 0,
+        maxSessionsPerUser: 0,
+        retentionMs: 60_000,
+        ...options.limits,
+      },
+    );
     await sessions.adopt(AbortSignal.timeout(1_000));
     const auth = await Auth.open({
       htpasswdFile: options.htpasswdFile ?? null,
@@ -186,7 +211,7 @@ export class Service implements AsyncDisposable {
       sessions,
       presets: new Presets(options.presets ?? [], options.defaultPreset ?? null, access),
       spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
-      paths: { driversAreHere: true, localDirs: [] },
+      paths: { driversAreHere: true, localDirs: [], uploads },
       holdMs: 0,
       statementLimitBytes: 80 * 1024 * 1024,
       uploadLimitBytes: 1024 * 1024,

@@ -2,6 +2,7 @@ import { Access } from "../../src/core/access.ts";
 import type { Session } from "../../src/core/session.ts";
 import { Sessions } from "../../src/core/sessions.ts";
 import type { SessionSpec } from "../../src/core/spec.ts";
+import type { UploadSource } from "../../src/core/uploads.ts";
 import type { KubernetesSettings } from "../../src/launch/kubernetes/settings.ts";
 import { openLink } from "../../src/link/link.ts";
 import { draftOf } from "../launch/contract.ts";
@@ -23,9 +24,13 @@ export class ClusterServer implements AsyncDisposable {
     this.sessions = sessions;
   }
 
-  static async open(site: ClusterSite, asked: Partial<KubernetesSettings> = {}, retentionMs = 600_000): Promise<ClusterServer> {
+  static async open(
+    site: ClusterSite,
+    asked: Partial<KubernetesSettings> = {},
+    { retentionMs = 600_000, uploads = null }: { readonly retentionMs?: number; readonly uploads?: UploadSource | null } = {},
+  ): Promise<ClusterServer> {
     const launcher = await site.open(asked);
-    const parts = { launcher, openLink, clock: { now: Date.now }, startWaitMs: START_MS, stopGraceMs: 3_000 };
+    const parts = { launcher, openLink, clock: { now: Date.now }, startWaitMs: START_MS, stopGraceMs: 3_000, uploads };
     const sessions = new Sessions(parts, new Access(RULES), { maxSessions: 0, maxSessionsPerUser: 0, retentionMs });
     await sessions.adopt(soon());
     return new ClusterServer(site, sessions);

@@ -25,6 +25,7 @@ export const settingsWithoutSpark = async (root: string, runtimeDir = join(root,
     java,
     sparkHome,
     archiveDir: null,
+    uploadPath: () => null,
     environment: process.env,
     orphanTimeoutMs: 60_000,
   };

@@ -52,3 +52,6 @@ export const oldestPython = (): Promise<string> => environment("oldest", [8, 9, 
 
 /** Python with mypy, ruff and pytest. */
 export const toolsPython = (): Promise<string> => environment("tools", [11, 12, 13, 14]);
+
+/** Python with an S3 API server. */
+export const s3Python = (): Promise<string> => environment("s3", [11, 12, 13, 14]);

@@ -129,7 +129,7 @@ export class Kernels {
     if (!CheckedSession.Check(asked)) throw new Problem("INVALID", complaint(asked));
     const preset = presets.choose(readPresetName(asked), caller);
     const { spec, notes } = readSpec({ body: { kind: "pyspark", ...asked }, doAs: undefined, preset }, rules);
-    return { spec: await checkUris(spec, paths), notes };
+    return { spec: await checkUris(spec, paths, caller), notes };
   }
 
   async #replace(kernel: Kernel, asked: Content, signal: AbortSignal): Promise<void> {

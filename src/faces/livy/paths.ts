@@ -1,26 +1,21 @@
 import { realpath, stat } from "node:fs/promises";
 import { isAbsolute, resolve, sep } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { Caller } from "../../core/access.ts";
 import { Problem } from "../../core/problems.ts";
 import type { SessionSpec } from "../../core/spec.ts";
+import { readUploadUri, URI_KEYS, uploadUri } from "../../core/upload-uri.ts";
+import type { Uploads } from "../../core/uploads.ts";
 
 export interface PathRules {
   /** Whether drivers see this machine's files, as its own processes do; otherwise every path is one of the driver's image and volumes. */
   readonly driversAreHere: boolean;
   /** Directories of this machine whose files sessions may use. */
   readonly localDirs: readonly string[];
+  /** null: files cannot be uploaded here. */
+  readonly uploads: Uploads | null;
 }
 
-/** Conf keys that hold comma-separated URIs. */
-const URI_KEYS: ReadonlySet<string> = new Set([
-  "spark.jars",
-  "spark.files",
-  "spark.archives",
-  "spark.submit.pyFiles",
-  "spark.yarn.dist.jars",
-  "spark.yarn.dist.files",
-  "spark.yarn.dist.archives",
-]);
 /** Schemes that wrap another URI, which nobody would have checked. */
 const NESTING_SCHEMES: ReadonlySet<string> = new Set(["jar", "har", "zip", "viewfs"]);
 
@@ -28,10 +23,10 @@ const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `Rejecte
 
 /**
  * The spec with every URI in it checked and in one spelling.
- * @throws Problem SPEC_REFUSED
+ * @throws Problem SPEC_REFUSED, FORBIDDEN
  */
-export const checkUris = async (spec: SessionSpec, rules: PathRules): Promise<SessionSpec> => {
-  const check = (uris: readonly string[]) => Promise.all(uris.map((uri) => checkUri(uri, rules)));
+export const checkUris = async (spec: SessionSpec, rules: PathRules, caller: Caller): Promise<SessionSpec> => {
+  const check = (uris: readonly string[]) => Promise.all(uris.map((uri) => checkUri(uri, rules, caller)));
   const conf: [string, string][] = [];
   for (const [key, value] of Object.entries(spec.conf)) {
     const uris = value.split(",").map((uri) => uri.trim());
@@ -50,10 +45,10 @@ export const checkUris = async (spec: SessionSpec, rules: PathRules): Promise<Se
 /**
  * A URI that a session may use. Files come back as `file:` (or `local:`) URIs of normalised absolute paths; those of this machine must
  * exist inside an allowed directory after symbolic links, `..` and percent-encodings are resolved, those of a driver elsewhere are its
- * own business. Other schemes pass as they are.
- * @throws Problem SPEC_REFUSED
+ * own business. Uploads must be there and the caller's to use. Other schemes pass as they are.
+ * @throws Problem SPEC_REFUSED, FORBIDDEN
  */
-export const checkUri = async (uri: string, rules: PathRules): Promise<string> => {
+export const checkUri = async (uri: string, rules: PathRules, caller: Caller): Promise<string> => {
   if (/\p{Cc}/u.test(uri) || !uri.isWellFormed()) throw refuse("A URI holds control characters.");
   // Spark joins and splits its lists at commas: what follows one would be a URI that nobody has checked.
   if (uri.includes(",")) throw refuse(`URI '${uri}' holds a comma.`);
@@ -65,6 +60,7 @@ export const checkUri = async (uri: string, rules: PathRules): Promise<string> =
   }
   const kind = scheme.toLowerCase();
   if (NESTING_SCHEMES.has(kind)) throw refuse(`URIs of scheme ${kind} are not taken.`);
+  if (kind === "upload") return checkUpload(uri, rules.uploads, caller);
   if (kind !== "file" && kind !== "local") return uri;
   const { path, fragment } = cutFragment(rest);
   const local = await checkPath(pathOf(path, uri), rules);
@@ -95,6 +91,19 @@ const realDirectory = async (path: string): Promise<string | null> => {
   const found = real === null ? null : await stat(real).catch(() => null);
   return found?.isDirectory() === true ? real : null;
 };
+
+const checkUpload = async (uri: string, uploads: Uploads | null, caller: Caller): Promise<string> => {
+  if (uploads === null) throw refuse(`URI '${uri}': uploads are not switched on here.`);
+  const asked = readUploadUri(uri);
+  if (asked === null) throw refuse(`URI '${uri}' is no upload's: take the \`uri\` that POST /uploads answered.`);
+  const { name } = await uploads.use(asked.id, caller, AbortSignal.timeout(STORE_MS)).catch((error: unknown) => {
+    throw error instanceof Problem && error.code === "UPLOAD_NOT_FOUND" ? refuse(error.message) : error;
+  });
+  if (name !== asked.name) throw refuse(`Upload '${asked.id}' is called '${name}', not '${asked.name}'.`);
+  return uploadUri(asked);
+};
+/** How long a store may take to say what it has. */
+const STORE_MS = 30_000;
 
 /** `#name` is how Spark is told under which name to unpack an archive. */
 const cutFragment = (text: string): { path: string; fragment: string } => {

@@ -1,10 +1,12 @@
-import multipart from "@fastify/multipart";
 import type { FastifyInstance } from "fastify";
 import type { Static } from "typebox";
 import { v7 as uuidv7 } from "uuid";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
 import { isFinalStatement } from "../../core/states.ts";
+import { readUploadUri } from "../../core/upload-uri.ts";
+import type { Uploads } from "../../core/uploads.ts";
+import { leaving, readForm, takeForms } from "./form.ts";
 import { checkUri } from "./paths.ts";
 import { type App, answers, audit, clientOf, type Room } from "./room.ts";
 import { AddResource, Message, SessionParams } from "./schemas.ts";
@@ -44,19 +46,18 @@ export const resourceRoutes = (app: App, room: Room): void => {
       },
       async (request) => {
         const session = room.find(request, "modify");
-        const uri = await checkUri(request.body.uri, room.options.paths);
+        const { uploads } = room.options.paths;
+        const uri = await checkUri(request.body.uri, room.options.paths, request.caller);
         audit(request, "submit", session);
+        const sent = uploads === null ? null : await sendUpload(session, resource, uri, uploads, request.signal);
         // A JSON string is a Python literal too.
-        await run(session, ADDING[resource](JSON.stringify(uri)), clientOf(request.caller), request.signal);
+        await run(session, ADDING[resource](JSON.stringify(sent ?? uri)), clientOf(request.caller), request.signal);
         return { msg: "added" };
       },
     );
   }
   app.register((scope, _options, done) => {
-    scope.register(multipart, {
-      limits: { files: 1, parts: 16, fileSize: room.options.uploadLimitBytes },
-      throwFileSizeLimit: false,
-    });
+    takeForms(scope, room.options.uploadLimitBytes);
     for (const resource of RESOURCES) uploadRoute(scope, room, resource);
     done();
   });
@@ -90,33 +91,34 @@ const uploadRoute = (app: FastifyInstance, room: Room, resource: Resource): void
     },
     async (request, reply) => {
       const session = room.find(request, "modify");
-      // The request's own signal takes the end of a body that is read as a stream for the caller's leaving.
-      const left = new AbortController();
-      reply.raw.once("close", () => left.abort());
-      const part = request.isMultipart() ? await request.file().catch(malformed) : undefined;
-      if (part === undefined) throw new Problem("INVALID", "No file sent!");
-      const { file, filename } = part;
+      const left = leaving(reply);
+      const { name, content, cut } = await readForm(request);
       audit(request, "submit", session);
-      const path = await session.upload(filename || resource, wholeForm(file), left.signal);
-      if (file.truncated) throw new Problem("TOO_LARGE", `The file is larger than ${room.options.uploadLimitBytes} bytes, the limit here.`);
-      await run(session, ADDING[resource](JSON.stringify(path)), clientOf(request.caller), left.signal);
+      const path = await session.upload(nameFor(resource, name), content, left);
+      if (cut()) throw new Problem("TOO_LARGE", `The file is larger than ${room.options.uploadLimitBytes} bytes, the limit here.`);
+      await run(session, ADDING[resource](JSON.stringify(path)), clientOf(request.caller), left);
       return { msg: "uploaded" };
     },
   );
 };
 
-const malformed = (error: unknown): never => {
-  throw new Problem("INVALID", `The form cannot be read: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
-};
+/** PySpark knows a zip of packages by its name alone; a wheel is one. */
+const nameFor = (resource: Resource, name: string): string =>
+  name === "" ? resource : resource === "pyfile" && name.endsWith(".whl") ? `${name}.zip` : name;
 
-/** A form that breaks off ends its file with an error. */
-async function* wholeForm(file: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
-  try {
-    yield* file;
-  } catch (error) {
-    malformed(error);
-  }
-}
+/** Gives the driver the upload that a URI names, and answers where it has it; null for other URIs. */
+const sendUpload = async (
+  session: Session,
+  resource: Resource,
+  uri: string,
+  uploads: Uploads,
+  signal: AbortSignal,
+): Promise<string | null> => {
+  const named = readUploadUri(uri);
+  if (named === null) return null;
+  const { content } = await uploads.open(named.id, 0, signal);
+  return session.upload(nameFor(resource, named.name), content, signal);
+};
 
 /**
  * Runs silent code in the driver and waits for its end.

@@ -11,6 +11,7 @@ import { answers, type LivyOptions, Room } from "./room.ts";
 import { Version } from "./schemas.ts";
 import { sessionRoutes } from "./session-routes.ts";
 import { statementRoutes } from "./statement-routes.ts";
+import { uploadRoutes } from "./upload-routes.ts";
 
 /** The release whose interface this is; pylivy reads it before its first session and wants `number.number.number`. */
 const LIVY_VERSION = "0.9.0-incubating";
@@ -40,6 +41,7 @@ export const livyFace =
     recordRoutes(app, room);
     logRoutes(app, room);
     resourceRoutes(app, room);
+    uploadRoutes(app, room);
     sparkUiRoutes(app, room);
   };
 

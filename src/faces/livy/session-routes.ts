@@ -54,7 +54,7 @@ export const sessionRoutes = (app: App, room: Room): void => {
       const dryRun = readDryRun(query.dryRun);
       const preset = presets.choose(readPresetName(body), caller);
       const asked = readSpec({ body, doAs: query.doAs, preset }, room.options.spec);
-      const spec = await checkUris(asked.spec, room.options.paths);
+      const spec = await checkUris(asked.spec, room.options.paths, caller);
       const draft = { owner: caller.name, spec, notes: asked.notes };
       if (dryRun) return reply.send(planObject(draft, await sessions.plan(draft, caller, request.signal).catch(rejected)));
       const session = await sessions.create(draft, caller, request.signal).catch(rejected);

@@ -23,7 +23,7 @@ describe.concurrent("a driver's pod", { timeout: 240_000 }, () => {
     expect,
   }) => {
     await using site = ClusterSite.withoutSpark();
-    await using server = await ClusterServer.open(site, {}, 8_000);
+    await using server = await ClusterServer.open(site, {}, { retentionMs: 8_000 });
     const session = await server.create();
     await site.api.delete(inNamespace("pods", await running(site, session)), soon());
     expect(await ended(session)).toMatch(/pod was deleted/);

@@ -11,7 +11,7 @@ import { draftOf } from "../../launch/contract.ts";
 /** A server whose drivers need no Spark, with the conf of a session. */
 const opened = async (asked: Partial<KubernetesSettings> = {}, retentionMs?: number) => {
   const site = ClusterSite.withoutSpark(asked);
-  const server = await ClusterServer.open(site, {}, retentionMs);
+  const server = await ClusterServer.open(site, {}, retentionMs === undefined ? {} : { retentionMs });
   return {
     site,
     server,

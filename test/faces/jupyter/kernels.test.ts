@@ -70,7 +70,7 @@ describe("kernels over HTTP", () => {
     symlinkSync(join(allowed, "ann"), join(outside, "way-in"));
     try {
       const asked = async (driversAreHere: boolean, KERNEL_WORKING_DIR: string) => {
-        await using service = await Service.start({ jupyter: { paths: { driversAreHere, localDirs: [allowed] } } });
+        await using service = await Service.start({ jupyter: { paths: { driversAreHere, localDirs: [allowed], uploads: null } } });
         expect((await service.ask("POST", "/api/kernels", { body: { env: { KERNEL_WORKING_DIR } } })).status).toBe(201);
         const [draft] = service.launcher.specs;
         return [draft?.spec.kernel?.directory, ...(draft?.notes ?? [])];

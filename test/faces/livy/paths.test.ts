@@ -7,6 +7,7 @@ import { checkUri, checkUris, type PathRules } from "../../../src/faces/livy/pat
 import { readSpec } from "../../../src/faces/livy/spec.ts";
 import { sparkLaunch } from "../../../src/launch/spark.ts";
 
+const NOBODY = { name: null, remote: null };
 let root = "";
 let rules: PathRules;
 
@@ -21,13 +22,13 @@ beforeAll(async () => {
   await writeFile(join(root, "shut", "secret"), "");
   await symlink(join(root, "shut"), join(root, "open", "way-out"));
   await symlink(join(root, "open"), join(root, "way-in"));
-  rules = { localDirs: [join(root, "way-in")], driversAreHere: true };
+  rules = { localDirs: [join(root, "way-in")], driversAreHere: true, uploads: null };
 });
 afterAll(() => rm(root, { recursive: true }));
 
 const check = async (uri: string, changed: Partial<PathRules> = {}): Promise<string> => {
   try {
-    return (await checkUri(uri.replaceAll("ROOT", root), { ...rules, ...changed })).replaceAll(root, "ROOT");
+    return (await checkUri(uri.replaceAll("ROOT", root), { ...rules, ...changed }, NOBODY)).replaceAll(root, "ROOT");
   } catch (error) {
     if (error instanceof Problem) return error.message.replaceAll(root, "ROOT");
     throw error;
@@ -50,7 +51,7 @@ test("what a conf's list holds is checked item by item, and stays what was check
     { body: { conf: { "spark.files": "hdfs:///a file:///etc/passwd, hdfs:///b" } }, doAs: undefined, preset: null },
     { kinds: ["pyspark"], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
   );
-  const launch = sparkLaunch(1, await checkUris(spec, rules), {
+  const launch = sparkLaunch(1, await checkUris(spec, rules, NOBODY), {
     sparkConf: {},
     defaultMaster: null,
     timeZone: null,
@@ -148,6 +149,9 @@ test("a session's lists and the URIs in its configuration are all checked", asyn
     { kinds: ["pyspark"], refusedConf: [], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
   );
   const jar = `file://${root}/open/a%20b.jar`;
-  expect(await checkUris(spec, rules)).toMatchObject({ jars: [jar], conf: { "spark.jars": `${jar},s3a://b/c.jar`, "spark.x": "/etc,a" } });
-  await expect(checkUris({ ...spec, conf: { "spark.files": "s3a://b/c,/etc/passwd" } }, rules)).rejects.toThrow("/etc/passwd");
+  expect(await checkUris(spec, rules, NOBODY)).toMatchObject({
+    jars: [jar],
+    conf: { "spark.jars": `${jar},s3a://b/c.jar`, "spark.x": "/etc,a" },
+  });
+  await expect(checkUris({ ...spec, conf: { "spark.files": "s3a://b/c,/etc/passwd" } }, rules, NOBODY)).rejects.toThrow("/etc/passwd");
 });
