@@ -26,7 +26,7 @@ const SMALL_BODY_BYTES = 1024 * 1024;
 export interface Server {
   /** Where it listens, base path included. */
   readonly url: string;
-  /** Sessions that were there at the start or are there now and have not ended. */
+  /** Sessions and batches that were there at the start or are there now and have not ended. */
   readonly living: () => number;
   /**
    * Refuses what is new, gives answers under way their time (`drainMs`) and lets go of the sessions: they go on without the server.
@@ -104,6 +104,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
           statementLimitBytes: config.bodyLimitBytes,
           uploadLimitBytes: config.uploadLimitBytes,
           version,
+          historyUrl: () => null,
         }),
         jupyterFace({
           ...{ sessions, spec: rules, paths, version, basePath: config.basePath, messageLimitBytes: config.bodyLimitBytes },
@@ -123,15 +124,13 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       closed ??= closeAll();
       return closed;
     };
-    const everybody = { name: null, remote: null };
-    const living = () => sessions.list(everybody).filter((session) => session.end === null);
     return {
       url,
-      living: () => living().length,
+      living: () => sessions.living().length,
       close,
       end: async () => {
         sessions.drain();
-        await Promise.all(living().map((session) => sessions.delete(session, "the server ended")));
+        await Promise.all(sessions.living().map((session) => sessions.delete(session, "the server ended")));
         await close();
       },
     };

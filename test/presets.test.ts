@@ -101,6 +101,7 @@ describe("a preset that is tried out", () => {
         follow: unused,
         find: unused,
         launch: () => never("not to be called"),
+        retry: unused,
         conclude: unused,
         records: () => never("not to be called"),
         remove: unused,

@@ -2,8 +2,9 @@ import type { Duplex } from "node:stream";
 import type { SparkFacts } from "../protocol/frames.ts";
 import { Driver, type EndedPhase } from "./driver.ts";
 import { publishSession } from "./events.ts";
-import type { Claim, Clock, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
+import type { Attempt, Claim, Clock, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
+import { nextAttemptMs } from "./retry.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
 
@@ -23,14 +24,17 @@ const TOUCH_EVERY_MS = 5_000;
 const FOREVER_MS = 2 ** 31 - 1;
 
 /**
- * What is claimed and has a driver, from the claim to the end that is written down: launched or adopted, followed, stopped, concluded;
- * its log. What the driver is there for is its kind's own business.
+ * What is claimed and has a driver, from the claim to the end that is written down: launched or adopted, followed, tried again where
+ * that was asked for, stopped, concluded; its log. What the driver is there for is its kind's own business.
  */
 export abstract class Life {
-  readonly claim: Claim;
   protected readonly parts: LifeParts;
-  protected readonly driver: Driver;
+  #claim: Claim;
+  #driver: Driver;
+  /** Revisions of the drivers before this one. */
+  #past = 0;
   #begun = false;
+  readonly #closing = new AbortController();
   #end: SessionEnd | null;
   #stopping: { state: EndState; reason: string } | null = null;
   #stopped: Promise<void> | null = null;
@@ -41,15 +45,22 @@ export abstract class Life {
   readonly #waiters = new Set<() => void>();
 
   constructor(claim: Claim, parts: LifeParts) {
-    this.claim = claim;
+    this.#claim = claim;
     this.parts = parts;
     this.#end = claim.end;
-    this.driver = new Driver(claim, { openLink: parts.openLink, changed: () => this.changedNow() });
+    this.#driver = this.#newDriver();
   }
 
   /** In Livy's words; computed from facts, never assigned. */
   abstract get state(): SessionState;
 
+  get claim(): Claim {
+    return this.#claim;
+  }
+  /** That of the current attempt. */
+  protected get driver(): Driver {
+    return this.#driver;
+  }
   get id(): number {
     return this.claim.id;
   }
@@ -103,7 +114,7 @@ export abstract class Life {
   }
   /** Grows whenever anything that is shown of it, or its log's tail, has changed. */
   get revision(): number {
-    return this.#revision + this.driver.view.revision;
+    return this.#revision + this.#past + this.driver.view.revision;
   }
 
   protected get phase(): WorkloadPhase {
@@ -122,8 +133,41 @@ export abstract class Life {
   }
 
   async #live(): Promise<void> {
-    const ended = await this.driver.follow(this.parts.launcher.launch(this.claim));
-    if (ended !== null) await this.#conclude(ended);
+    while (this.#end === null) {
+      const ended = (await this.#rest()) ? await this.driver.follow(this.parts.launcher.launch(this.claim)) : STOPPED;
+      if (this.#closing.signal.aborted || ended === null) return;
+      const end = this.#endOf(ended);
+      const nextMs = this.#stopping === null ? nextAttemptMs(this.claim, end) : null;
+      await (nextMs === null ? this.#conclude(end) : this.#again({ ...end, nextMs }));
+    }
+  }
+
+  /** Waits until the current attempt may begin; false: it shall not. */
+  async #rest(): Promise<boolean> {
+    const { signal } = this.#closing;
+    const leftMs = (this.claim.attempts.at(-1)?.nextMs ?? 0) - this.parts.clock.now();
+    const stopping = () => this.#stopping !== null;
+    if (leftMs > 0) await this.until(stopping, leftMs, signal).catch(() => undefined);
+    return !stopping() && !signal.aborted;
+  }
+
+  async #again(attempt: Attempt): Promise<void> {
+    const { id } = this;
+    publishSession({ session: id, event: "attempt", detail: `${attempt.state}: ${attempt.reason}` });
+    const claim = await this.parts.launcher.retry(this.claim, attempt).catch((error: unknown) => {
+      publishSession({ session: id, event: "fault", detail: `its next attempt could not be written down: ${String(error)}` });
+      return null;
+    });
+    if (claim === null) return this.#conclude(attempt);
+    if (claim.end !== null) return this.#over(claim.end);
+    this.#claim = claim;
+    this.#past += this.#driver.view.revision + 1;
+    this.#driver = this.#newDriver();
+    this.changedNow();
+  }
+
+  #newDriver(): Driver {
+    return new Driver(this.claim, { openLink: this.parts.openLink, changed: () => this.changedNow() });
   }
 
   /**
@@ -146,11 +190,12 @@ export abstract class Life {
 
   /** Lets go of the driver without ending it: the server goes, the driver stays. Idempotent. */
   async detach(): Promise<void> {
+    this.#closing.abort(new Problem("DRAINING", "The server is shutting down."));
     await this.driver.detach();
     await this.#followed;
   }
 
-  async #conclude(phase: EndedPhase): Promise<void> {
+  #endOf(phase: EndedPhase): SessionEnd {
     const { view, log } = this.driver;
     // A driver that is ended from outside knows of a signal only; a workload that knows nothing leaves it to the driver to say.
     const own = phase.reason === "" ? view.ending : null;
@@ -159,11 +204,28 @@ export abstract class Life {
     const state = last === "error" ? "dead" : last;
     const endedMs = this.parts.clock.now();
     view.lose(lostBy(this.id, reason), endedMs);
-    const end: SessionEnd = { state, reason, logTail: log.end(phase.logTail), endedMs, appId: this.appId };
+    const { cause, exitCode } = this.#stopping === null ? phase : {};
+    return {
+      ...{ state, reason, logTail: log.end(phase.logTail), endedMs, appId: this.appId },
+      ...(cause === undefined ? {} : { cause }),
+      ...(exitCode === undefined ? {} : { exitCode }),
+    };
+  }
+
+  async #conclude({ state, reason, logTail, endedMs, appId, cause, exitCode }: SessionEnd): Promise<void> {
+    const end: SessionEnd = {
+      ...{ state, reason, logTail, endedMs, appId },
+      ...(cause === undefined ? {} : { cause }),
+      ...(exitCode === undefined ? {} : { exitCode }),
+    };
     const written = await this.parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
       publishSession({ session: this.id, event: "fault", detail: `its end could not be written down: ${String(error)}` });
       return end;
     });
+    this.#over(written);
+  }
+
+  #over(written: SessionEnd): void {
     this.#end = written;
     this.driver.conclude(written);
     this.changedNow();
@@ -260,6 +322,9 @@ export abstract class Life {
     }, signal);
   }
 }
+
+/** A batch that is stopped between two attempts. */
+const STOPPED: EndedPhase = { phase: "ended", state: "killed", reason: "", logTail: [] };
 
 /** What a statement that was open at the end is told. */
 export const lostBy = (id: number, reason: string): string => `Session ${id} has ended: ${reason}`;

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { Hello, RecordFrame, ReplyResult, RequestBody, RequestName, Snapshot } from "../protocol/frames.ts";
 import type { SessionSpec } from "./spec.ts";
-import type { EndState, WorkloadPhase } from "./states.ts";
+import type { EndCause, EndState, WorkloadPhase } from "./states.ts";
 
 /** A session id taken for good, with what must be known of the session while no driver can be asked. */
 export interface Claim {
@@ -15,6 +15,8 @@ export interface Claim {
   readonly createdMs: number;
   /** Lines the session's log begins with (unknown request fields and the like). */
   readonly notes: readonly string[];
+  /** A batch's that have ended and were not the last, oldest first. */
+  readonly attempts: readonly Attempt[];
   /** Set once the session has ended. */
   readonly end: SessionEnd | null;
 }
@@ -26,6 +28,15 @@ export interface SessionEnd {
   readonly endedMs: number;
   /** What was known of the application, for answers after its end. */
   readonly appId: string | null;
+  readonly cause?: EndCause;
+  /** An application's own. */
+  readonly exitCode?: number;
+}
+
+/** A try that is followed by another one, which is a workload of its own. */
+export interface Attempt extends SessionEnd {
+  /** When the next one may begin. */
+  readonly nextMs: number;
 }
 
 /** What somebody asks for. */
@@ -39,6 +50,8 @@ export interface SessionDraft {
 export interface ClaimDraft extends SessionDraft {
   /** UUID that the claim shall have; unique for ever. */
   readonly uid: string;
+  /** Whether another server may claim the same uid, because its client sent the same request there: one claim is both's then. */
+  readonly shared?: boolean;
 }
 
 /** A value of a driver's conf and who it is from: `server`, `configuration`, `preset NAME`, `user` (the request's conf), `field NAME`. */
@@ -97,10 +110,15 @@ export interface Launcher {
    */
   find(wanted: WantedClaim): Promise<Claim | null>;
   /**
-   * Starts the claim's workload or adopts the one that is there; idempotent, also among servers. Failures show as an ended phase, never
+   * Starts the workload of the claim's current attempt or adopts the one that is there; idempotent, also among servers. Failures show as an ended phase, never
    * as a rejection; so does an end that another server wrote down.
    */
   launch(claim: Claim): Workload;
+  /**
+   * Writes down that the claim's current attempt, of which nothing is left, is followed by another; answers the claim as it is then. What
+   * was written first stays: another server's attempt, or an end.
+   */
+  retry(claim: Claim, attempt: Attempt): Promise<Claim>;
   /** Writes down how the session ended. Idempotent; the first end stays, and is answered. */
   conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd>;
   /** What is left of an ended session's records, oldest first; none where they go with the driver. */

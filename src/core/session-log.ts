@@ -1,4 +1,4 @@
-import type { Claim } from "./ports.ts";
+import type { Attempt, Claim } from "./ports.ts";
 import type { View } from "./view.ts";
 
 /** What is kept of an ended session's log, in lines and bytes; a claim has to hold it beside the rest. */
@@ -24,7 +24,8 @@ export interface LogSource {
  * A line keeps its position, but for what is said at the end.
  */
 export class SessionLog {
-  readonly #claim: Claim;
+  /** What was there before this driver. */
+  readonly #before: readonly string[];
   readonly #view: View;
   readonly #source: LogSource;
   readonly #launch: string[] = [];
@@ -33,10 +34,10 @@ export class SessionLog {
   #kept: { readonly from: number; readonly lines: readonly string[] } | null;
 
   constructor(claim: Claim, view: View, source: LogSource) {
-    this.#claim = claim;
     this.#view = view;
     this.#source = source;
     this.#kept = claim.end === null ? null : { from: 0, lines: claim.end.logTail };
+    this.#before = [...claim.notes, ...claim.attempts.flatMap(linesOfAttempt)];
   }
 
   /** Lines so far. */
@@ -112,8 +113,8 @@ export class SessionLog {
 
   /** What stands before the driver's lines. What is kept of a driver that never spoke has the launch in it. */
   get #head(): readonly string[] {
-    const { notes } = this.#claim;
-    return this.#kept !== null && this.#view.logTotal === 0 ? notes : [...notes, ...this.#launch];
+    const before = this.#before;
+    return this.#kept !== null && this.#view.logTotal === 0 ? before : [...before, ...this.#launch];
   }
 
   /** The driver's lines that are known here, and the number of the first. */
@@ -136,6 +137,11 @@ export class SessionLog {
     return this.#view.logTotal === 0 && this.#kept === null && told[0] === this.#launch.at(-1) ? told.slice(1) : told;
   }
 }
+
+const linesOfAttempt = ({ logTail, state, reason }: Attempt, index: number): readonly string[] => [
+  ...logTail,
+  `Attempt ${index + 1} ended (${state}): ${reason}`,
+];
 
 /** What was said after the last known lines: all of it when nothing of it is known. */
 const following = (known: readonly string[], said: readonly string[]): readonly string[] => {

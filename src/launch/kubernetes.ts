@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import { loadYaml } from "@kubernetes/client-node";
 import { publishSession } from "../core/events.ts";
 import {
+  type Attempt,
   type Claim,
   type ClaimDraft,
   type ClaimListener,
@@ -165,7 +166,7 @@ class KubernetesLauncher implements Launcher {
     const { settings, keys, api, claims, reach } = this.#parts;
     const state = this.#known.get(claim.uid) ?? goneState(claim);
     const namespace = this.#namespaceOf(claim.spec);
-    const name = driverName(settings.instance, claim.id, claim.uid);
+    const name = driverName(settings.instance, claim);
     const watch = this.#watch(namespace);
     const { keyId } = state;
     // Without its key a driver cannot be spoken to, but it can be ended.
@@ -179,7 +180,7 @@ class KubernetesLauncher implements Launcher {
       claims,
       namespace,
       name,
-      found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid)) ?? null),
+      found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid, name)) ?? null),
       startTimeoutMs: this.#parts.startTimeoutMs,
       others: this.#following && !this.#own.has(claim.uid),
       objects: async (signal) =>
@@ -202,6 +203,15 @@ class KubernetesLauncher implements Launcher {
     this.#workloads.set(claim.uid, workload);
     this.#byName.set(name, workload);
     return workload;
+  }
+
+  async retry(claim: Claim, attempt: Attempt): Promise<Claim> {
+    const state = await this.#parts.claims.retry(this.#known.get(claim.uid) ?? goneState(claim), attempt, this.#cleaning());
+    this.#known.put(state);
+    await this.#workloads.get(claim.uid)?.release();
+    this.#workloads.delete(claim.uid);
+    this.#byName.delete(driverName(this.#parts.settings.instance, claim));
+    return state.claim;
   }
 
   async conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
@@ -230,7 +240,7 @@ class KubernetesLauncher implements Launcher {
   #forget(claim: Claim): void {
     this.#own.delete(claim.uid);
     this.#workloads.delete(claim.uid);
-    this.#byName.delete(driverName(this.#parts.settings.instance, claim.id, claim.uid));
+    this.#byName.delete(driverName(this.#parts.settings.instance, claim));
   }
 
   close(): Promise<void> {
@@ -253,7 +263,7 @@ class KubernetesLauncher implements Launcher {
   async #erase(claim: Claim, signal: AbortSignal): Promise<void> {
     if (this.#workloads.get(claim.uid)?.erased === true) return;
     const { api, settings } = this.#parts;
-    const name = driverName(settings.instance, claim.id, claim.uid);
+    const name = driverName(settings.instance, claim);
     await eraseSession({ api, namespace: this.#namespaceOf(claim.spec), name, uid: claim.uid }, 0, signal);
   }
 
@@ -274,7 +284,8 @@ class KubernetesLauncher implements Launcher {
     checkPossible(asked.preset?.conf ?? {});
     const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
     const spec = { ...asked, conf: { ...asked.conf, ...inline } };
-    const claim: Claim = { ...PLANNED, owner: draft.owner, spec: redactSpec(spec), createdMs: 0, notes: draft.notes, end: null };
+    const { owner, notes } = draft;
+    const claim: Claim = { ...PLANNED, owner, spec: redactSpec(spec), createdMs: 0, notes, attempts: [], end: null };
     return { spec, plan: planDriver({ claim, spec, settings }) };
   }
 
@@ -352,7 +363,7 @@ class KubernetesLauncher implements Launcher {
 /** What stands for a claim that is gone: nothing is begun for it. */
 const goneState = (claim: Claim): ClaimState => {
   const end: SessionEnd = { state: "killed", reason: "The session was deleted.", logTail: [], endedMs: Date.now(), appId: null };
-  return { claim: { ...claim, end: claim.end ?? end }, keyId: "", hasSecret: true, launched: true, doom: null };
+  return { claim: { ...claim, end: claim.end ?? end }, keyId: "", hasSecret: true, shared: true, launched: true, doom: null };
 };
 
 /** What follows a warning that says why. */
@@ -362,4 +373,4 @@ const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;
 const EXECUTOR_SUFFIX = /-exec-\d+$/;
 
 const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
-const isDriverOf = (pod: DriverPod, uid: string): boolean => sessionOf(pod) === uid;
+const isDriverOf = (pod: DriverPod, uid: string, name: string): boolean => sessionOf(pod) === uid && pod.metadata.name === name;

@@ -1,10 +1,10 @@
 import { mkdir, open, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Duplex } from "node:stream";
-import { Type } from "typebox";
 import { publishSession } from "../core/events.ts";
 import type { Claim, Workload } from "../core/ports.ts";
 import type { WorkloadPhase } from "../core/states.ts";
+import { endedState, TerminationFile } from "./end-file.ts";
 import { describe, readWhole } from "./files.ts";
 import { Phases } from "./phases.ts";
 import { bootId, findByArgument, isAlive, sweep } from "./processes.ts";
@@ -35,13 +35,6 @@ export interface LocalWorkloadParts {
   /** Writes what the supervisor is told, where it is not there yet. */
   prepare(): Promise<void>;
 }
-
-/** Written by the supervisor when it ends by itself. */
-const TerminationFile = Type.Object({
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success"), Type.Literal("error")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-});
 
 /** A supervisor that crashes more often than this within the window is given up. */
 const RESTART_LIMIT = 3;
@@ -130,7 +123,7 @@ export class LocalWorkload implements Workload {
     try {
       while (!this.#releasing && this.phase.phase !== "ended") await this.#step();
     } catch (error) {
-      this.#phases.set(await this.#dead(`The driver could not be started: ${describe(error)}.`));
+      this.#phases.set({ ...(await this.#dead(`The driver could not be started: ${describe(error)}.`)), cause: "submission-refused" });
     }
   }
 
@@ -185,11 +178,13 @@ export class LocalWorkload implements Workload {
   async #end(known: SupervisorFile | null): Promise<Ended | null> {
     const termination = await readWhole(this.#parts.paths.termination, TerminationFile).catch(() => null);
     if (termination !== null) {
-      const { state, reason, logTail } = termination;
-      // `error` is a word for drivers that are up and broken; nothing follows an end.
-      return { phase: "ended", state: state === "error" ? "dead" : state, reason, logTail };
+      const { appId: _known, ...told } = termination;
+      return { phase: "ended", ...told, state: endedState(termination) };
     }
-    if (this.#stopSignal !== null) return { ...(await this.#dead("The session was stopped.")), state: "killed" };
+    if (this.#stopSignal !== null) {
+      const reason = "The session was stopped.";
+      return { phase: "ended", state: "killed", reason, logTail: await this.#lastWords(reason) };
+    }
     if (known === null) return null;
     if (known.boot !== bootId()) return this.#dead("The machine was restarted while the session ran.");
     if (recent(known.restartsMs).length < RESTART_LIMIT) return null;
@@ -225,7 +220,11 @@ export class LocalWorkload implements Workload {
   }
 
   async #dead(reason: string): Promise<Ended> {
-    return { phase: "ended", state: "dead", reason, logTail: [...(await tail(this.#parts.paths.output)), reason] };
+    return { phase: "ended", state: "dead", reason, logTail: await this.#lastWords(reason), cause: "driver-lost" };
+  }
+
+  async #lastWords(reason: string): Promise<string[]> {
+    return [...(await tail(this.#parts.paths.output)), reason];
   }
 }
 

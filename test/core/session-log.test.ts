@@ -4,7 +4,7 @@ import { SessionLog } from "../../src/core/session-log.ts";
 import { NO_SPEC } from "../../src/core/spec.ts";
 import { View } from "../../src/core/view.ts";
 
-const CLAIM: Claim = { id: 0, uid: "u", owner: null, spec: NO_SPEC, createdMs: 0, notes: ["note"], end: null };
+const CLAIM: Claim = { id: 0, uid: "u", owner: null, spec: NO_SPEC, createdMs: 0, notes: ["note"], attempts: [], end: null };
 const soon = () => AbortSignal.timeout(5_000);
 const numbered = (from: number, count: number): string[] => Array.from({ length: count }, (_, index) => `line ${from + index}`);
 

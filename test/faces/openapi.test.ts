@@ -21,6 +21,8 @@ test("the OpenAPI document has every route of the interface, with what it takes 
       ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}", "ui", "driver-log"].map(
         (path) => `get /sessions/{session}/${path}`,
       ),
+      ...["get /batches", "post /batches", "get /batches/{batch}", "delete /batches/{batch}"],
+      ...["state", "log", "ui", "driver-log"].map((path) => `get /batches/{batch}/${path}`),
       ...["connect", "interrupt", "stop", "statements", "statements/{statement}/cancel", "completion"].map(
         (path) => `post /sessions/{session}/${path}`,
       ),

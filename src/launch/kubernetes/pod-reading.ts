@@ -1,6 +1,6 @@
-import { Type } from "typebox";
 import { Check } from "typebox/value";
-import type { EndState } from "../../core/states.ts";
+import type { EndCause, EndState } from "../../core/states.ts";
+import { endedState, TerminationFile } from "../end-file.ts";
 import type { Stored } from "./watch.ts";
 
 /** The parts of a pod that tell how its driver is. */
@@ -55,6 +55,9 @@ export interface PodEnd {
   readonly reason: string;
   readonly logTail: readonly string[] | null;
   readonly appId: string | null;
+  readonly cause?: EndCause;
+  /** An application's own. */
+  readonly exitCode?: number;
 }
 
 /** What a pod says of its driver. */
@@ -67,14 +70,6 @@ export type PodReading =
   /** It cannot go well any more; the log of `container` may say more. */
   | { readonly is: "hopeless"; readonly reason: string; readonly container: string }
   | { readonly is: "over"; readonly end: PodEnd };
-
-/** Written by the supervisor when it ends by itself: python-shim/spark_shim/termination.py. */
-const TerminationMessage = Type.Object({
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success"), Type.Literal("error")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-  appId: Type.Union([Type.String(), Type.Null()]),
-});
 
 /** What no waiting mends: the pod's own words for it. */
 const HOPELESS_WAITING: ReadonlySet<string> = new Set(["InvalidImageName", "ErrImageNeverPull", "ImageInspectError"]);
@@ -205,7 +200,13 @@ export const readGonePod = (pod: DriverPod): PodEnd => {
   const own = ownEnd(driverStatus(pod)?.state?.terminated);
   // A signal is how Kubernetes tells it; why it did is what counts.
   const reason = by === null ? "The driver's pod was deleted." : `The driver's pod was taken away ${by}`;
-  return { state: "dead", reason, logTail: own?.logTail ?? null, appId: own?.appId ?? null };
+  return { state: "dead", reason, logTail: own?.logTail ?? null, appId: own?.appId ?? null, cause: "driver-lost" };
+};
+
+/** The same of one whose driver may have ended before the pod was taken. */
+export const endOfGonePod = (pod: DriverPod): PodEnd => {
+  const reading = readPod(pod, null);
+  return reading.is === "over" ? reading.end : readGonePod(pod);
 };
 
 /** Who in Kubernetes takes the pod away, and why; null when nobody does or somebody deletes it by hand. */
@@ -221,10 +222,7 @@ const ownEnd = (terminated: Terminated | undefined): PodEnd | null => {
   } catch {
     return null;
   }
-  if (!Check(TerminationMessage, message)) return null;
-  const { state, reason, logTail, appId } = message;
-  // `error` is a word for drivers that are up and broken; nothing follows an end.
-  return { state: state === "error" ? "dead" : state, reason, logTail, appId };
+  return Check(TerminationFile, message) ? { ...message, state: endedState(message) } : null;
 };
 
 /** What Kubernetes says it did counts for more than the signal by which the driver knows of it. */
@@ -234,7 +232,7 @@ const failedEnd = (pod: DriverPod, terminated: Terminated | undefined): PodEnd =
   return { ...plainEnd(failure(pod, own === null ? terminated : undefined)), logTail: own?.logTail ?? null, appId: own?.appId ?? null };
 };
 
-const plainEnd = (reason: string): PodEnd => ({ state: "dead", reason, logTail: null, appId: null });
+const plainEnd = (reason: string): PodEnd => ({ state: "dead", reason, logTail: null, appId: null, cause: "driver-lost" });
 
 const failure = ({ status = {}, spec }: DriverPod, terminated: Terminated | undefined): string => {
   if (status.reason === "Evicted") return `The driver's pod was evicted: ${words(status.message)}`;

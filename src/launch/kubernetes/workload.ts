@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { publishSession } from "../../core/events.ts";
 import type { SessionEnd, Workload } from "../../core/ports.ts";
-import type { WorkloadPhase } from "../../core/states.ts";
+import type { EndCause, WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
 import { type Api, ApiError, NoAnswer } from "./api.ts";
@@ -13,7 +13,7 @@ import { Crashes, RESTART_LIMIT } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
 import { ExecutorWarnings } from "./executor-warnings.ts";
 import type { SessionKeys } from "./keys.ts";
-import { type DriverPod, readGonePod, readPod, restartsOf } from "./pod-reading.ts";
+import { type DriverPod, endOfGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { readRefusal } from "./refusals.ts";
 import { eraseSession, makeSession, ownSession, presentPod, readLog, type SessionPlace } from "./session-objects.ts";
 
@@ -121,20 +121,29 @@ export class KubernetesWorkload implements Workload {
 
   /** The watch saw the pod. */
   podChanged(pod: DriverPod): void {
-    if (this.#gone?.metadata.uid === pod.metadata.uid) return;
+    if (pod.metadata.name !== this.#parts.name || this.#gone?.metadata.uid === pod.metadata.uid) return;
     this.#pod = pod;
     this.#poke();
   }
 
   /** The watch saw the pod go. */
   podGone(pod: DriverPod): void {
+    if (pod.metadata.name !== this.#parts.name) return;
     this.#gone = pod;
     this.#pod = null;
     this.#poke();
   }
 
   /** The claim is another than before, by whichever server's hand. */
-  claimChanged({ claim: { end }, launched, doom }: ClaimState): void {
+  claimChanged({ claim: { end, attempts }, launched, doom }: ClaimState): void {
+    const own = this.#parts.state.claim.attempts.length;
+    // What is heard late of the attempts before this one is no news of it.
+    if (attempts.length < own) return;
+    const followed = attempts[own];
+    if (followed !== undefined) {
+      this.#phases.set({ phase: "ended", ...followed });
+      return this.#poke();
+    }
     this.#launched ||= launched;
     // Whoever decided that is at it.
     if (doom !== null && this.#doom === null && this.#stopGraceMs === null) this.#others = true;
@@ -200,12 +209,8 @@ export class KubernetesWorkload implements Workload {
       if (this.#unclaimed && !signal.aborted) await this.#erase(0, signal);
     } catch (error) {
       if (signal.aborted) return;
-      this.#phases.set({
-        phase: "ended",
-        state: "dead",
-        reason: `The driver's pod cannot be looked after: ${describe(error)}.`,
-        logTail: [],
-      });
+      const reason = `The driver's pod cannot be looked after: ${describe(error)}.`;
+      this.#phases.set({ phase: "ended", state: "dead", reason, logTail: [], cause: "driver-lost" });
     }
   }
 
@@ -242,7 +247,7 @@ export class KubernetesWorkload implements Workload {
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     switch (reading.is) {
       case "hopeless":
-        return this.#giveUp(reading.reason, signal, reading.container);
+        return this.#giveUp(reading.reason, signal, reading);
       case "crashed":
         return this.#crashed(reading, signal);
       case "running":
@@ -273,7 +278,7 @@ export class KubernetesWorkload implements Workload {
   async #withoutPod(signal: AbortSignal): Promise<number> {
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     if (this.#gone !== null) {
-      const end = readGonePod(this.#gone);
+      const end = endOfGonePod(this.#gone);
       return this.#condemn(() => ({ ...end, logTail: end.logTail ?? [] }), signal);
     }
     const leftMs = await this.#leftToOthersMs(signal);
@@ -341,14 +346,16 @@ export class KubernetesWorkload implements Workload {
       this.#tell({ phase: "pending", reason: `${reason} It is being started again.` });
       return FOREVER_MS;
     }
-    return this.#giveUp(`The driver crashed, and was started again ${RESTART_LIMIT} times within ten minutes. ${reason}`, signal);
+    const many = `The driver crashed, and was started again ${RESTART_LIMIT} times within ten minutes.`;
+    return this.#giveUp(`${many} ${reason}`, signal, { cause: "driver-lost" });
   }
 
-  /** It cannot go well any more. */
-  #giveUp(reason: string, signal: AbortSignal, container?: string): Promise<number> {
+  /** It cannot go well any more; `cause`: unless it never ran. */
+  #giveUp(reason: string, signal: AbortSignal, about: { container?: string; cause?: EndCause } = {}): Promise<number> {
+    const { container, cause = "submission-refused" } = about;
     const end = async () => {
       const logTail = this.#pod === null ? [] : await readLog(this.#place, container ?? this.#pod.spec.containers[0]?.name, signal);
-      return { state: "dead", reason, logTail: [...logTail, reason], appId: null } as const;
+      return { state: "dead", reason, logTail: [...logTail, reason], appId: null, cause } as const;
     };
     return this.#condemn(end, signal);
   }
@@ -394,4 +401,5 @@ const GONE_UNSEEN: Fate = {
   reason: "The driver's pod is gone; it was deleted while no server looked.",
   logTail: [],
   appId: null,
+  cause: "driver-lost",
 };
