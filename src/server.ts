@@ -9,6 +9,7 @@ import { createHttp } from "./faces/http.ts";
 import { jupyterFace } from "./faces/jupyter/routes.ts";
 import { livyFace } from "./faces/livy/routes.ts";
 import type { SpecRules } from "./faces/livy/spec.ts";
+import { historyUrl } from "./history.ts";
 import { openLauncher } from "./launch/index.ts";
 import { launcherSettings } from "./launcher-settings.ts";
 import { openLink } from "./link/link.ts";
@@ -104,7 +105,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
           statementLimitBytes: config.bodyLimitBytes,
           uploadLimitBytes: config.uploadLimitBytes,
           version,
-          historyUrl: () => null,
+          historyUrl: (life) => historyUrl(config, life),
         }),
         jupyterFace({
           ...{ sessions, spec: rules, paths, version, basePath: config.basePath, messageLimitBytes: config.bodyLimitBytes },

@@ -13,6 +13,8 @@ export interface DriverParts {
   readonly openLink: OpenLink;
   /** Called at each change of what the driver shows. */
   readonly changed: () => void;
+  /** Lines of its log once it has ended, as far as they are kept. */
+  readonly keptLog: (from: number, lines: number) => Promise<readonly string[]>;
 }
 
 /** How a workload ended. */
@@ -225,6 +227,7 @@ export class Driver {
   }
 
   async #askLog(fromLine: number, lines: number, signal: AbortSignal): Promise<ReplyResult<"log">> {
+    if (this.#end !== null) return { fromLine, total: 0, lines: [...(await this.#parts.keptLog(fromLine, lines))] };
     if (!this.up) return { fromLine, total: 0, lines: [] };
     return this.request("log", { fromLine, lines }, signal);
   }

@@ -2,9 +2,10 @@ import type { Duplex } from "node:stream";
 import type { SparkFacts } from "../protocol/frames.ts";
 import { Driver, type EndedPhase } from "./driver.ts";
 import { publishSession } from "./events.ts";
-import type { Attempt, Claim, Clock, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
+import type { Claim, Clock, ExecutorView, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { nextAttemptMs } from "./retry.ts";
+import { attemptLines } from "./session-log.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
 
@@ -138,7 +139,7 @@ export abstract class Life {
       if (this.#closing.signal.aborted || ended === null) return;
       const end = this.#endOf(ended);
       const nextMs = this.#stopping === null ? nextAttemptMs(this.claim, end) : null;
-      await (nextMs === null ? this.#conclude(end) : this.#again({ ...end, nextMs }));
+      await (nextMs === null ? this.#conclude(end) : this.#again(end, nextMs));
     }
   }
 
@@ -151,14 +152,16 @@ export abstract class Life {
     return !stopping() && !signal.aborted;
   }
 
-  async #again(attempt: Attempt): Promise<void> {
+  async #again(end: SessionEnd, nextMs: number): Promise<void> {
     const { id } = this;
-    publishSession({ session: id, event: "attempt", detail: `${attempt.state}: ${attempt.reason}` });
-    const claim = await this.parts.launcher.retry(this.claim, attempt).catch((error: unknown) => {
-      publishSession({ session: id, event: "fault", detail: `its next attempt could not be written down: ${String(error)}` });
-      return null;
-    });
-    if (claim === null) return this.#conclude(attempt);
+    publishSession({ session: id, event: "attempt", detail: `${end.state}: ${end.reason}` });
+    const claim = await this.parts.launcher
+      .retry(this.claim, { ...end, nextMs, logTail: attemptLines(end.logTail) })
+      .catch((error: unknown) => {
+        publishSession({ session: id, event: "fault", detail: `its next attempt could not be written down: ${String(error)}` });
+        return null;
+      });
+    if (claim === null) return this.#conclude(end);
     if (claim.end !== null) return this.#over(claim.end);
     this.#claim = claim;
     this.#past += this.#driver.view.revision + 1;
@@ -167,7 +170,9 @@ export abstract class Life {
   }
 
   #newDriver(): Driver {
-    return new Driver(this.claim, { openLink: this.parts.openLink, changed: () => this.changedNow() });
+    const { openLink, launcher } = this.parts;
+    const claim = this.#claim;
+    return new Driver(claim, { openLink, changed: () => this.changedNow(), keptLog: (from, lines) => launcher.log(claim, from, lines) });
   }
 
   /**
@@ -204,20 +209,17 @@ export abstract class Life {
     const state = last === "error" ? "dead" : last;
     const endedMs = this.parts.clock.now();
     view.lose(lostBy(this.id, reason), endedMs);
+    const { logLines } = phase;
     const { cause, exitCode } = this.#stopping === null ? phase : {};
     return {
-      ...{ state, reason, logTail: log.end(phase.logTail), endedMs, appId: this.appId },
+      ...{ state, reason, logTail: log.end(phase.logTail, logLines), endedMs, appId: this.appId },
       ...(cause === undefined ? {} : { cause }),
       ...(exitCode === undefined ? {} : { exitCode }),
+      ...(logLines === undefined ? {} : { logLines }),
     };
   }
 
-  async #conclude({ state, reason, logTail, endedMs, appId, cause, exitCode }: SessionEnd): Promise<void> {
-    const end: SessionEnd = {
-      ...{ state, reason, logTail, endedMs, appId },
-      ...(cause === undefined ? {} : { cause }),
-      ...(exitCode === undefined ? {} : { exitCode }),
-    };
+  async #conclude(end: SessionEnd): Promise<void> {
     const written = await this.parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
       publishSession({ session: this.id, event: "fault", detail: `its end could not be written down: ${String(error)}` });
       return end;
@@ -296,6 +298,30 @@ export abstract class Life {
     const joined = this.driver.forward(to, signal);
     if (joined === null) throw new Problem("SESSION_ENDED", `Session is in state ${this.state}`);
     return joined;
+  }
+
+  /** Whether its executors have logs of their own now. */
+  get showsExecutors(): boolean {
+    return this.parts.launcher.showsExecutors && this.#end === null && this.phase.phase === "running";
+  }
+
+  /** Its executors that are workloads of their own now. @throws Problem DRIVER_UNREACHABLE */
+  async executorWorkloads(signal: AbortSignal): Promise<readonly ExecutorView[]> {
+    return this.#end === null ? this.#asked(this.parts.launcher.executors(this.claim, signal)) : [];
+  }
+
+  /** The last lines of an executor's log while it is there; null: there is none of that name. @throws Problem DRIVER_UNREACHABLE */
+  async executorLog(name: string, lines: number, signal: AbortSignal): Promise<string | null> {
+    return this.#end === null ? this.#asked(this.parts.launcher.executorLog(this.claim, name, lines, signal)) : null;
+  }
+
+  async #asked<Answer>(asked: Promise<Answer>): Promise<Answer> {
+    try {
+      return await asked;
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new Problem("DRIVER_UNREACHABLE", `The executors cannot be asked for now: ${why}.`, { cause });
+    }
   }
 
   /** Lines of log so far. */

@@ -31,6 +31,8 @@ export interface SessionEnd {
   readonly cause?: EndCause;
   /** An application's own. */
   readonly exitCode?: number;
+  /** So many lines of the driver's log are kept (Launcher.log); `logTail` is their end. */
+  readonly logLines?: number;
 }
 
 /** A try that is followed by another one, which is a workload of its own. */
@@ -121,12 +123,27 @@ export interface Launcher {
   retry(claim: Claim, attempt: Attempt): Promise<Claim>;
   /** Writes down how the session ended. Idempotent; the first end stays, and is answered. */
   conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd>;
+  /** Lines of an ended driver's log, as far as they are kept, by their numbers from 0; none where the end holds all there is. */
+  log(claim: Claim, from: number, lines: number): Promise<readonly string[]>;
   /** What is left of an ended session's records, oldest first; none where they go with the driver. */
   records(claim: Claim): AsyncIterable<readonly RecordFrame[]>;
+  /** Whether executors are workloads of their own, whose logs can be read. */
+  readonly showsExecutors: boolean;
+  /** The executors of the claim's driver that are workloads of their own now. */
+  executors(claim: Claim, signal: AbortSignal): Promise<readonly ExecutorView[]>;
+  /** The last lines of an executor's log, while it is there; null: there is none of that name. */
+  executorLog(claim: Claim, name: string, lines: number, signal: AbortSignal): Promise<string | null>;
   /** Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended. */
   remove(claim: Claim): Promise<void>;
   /** Lets go of everything without ending any workload. Idempotent. */
   close(): Promise<void>;
+}
+
+/** An executor that is a workload of its own. */
+export interface ExecutorView {
+  readonly name: string;
+  /** In the words of the place where it runs. */
+  readonly state: string;
 }
 
 /** The pod or process that carries a driver. */

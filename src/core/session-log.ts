@@ -4,6 +4,9 @@ import type { View } from "./view.ts";
 /** What is kept of an ended session's log, in lines and bytes; a claim has to hold it beside the rest. */
 const KEPT_LINES = 1_000;
 const KEPT_BYTES = 128 * 1024;
+/** The same of an attempt that was not the last one. */
+const ATTEMPT_LINES = 200;
+const ATTEMPT_BYTES = 16 * 1024;
 /** What a launch may say until the driver speaks for itself. */
 const LAUNCH_LINES = 50;
 /** Lines that are read at once by whoever reads all. */
@@ -36,7 +39,7 @@ export class SessionLog {
   constructor(claim: Claim, view: View, source: LogSource) {
     this.#view = view;
     this.#source = source;
-    this.#kept = claim.end === null ? null : { from: 0, lines: claim.end.logTail };
+    this.#kept = claim.end === null ? null : keptOf(claim.end.logTail, claim.end.logLines);
     this.#before = [...claim.notes, ...claim.attempts.flatMap(linesOfAttempt)];
   }
 
@@ -67,7 +70,7 @@ export class SessionLog {
     const at = Math.max(from, head.length);
     const missing = Math.min(until, knownAt) - at;
     const rest = [...known.lines, ...this.#tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
-    const fetched = missing > 0 && this.#kept === null ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
+    const fetched = missing > 0 ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
     return [...head.slice(from, until), ...fetched, ...rest];
   }
 
@@ -95,8 +98,15 @@ export class SessionLog {
     this.#fetched = await this.#source.ask(fromLine, KEPT_LINES, signal).catch(() => this.#fetched);
   }
 
-  /** The session has ended; answers what is kept. `said`: the driver's last words as its workload has them. */
-  end(said: readonly string[]): readonly string[] {
+  /**
+   * The session has ended; answers what is kept. `said`: the driver's last words as its workload has them; with a count of all its lines
+   * they are their end, and the rest can be asked for.
+   */
+  end(said: readonly string[], logLines?: number): readonly string[] {
+    if (logLines !== undefined) {
+      this.#kept = keptOf(lastWithin(said), logLines);
+      return this.#kept.lines;
+    }
     const spoken = this.#view.logTotal > 0 ? this.#driversLast : this.#launch;
     const all = [...spoken, ...following(spoken, said)];
     const lines = lastWithin(all);
@@ -138,6 +148,8 @@ export class SessionLog {
   }
 }
 
+const keptOf = (lines: readonly string[], logLines = lines.length) => ({ from: Math.max(0, logLines - lines.length), lines });
+
 const linesOfAttempt = ({ logTail, state, reason }: Attempt, index: number): readonly string[] => [
   ...logTail,
   `Attempt ${index + 1} ended (${state}): ${reason}`,
@@ -154,8 +166,11 @@ const following = (known: readonly string[], said: readonly string[]): readonly 
   return last.length > 0 && isKnown ? [] : said;
 };
 
-const lastWithin = (lines: readonly string[]): readonly string[] => {
-  let room = KEPT_BYTES;
+/** What is remembered of an attempt that is followed by another. */
+export const attemptLines = (lines: readonly string[]): readonly string[] => lastWithin(lines, ATTEMPT_BYTES).slice(-ATTEMPT_LINES);
+
+const lastWithin = (lines: readonly string[], bytes = KEPT_BYTES): readonly string[] => {
+  let room = bytes;
   const first = lines.findLastIndex((line) => {
     room -= Buffer.byteLength(line) + 1;
     return room < 0;

@@ -71,6 +71,8 @@ export type WorkloadPhase =
       readonly cause?: EndCause;
       /** An application's own. */
       readonly exitCode?: number;
+      /** So many lines of the log are kept by the launcher; `logTail` is their end. */
+      readonly logLines?: number;
     };
 
 /** The facts a session's state is computed from. */

@@ -12,6 +12,7 @@ export const END_FIELDS = {
   appId: Type.Union([Type.String(), Type.Null()]),
   cause: Type.Optional(Cause),
   exitCode: Type.Optional(Type.Integer()),
+  logLines: Type.Optional(Type.Integer()),
 };
 export const EndFile = Type.Object(END_FIELDS);
 export const AttemptsFile = Type.Array(Type.Object({ ...END_FIELDS, nextMs: Type.Integer() }));

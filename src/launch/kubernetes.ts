@@ -7,6 +7,7 @@ import {
   type Claim,
   type ClaimDraft,
   type ClaimListener,
+  type ExecutorView,
   type Launcher,
   type LaunchPlan,
   PLANNED,
@@ -25,6 +26,8 @@ import { Claims, readMasterKeys } from "./kubernetes/claims.ts";
 import { openCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure } from "./kubernetes/dial.ts";
 import { type DriverPlan, driverObjects, planDriver } from "./kubernetes/driver.ts";
+import { executorLogOf, executorsOf } from "./kubernetes/executors.ts";
+import { KeptLogs } from "./kubernetes/kept-log.ts";
 import { KEY_BYTES, MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
 import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
@@ -32,7 +35,7 @@ import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
 import { checkPolicy, checkPossible, type SessionTemplate } from "./kubernetes/policy.ts";
-import { eraseSession } from "./kubernetes/session-objects.ts";
+import { eraseSession, type SessionPlace } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { shownPod } from "./kubernetes/shown-pod.ts";
@@ -98,6 +101,7 @@ interface PodEvent extends Stored {
 class KubernetesLauncher implements Launcher {
   readonly #parts: LauncherParts;
   readonly #known: KnownClaims;
+  readonly #logs: KeptLogs;
   /** Uids of the claims made by this server. */
   readonly #own = new Set<string>();
   /** Whether all claims that were there at the start are known. */
@@ -114,6 +118,7 @@ class KubernetesLauncher implements Launcher {
   constructor(parts: LauncherParts) {
     this.#parts = parts;
     this.#known = new KnownClaims(parts.claims);
+    this.#logs = new KeptLogs(parts.api, parts.claims.namespace, parts.settings.instance);
     this.#watch(parts.settings.namespace);
   }
 
@@ -178,6 +183,7 @@ class KubernetesLauncher implements Launcher {
       mute: keyIsKnown ? null : UNKNOWN_KEY,
       api,
       claims,
+      logs: this.#logs,
       namespace,
       name,
       found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid, name)) ?? null),
@@ -225,8 +231,27 @@ class KubernetesLauncher implements Launcher {
     return written;
   }
 
+  log(claim: Claim, from: number, lines: number): Promise<readonly string[]> {
+    return this.#logs.lines(claim, from, lines);
+  }
+
   /** They were in the driver's pod. */
   async *records(): AsyncGenerator<readonly RecordFrame[]> {}
+
+  readonly showsExecutors = true;
+
+  executors(claim: Claim, signal: AbortSignal): Promise<readonly ExecutorView[]> {
+    return executorsOf(this.#placeOf(claim), signal);
+  }
+
+  executorLog(claim: Claim, name: string, lines: number, signal: AbortSignal): Promise<string | null> {
+    return executorLogOf(this.#placeOf(claim), name, lines, signal);
+  }
+
+  #placeOf(claim: Claim): SessionPlace {
+    const { api, settings } = this.#parts;
+    return { api, namespace: this.#namespaceOf(claim.spec), name: driverName(settings.instance, claim), uid: claim.uid };
+  }
 
   async remove(claim: Claim): Promise<void> {
     const signal = this.#cleaning();
@@ -262,9 +287,7 @@ class KubernetesLauncher implements Launcher {
   /** Unless its workload has seen to that. */
   async #erase(claim: Claim, signal: AbortSignal): Promise<void> {
     if (this.#workloads.get(claim.uid)?.erased === true) return;
-    const { api, settings } = this.#parts;
-    const name = driverName(settings.instance, claim);
-    await eraseSession({ api, namespace: this.#namespaceOf(claim.spec), name, uid: claim.uid }, 0, signal);
+    await eraseSession(this.#placeOf(claim), 0, signal);
   }
 
   #namespaceOf(spec: SessionSpec): string {

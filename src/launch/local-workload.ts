@@ -6,6 +6,7 @@ import type { Claim, Workload } from "../core/ports.ts";
 import type { WorkloadPhase } from "../core/states.ts";
 import { endedState, TerminationFile } from "./end-file.ts";
 import { describe, readWhole } from "./files.ts";
+import { readLog } from "./journal.ts";
 import { Phases } from "./phases.ts";
 import { bootId, findByArgument, isAlive, sweep } from "./processes.ts";
 import type { SessionPaths } from "./runtime.ts";
@@ -40,6 +41,8 @@ export interface LocalWorkloadParts {
 const RESTART_LIMIT = 3;
 const RESTART_WINDOW_MS = 10 * 60_000;
 const TAIL_LINES = 100;
+/** Of an application's log, that an end holds itself. */
+const KEPT_LINES = 1_000;
 const TAIL_BYTES = 64 * 1024;
 /** What supervisors may have written before the next one is started. */
 const OUTPUT_LIMIT_BYTES = 1024 * 1024;
@@ -179,7 +182,7 @@ export class LocalWorkload implements Workload {
     const termination = await readWhole(this.#parts.paths.termination, TerminationFile).catch(() => null);
     if (termination !== null) {
       const { appId: _known, ...told } = termination;
-      return { phase: "ended", ...told, state: endedState(termination) };
+      return { phase: "ended", ...told, ...(await this.#keptLog()), state: endedState(termination) };
     }
     if (this.#stopSignal !== null) {
       const reason = "The session was stopped.";
@@ -221,6 +224,13 @@ export class LocalWorkload implements Workload {
 
   async #dead(reason: string): Promise<Ended> {
     return { phase: "ended", state: "dead", reason, logTail: await this.#lastWords(reason), cause: "driver-lost" };
+  }
+
+  /** An application's log stays where its supervisor left it. */
+  async #keptLog(): Promise<{ logTail: readonly string[]; logLines: number } | object> {
+    if (this.#parts.claim.spec.application === undefined) return {};
+    const { total, lines } = await readLog(this.#parts.paths.log, -1, KEPT_LINES).catch(() => ({ total: 0, lines: [] }));
+    return total === 0 ? {} : { logTail: lines, logLines: total };
   }
 
   async #lastWords(reason: string): Promise<string[]> {

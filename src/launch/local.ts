@@ -18,7 +18,7 @@ import { type ArchiveJob, startArchiveJob } from "./archive.ts";
 import { shownConf } from "./conf.ts";
 import { type DriverLimits, driverFile } from "./driver-file.ts";
 import { writeWhole } from "./files.ts";
-import { readJournal } from "./journal.ts";
+import { readJournal, readLog } from "./journal.ts";
 import { LocalWorkload } from "./local-workload.ts";
 import { signalProcess, sweep } from "./processes.ts";
 import { currentPaths, RuntimeDirectory, type SessionPaths } from "./runtime.ts";
@@ -135,8 +135,23 @@ class LocalLauncher implements Launcher {
     return this.#runtime.conclude(claim, end);
   }
 
+  async log(claim: Claim, from: number, lines: number): Promise<readonly string[]> {
+    return (await readLog(currentPaths(this.#runtime, claim).log, from, lines)).lines;
+  }
+
   records(claim: Claim): AsyncIterable<readonly RecordFrame[]> {
     return readJournal(currentPaths(this.#runtime, claim).records);
+  }
+
+  /** They are threads of the driver, or another Spark's. */
+  readonly showsExecutors = false;
+
+  async executors(): Promise<readonly []> {
+    return [];
+  }
+
+  async executorLog(): Promise<null> {
+    return null;
   }
 
   async remove(claim: Claim): Promise<void> {

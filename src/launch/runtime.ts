@@ -189,6 +189,8 @@ export class RuntimeDirectory {
   async retry(claim: Claim, attempt: Attempt): Promise<Claim> {
     const paths = currentPaths(this, claim);
     return storing(async () => {
+      const end = await readWhole(paths.end, EndFile);
+      if (end !== null) return { ...claim, end };
       const present = (await readWhole(paths.attempts, AttemptsFile)) ?? [];
       const attempts = present.length > claim.attempts.length ? present : [...claim.attempts, attempt];
       const next = { ...claim, attempts };
@@ -216,7 +218,9 @@ export class RuntimeDirectory {
       await rm(paths.journal, { recursive: true, force: true });
       return write();
     });
-    for (const path of [paths.spec, paths.driver, paths.socket, paths.log]) await rm(path, { recursive: true, force: true });
+    // What an application wrote is what it leaves.
+    const log = claim.spec.application === undefined ? [paths.log] : [];
+    for (const path of [paths.spec, paths.driver, paths.socket, ...log]) await rm(path, { recursive: true, force: true });
     await this.#leaveName(claim.spec.name, claim.id);
     return written;
   }

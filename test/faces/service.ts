@@ -126,6 +126,20 @@ export class FakeLauncher implements Launcher {
     return { ...claim, attempts: [...claim.attempts, attempt] };
   }
 
+  async log(): Promise<readonly []> {
+    return [];
+  }
+
+  readonly showsExecutors = false;
+
+  async executors(): Promise<readonly []> {
+    return [];
+  }
+
+  async executorLog(): Promise<null> {
+    return null;
+  }
+
   async conclude(_claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     return end;
   }

@@ -21,7 +21,7 @@ export const batchObject = (batch: Batch, at: string, historyUrl: string | null)
     appInfo: {
       driverLogUrl: `${at}/batches/${batch.id}/driver-log`,
       sparkUiUrl: uiUrlOf(batch) === null ? null : `${at}/batches/${batch.id}/ui/`,
-      executorLogUrls: null,
+      executorLogUrls: batch.showsExecutors ? `${at}/batches/${batch.id}/executors` : null,
     },
     log: [...batch.logTail(LOG_LINES)],
     longwick: {

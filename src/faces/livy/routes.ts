@@ -4,6 +4,7 @@ import type { Face } from "../http.ts";
 import { sparkUiRoutes } from "../spark-ui/routes.ts";
 import { readInt32 } from "../validation.ts";
 import { batchRoutes } from "./batch-routes.ts";
+import { executorRoutes } from "./executor-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { presetRoutes } from "./preset-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
@@ -41,6 +42,7 @@ export const livyFace =
     statementRoutes(app, room);
     recordRoutes(app, room);
     logRoutes(app, room);
+    executorRoutes(app, room);
     resourceRoutes(app, room);
     sparkUiRoutes(app, room);
   };

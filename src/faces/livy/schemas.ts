@@ -242,6 +242,12 @@ export const BatchObject = Type.Object({
 });
 export type BatchObject = Static<typeof BatchObject>;
 
+export const ExecutorList = Type.Object({
+  executors: Type.Array(
+    Type.Object({ name: Type.String(), state: Type.String({ description: "As Kubernetes has it." }), logUrl: Type.String() }),
+  ),
+});
+
 export const BatchList = Type.Object({ from: Type.Integer(), total: Type.Integer(), sessions: Type.Array(BatchObject) });
 export const BatchStateObject = Type.Object({ id: Type.Integer(), state: BatchObject.properties.state });
 

@@ -33,6 +33,8 @@ export const claimName = (instance: string, id: number): string => `${instance}-
 export const idsName = (instance: string): string => `${instance}-ids`;
 export const masterKeyName = (instance: string): string => `${instance}-master-key`;
 export const specName = (instance: string, uid: string): string => `${instance}-spec-${uid}`;
+/** What an application wrote. */
+export const logName = (instance: string, uid: string): string => `${instance}-log-${uid}`;
 /** Who claims a uid that others may claim too. */
 export const sharedName = (instance: string, uid: string): string => `${instance}-shared-${uid}`;
 /** Session names may hold any text. */

@@ -12,10 +12,11 @@ import type { Claims } from "./claims.ts";
 import { Crashes, RESTART_LIMIT } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
 import { ExecutorWarnings } from "./executor-warnings.ts";
+import type { KeptLogs } from "./kept-log.ts";
 import type { SessionKeys } from "./keys.ts";
 import { type DriverPod, endOfGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { readRefusal } from "./refusals.ts";
-import { eraseSession, makeSession, ownSession, presentPod, readLog, type SessionPlace } from "./session-objects.ts";
+import { eraseSession, makeSession, ownSession, presentPod, readLog, readWholeLog, type SessionPlace } from "./session-objects.ts";
 
 /** What a workload needs of its launcher. */
 export interface KubernetesWorkloadParts {
@@ -25,6 +26,7 @@ export interface KubernetesWorkloadParts {
   readonly mute: string | null;
   readonly api: Api;
   readonly claims: Claims;
+  readonly logs: KeptLogs;
   readonly namespace: string;
   readonly name: string;
   /** The pod that the watch knows, once it has looked. */
@@ -45,6 +47,8 @@ const TAKEOVER_MS = 3_000;
 const LOOK_MS = 1_000;
 /** An executor that Kubernetes warned of is looked at so often, while it waits. */
 const EXECUTOR_LOOK_MS = 15_000;
+/** Of an application's log, that an end holds itself. */
+const KEPT_LINES = 1_000;
 /** The longest a timer can be told to wait. */
 const FOREVER_MS = 2 ** 31 - 1;
 
@@ -240,6 +244,8 @@ export class KubernetesWorkload implements Workload {
     const reading = readPod(pod, this.#warning);
     if (reading.is === "over")
       return this.#condemn(async () => {
+        const kept = await this.#keepLog(pod, signal);
+        if (kept !== null) return { ...reading.end, ...kept };
         const container = await readLog(this.#place, pod.spec.containers[0]?.name, signal);
         // The driver's own words for its end hold few lines.
         return { ...reading.end, logTail: container.length > 0 ? container : (reading.end.logTail ?? []) };
@@ -254,6 +260,22 @@ export class KubernetesWorkload implements Workload {
         return this.#running(pod, reading.trouble, signal);
       case "pending":
         return this.#pending(reading.reason, signal);
+    }
+  }
+
+  /** What an application wrote is what it leaves: all of it is kept before its pod goes; null when there is nothing to keep. */
+  async #keepLog(pod: DriverPod, signal: AbortSignal): Promise<{ logTail: readonly string[]; logLines: number } | null> {
+    const { claim } = this.#parts.state;
+    if (claim.spec.application === undefined) return null;
+    const lines = await readWholeLog(this.#place, pod.spec.containers[0]?.name, signal);
+    if (lines.length === 0) return null;
+    try {
+      await this.#parts.logs.keep(claim, lines, signal);
+      return { logTail: lines.slice(-KEPT_LINES), logLines: lines.length };
+    } catch (error) {
+      if (signal.aborted) throw error;
+      publishSession({ session: claim.id, event: "fault", detail: `its log cannot be kept whole: ${describe(error)}` });
+      return null;
     }
   }
 
