@@ -135,21 +135,16 @@ export abstract class Life {
 
   async #live(): Promise<void> {
     while (this.#end === null) {
-      const ended = (await this.#rest()) ? await this.driver.follow(this.parts.launcher.launch(this.claim)) : STOPPED;
-      if (this.#closing.signal.aborted || ended === null) return;
+      const restMs = (this.claim.attempts.at(-1)?.nextMs ?? 0) - this.parts.clock.now();
+      if (restMs > 0) await this.until(() => this.#stopping !== null, restMs, this.#closing.signal).catch(() => undefined);
+      if (this.#closing.signal.aborted) return;
+      // At once: whoever stops it finds the workload.
+      const ended = this.#stopping === null ? await this.driver.follow(this.parts.launcher.launch(this.claim)) : STOPPED;
+      if (ended === null) return;
       const end = this.#endOf(ended);
       const nextMs = this.#stopping === null ? nextAttemptMs(this.claim, end) : null;
       await (nextMs === null ? this.#conclude(end) : this.#again(end, nextMs));
     }
-  }
-
-  /** Waits until the current attempt may begin; false: it shall not. */
-  async #rest(): Promise<boolean> {
-    const { signal } = this.#closing;
-    const leftMs = (this.claim.attempts.at(-1)?.nextMs ?? 0) - this.parts.clock.now();
-    const stopping = () => this.#stopping !== null;
-    if (leftMs > 0) await this.until(stopping, leftMs, signal).catch(() => undefined);
-    return !stopping() && !signal.aborted;
   }
 
   async #again(end: SessionEnd, nextMs: number): Promise<void> {

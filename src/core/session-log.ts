@@ -33,8 +33,8 @@ export class SessionLog {
   readonly #source: LogSource;
   readonly #launch: string[] = [];
   #fetched: { readonly fromLine: number; readonly lines: readonly string[] } = { fromLine: 0, lines: [] };
-  /** What is left once the session has ended. */
-  #kept: { readonly from: number; readonly lines: readonly string[] } | null;
+  /** What is left once the session has ended; `more`: the lines before can be asked for. */
+  #kept: { readonly from: number; readonly lines: readonly string[]; readonly more: boolean } | null;
 
   constructor(claim: Claim, view: View, source: LogSource) {
     this.#view = view;
@@ -70,7 +70,7 @@ export class SessionLog {
     const at = Math.max(from, head.length);
     const missing = Math.min(until, knownAt) - at;
     const rest = [...known.lines, ...this.#tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
-    const fetched = missing > 0 ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
+    const fetched = missing > 0 && this.#kept?.more !== false ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
     return [...head.slice(from, until), ...fetched, ...rest];
   }
 
@@ -111,7 +111,7 @@ export class SessionLog {
     const all = [...spoken, ...following(spoken, said)];
     const lines = lastWithin(all);
     const from = Math.max(0, this.#view.logTotal - spoken.length) + all.length - lines.length;
-    this.#kept = { from, lines };
+    this.#kept = { from, lines, more: false };
     return lines;
   }
 
@@ -148,7 +148,10 @@ export class SessionLog {
   }
 }
 
-const keptOf = (lines: readonly string[], logLines = lines.length) => ({ from: Math.max(0, logLines - lines.length), lines });
+const keptOf = (lines: readonly string[], logLines = 0) => {
+  const from = Math.max(0, logLines - lines.length);
+  return { from, lines, more: from > 0 };
+};
 
 const linesOfAttempt = ({ logTail, state, reason }: Attempt, index: number): readonly string[] => [
   ...logTail,
