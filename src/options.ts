@@ -94,6 +94,10 @@ const Spark = Type.Object({
     default: ["spark.master", "spark.submit.deployMode", "spark.yarn.jar", "spark.yarn.jars", "spark.yarn.archive"],
   }),
   sparkTimeZone: text("Spark's session time zone (`UTC`, `Europe/Berlin`). Default: Spark's own, the machine's."),
+  historyServer: text(
+    "Address of Spark's history server (`https://history.example.org`): batches that wrote an event log link there once they have ended.",
+    { pattern: "^https?://[^\\s\"'<>]+$" },
+  ),
   launcher: Type.Union([Type.Literal("local"), Type.Literal("kubernetes")], {
     default: "local",
     description: "Where drivers run: `local` are processes of this machine, `kubernetes` are pods.",

@@ -11,6 +11,7 @@ import { createHttp } from "./faces/http.ts";
 import { jupyterFace } from "./faces/jupyter/routes.ts";
 import { livyFace } from "./faces/livy/routes.ts";
 import type { SpecRules } from "./faces/livy/spec.ts";
+import { historyUrl } from "./history.ts";
 import { openLauncher } from "./launch/index.ts";
 import { launcherSettings } from "./launcher-settings.ts";
 import { openLink } from "./link/link.ts";
@@ -30,7 +31,7 @@ const SMALL_BODY_BYTES = 1024 * 1024;
 export interface Server {
   /** Where it listens, base path included. */
   readonly url: string;
-  /** Sessions that were there at the start or are there now and have not ended. */
+  /** Sessions and batches that were there at the start or are there now and have not ended. */
   readonly living: () => number;
   /**
    * Refuses what is new, gives answers under way their time (`drainMs`) and lets go of the sessions: they go on without the server.
@@ -67,7 +68,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
             access,
             rules: { limitBytes: config.uploadLimitBytes, quotaBytes: config.uploadQuotaBytes, retentionMs: config.uploadRetentionMs },
             clock,
-            named: () => new Set(living().flatMap(({ spec }) => uploadsIn(spec).map(({ id }) => id))),
+            named: () => new Set(sessions.living().flatMap(({ spec }) => uploadsIn(spec).map(({ id }) => id))),
           });
     opened.push(() => uploads?.close());
 
@@ -83,7 +84,6 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       config,
     );
     opened.push(() => sessions.close());
-    const living = () => sessions.list(EVERYBODY).filter((session) => session.end === null);
     let adopted = false;
 
     const chosen = new Presets(presets, config.defaultPreset, access);
@@ -123,6 +123,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
           statementLimitBytes: config.bodyLimitBytes,
           uploadLimitBytes: config.uploadLimitBytes,
           version,
+          historyUrl: (life) => historyUrl(config, life),
         }),
         jupyterFace({
           ...{ sessions, spec: rules, paths, version, basePath: config.basePath, messageLimitBytes: config.bodyLimitBytes },
@@ -145,11 +146,11 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     };
     return {
       url,
-      living: () => living().length,
+      living: () => sessions.living().length,
       close,
       end: async () => {
         sessions.drain();
-        await Promise.all(living().map((session) => sessions.delete(session, "the server ended")));
+        await Promise.all(sessions.living().map((session) => sessions.delete(session, "the server ended")));
         await close();
       },
     };
@@ -159,6 +160,5 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
   }
 };
 
-const EVERYBODY = { name: null, remote: null };
 /** Reading the runtime directory takes milliseconds; a hanging network disk must not look like a server that starts. */
 const ADOPT_MS = 60_000;

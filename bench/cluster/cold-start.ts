@@ -131,7 +131,7 @@ const readyAt = async (session: Session): Promise<number> => {
 const barePod = (round: number, site: ClusterSite): V1Pod => {
   const spec = specOf(ASKED);
   const settings = { ...site.settings, namespace: BENCH_NAMESPACE, driverTemplate: null, executorTemplate: null };
-  const claim = { ...PLANNED, owner: null, spec, createdMs: 0, notes: [], end: null };
+  const claim = { ...PLANNED, owner: null, spec, createdMs: 0, notes: [], attempts: [], end: null };
   const { pod, launch } = planDriver({ claim, spec, settings });
   const name = `${site.settings.instance}-bare-${round}`;
   const { "spark.kubernetes.executor.podTemplateFile": _, ...conf } = plain(launch.conf);

@@ -76,7 +76,7 @@ class Crowd implements AsyncDisposable {
     const made = await api.create<DriverPod>(inNamespace("pods", "", BENCH_NAMESPACE), unscheduled, soon());
     const address = `127.1.${number >> 8}.${number & 255}`;
     const running = { startedAt: new Date().toISOString() };
-    const name = driverName(settings.instance, claim.id, uid);
+    const name = driverName(settings.instance, claim);
     const container = {
       name: pod.spec?.containers[0]?.name,
       image: settings.image,

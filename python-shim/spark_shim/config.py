@@ -17,6 +17,14 @@ class ConfigError(Exception):
     """The file is not what a launcher writes; the message names the field."""
 
 
+class Application(NamedTuple):
+    """What a batch's driver runs to its end, as spark-submit takes it."""
+
+    file: str
+    class_name: Optional[str]
+    args: List[str]
+
+
 class DriverConfig(NamedTuple):
     """Times in milliseconds (0: no limit), sizes in bytes."""
 
@@ -28,6 +36,8 @@ class DriverConfig(NamedTuple):
     journal: str
     termination: str
     kind: str
+    #: What runs in the interpreter's place; None: the driver takes statements.
+    application: Optional[Application]
     name: Optional[str]
     python: str
     java: Optional[str]
@@ -76,7 +86,8 @@ class DriverConfig(NamedTuple):
     @property
     def uris(self) -> List[str]:
         """All that Spark is to be given."""
-        return [*self.jars, *self.py_files, *self.files, *self.archives]
+        application = [self.application.file] if self.application else []
+        return [*application, *self.jars, *self.py_files, *self.files, *self.archives]
 
 
 def read_config(path: str) -> DriverConfig:
@@ -117,6 +128,7 @@ def read_config(path: str) -> DriverConfig:
         journal=field("journal", str, os.path.join(directory, "journal")),
         termination=field("termination", str, os.path.join(directory, "termination.json")),
         kind=field("kind", str, "pyspark"),
+        application=_application(path, field("application", dict, {})),
         name=optional("name"),
         python=field("python", str),
         java=optional("java"),
@@ -147,6 +159,15 @@ def read_config(path: str) -> DriverConfig:
         termination_message=optional("terminationMessage"),
         echo=raw.get("echo") is True,
     )
+
+
+def _application(path: str, raw: Dict[str, Any]) -> Optional[Application]:
+    if not raw:
+        return None
+    file, class_name, args = raw.get("file"), raw.get("className"), raw.get("args", [])
+    if not isinstance(file, str) or not isinstance(class_name, (str, type(None))) or not isinstance(args, list):
+        raise ConfigError('%s: application must be {"file", "className", "args"}' % path)
+    return Application(file, class_name, [str(argument) for argument in args])
 
 
 def _text(value: object) -> str:

@@ -14,6 +14,7 @@ from .pipe import Message
 from .processes import Children
 from .records import spark_facts
 from .spark_home import SparkNotFound
+from .termination import Ending
 
 #: A new interpreter that cannot attach in this time means that the JVM is sick.
 ATTACH_SECONDS = 60.0
@@ -42,6 +43,10 @@ class EngineUser:
 
     def give_up(self, reason: str) -> None:
         """Spark or the interpreter cannot be started."""
+        raise NotImplementedError
+
+    def ended(self, ending: Ending) -> None:
+        """An application has come to its end."""
         raise NotImplementedError
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import struct
 import urllib.parse
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from .awaited import placed
 from .config import DriverConfig
@@ -38,6 +38,8 @@ class SparkSetup:
         env = environment_of_spark(self.home, env)
         self.java = find_java(config.java, env)
         self.conf = {**read_properties(os.path.join(conf_directory(self.home, env), "spark-defaults.conf")), **config.conf}
+        if config.application:
+            _check_file(placed(config.application.file, config.directory))
         for name, asked in (
             ("spark.jars", config.jars),
             ("spark.submit.pyFiles", config.py_files),
@@ -135,6 +137,20 @@ def _py4j_of(home: str) -> List[str]:
     return [os.path.join(directory, name) for name in names if name.startswith("py4j-") and name.endswith("-src.zip")]
 
 
+def submission(setup: SparkSetup, config: DriverConfig, submitted: Sequence[str] = ("pyspark-shell",)) -> Tuple[List[str], Dict[str, str]]:
+    """The command of a JVM that SparkSubmit runs in, its properties written down, and its environment. Raises OSError."""
+    properties = os.path.join(config.directory, "spark.properties")
+    write_properties(properties, setup.conf)
+    env = dict(setup.env)
+    library_path = setup.conf.get("spark.driver.extraLibraryPath")
+    if library_path:
+        env["LD_LIBRARY_PATH"] = ":".join(filter(None, [library_path, env.get("LD_LIBRARY_PATH")]))
+    arguments = ["--proxy-user", config.proxy_user] if config.proxy_user else []
+    path = archive_path(config.archive, setup.java, setup.home) if config.archive else ""
+    archive = archive_flags(path) if path and os.path.isfile(path) else []
+    return java_command(setup.java, setup.home, setup.conf, setup.env, archive, properties, arguments, submitted), env
+
+
 class Jvm:
     """One life of the JVM. It ends when its stdin does, so it never outlives the supervisor."""
 
@@ -158,18 +174,12 @@ class Jvm:
         self.gateway: Optional[Tuple[int, str]] = None
         self.exited = False
         _remove(self._gateway_file)
-        properties = os.path.join(config.directory, "spark.properties")
-        write_properties(properties, setup.conf)
-        env = {**setup.env, "_PYSPARK_DRIVER_CONN_INFO_PATH": self._gateway_file}
+        command, env = submission(setup, config)
+        env["_PYSPARK_DRIVER_CONN_INFO_PATH"] = self._gateway_file
         self._complaint = Complaint()
-        library_path = setup.conf.get("spark.driver.extraLibraryPath")
-        if library_path:
-            env["LD_LIBRARY_PATH"] = ":".join(filter(None, [library_path, env.get("LD_LIBRARY_PATH")]))
         self.stdout = OutputPipe(loop, lambda text: on_text("stdout", text), lambda number: on_mark(self.stdout, number))
         self.stderr = OutputPipe(loop, self._complaint.heard(lambda text: on_text("stderr", text)), lambda number: None)
         stdin, self._stdin = os.pipe()
-        arguments = ["--proxy-user", config.proxy_user] if config.proxy_user else []
-        command = java_command(setup.java, setup.home, setup.conf, setup.env, self._archive(config, setup), properties, arguments)
         try:
             self.pid = children.spawn(
                 command, env, config.start_directory(), self._exited, (stdin, self.stdout.writing_end, self.stderr.writing_end)
@@ -199,11 +209,6 @@ class Jvm:
     def kill(self) -> None:
         """SIGKILL to it and its group; `on_exit` follows."""
         self._children.kill_group(self.pid)
-
-    @staticmethod
-    def _archive(config: DriverConfig, setup: SparkSetup) -> List[str]:
-        path = archive_path(config.archive, setup.java, setup.home) if config.archive else ""
-        return archive_flags(path) if path and os.path.isfile(path) else []
 
     def _look_for_gateway(self) -> None:
         """The JVM writes the file elsewhere and renames it: once it is there it is whole."""

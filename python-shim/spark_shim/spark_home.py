@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import subprocess
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 #: What Spark's launcher gives every JVM (its JavaModuleOptions, 3.5 to 4.x together; a JVM ignores those it does not know). Its
 #: `--add-modules=jdk.incubator.vector` is left out: it prints a warning and costs the module graph of the class-data archive.
@@ -214,11 +214,18 @@ def archive_flags(path: str) -> List[str]:
 
 
 def java_command(
-    java: str, home: str, conf: Dict[str, str], env: Dict[str, str], archive: List[str], properties: str, arguments: List[str]
+    java: str,
+    home: str,
+    conf: Dict[str, str],
+    env: Dict[str, str],
+    archive: List[str],
+    properties: str,
+    arguments: List[str],
+    submitted: Sequence[str] = ("pyspark-shell",),
 ) -> List[str]:
     """
-    Starts `SparkSubmit pyspark-shell` as Spark's launcher would: driver memory, options and class path become flags of the JVM, which
-    once it runs cannot be told of them.
+    Starts `SparkSubmit` with what is submitted as Spark's launcher would: driver memory, options and class path become flags of the JVM,
+    which once it runs cannot be told of them.
     """
     heap = heap_flag(conf.get("spark.driver.memory") or env.get("SPARK_DRIVER_MEMORY") or _DEFAULT_HEAP)
     options = [
@@ -240,7 +247,7 @@ def java_command(
     entries += [env.get(name, "") for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_DIST_CLASSPATH")]
     class_path = ":".join(entry for entry in entries if entry)
     return [
-        java, "-cp", class_path, *flags, "org.apache.spark.deploy.SparkSubmit", "--properties-file", properties, *arguments, "pyspark-shell"
+        java, "-cp", class_path, *flags, "org.apache.spark.deploy.SparkSubmit", "--properties-file", properties, *arguments, *submitted
     ]  # fmt: skip
 
 

@@ -6,8 +6,9 @@ import functools
 import os
 import signal
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Union
 
+from .application import ApplicationEngine
 from .awaited import Awaited
 from .cancellation import Cancellation
 from .config import DriverConfig
@@ -24,7 +25,7 @@ from .record_log import RecordLog, parse_record
 from .records import EMITTED, integer, record_fields
 from .requests import RequestFailed
 from .statements import Statement, Statements
-from .termination import write_termination, write_termination_message
+from .termination import Ending, write_termination, write_termination_message
 from .timeouts import Timeouts
 from .uploads import Uploads
 
@@ -74,7 +75,11 @@ class Supervisor(Driver, EngineUser):
         self._children = Children(self._loop, config.session)
         self._children.sweep()
         self._timeouts = Timeouts(self._loop, config, lambda: self._running is not None or bool(self._queue), self.give_up)
-        self._engine = Engine(self._loop, self._children, config, self, interpreter_module)
+        self._engine: Union[Engine, ApplicationEngine] = (
+            ApplicationEngine(self._loop, self._children, config, config.application, self)
+            if config.application
+            else Engine(self._loop, self._children, config, self, interpreter_module)
+        )
         self._loop.before_sleep(self.log.flush)
         self.listener = Listener(self._loop, config.listen, self, config.tls)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,8 +111,12 @@ class Supervisor(Driver, EngineUser):
 
     def end(self, state: str, reason: str) -> None:
         """Ends the driver for good; `run` returns once Spark has stopped and the links know. The first call counts."""
+        self.ended(Ending(state, reason))
+
+    def ended(self, ending: Ending) -> None:
         if self._ending:
             return
+        state, reason = ending.state, ending.reason
         self._ending = True
         self._timeouts.close()
         self._logbook.complete()
@@ -116,12 +125,12 @@ class Supervisor(Driver, EngineUser):
         if self._running:
             self._finish_with(self._running, "SessionEnded", reason, "cancelled")
         self._append("ending", {"state": state, "reason": reason})
-        app_id = (self._facts or {}).get("appId")
+        ending = ending._replace(app_id=(self._facts or {}).get("appId"))
         tail = self._logbook.tail(TERMINATION_LOG_LINES)
         try:
-            write_termination(self._config.termination, state, reason, tail, app_id)
+            write_termination(self._config.termination, ending, tail)
             if self._config.termination_message:
-                write_termination_message(self._config.termination_message, state, reason, tail, app_id)
+                write_termination_message(self._config.termination_message, ending, tail)
         except OSError as error:
             self.say("The end cannot be written down: %s" % error)
         self._engine.stop()
@@ -201,6 +210,7 @@ class Supervisor(Driver, EngineUser):
         known = self._statements.id_of(frame["key"])
         if known is not None:
             return {"statement": known}
+        self._check_statements()
         if self._ending:
             raise RequestFailed("ending", "The driver is about to exit.")
         size = len(frame["code"].encode("utf-8", "replace")) + sum(map(len, cell.get("message", {}).get("buffers", ())))
@@ -294,7 +304,12 @@ class Supervisor(Driver, EngineUser):
         self._timeouts.touched()
         return {}
 
+    def _check_statements(self) -> None:
+        if self._config.application:
+            raise RequestFailed("invalid", "The driver runs an application: it has no interpreter that takes code.")
+
     def _on_restart(self, link: Link, frame: Message) -> Message:
+        self._check_statements()
         if self._ending:
             raise RequestFailed("ending", "The driver is about to exit.")
         self._timeouts.active()

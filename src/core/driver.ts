@@ -19,6 +19,8 @@ export interface DriverParts {
   readonly uploads: UploadSource | null;
   /** The driver will never have what it waits for. */
   readonly fail: (reason: string) => void;
+  /** Lines of its log once it has ended, as far as they are kept. */
+  readonly keptLog: (from: number, lines: number) => Promise<readonly string[]>;
 }
 
 /** How a workload ended. */
@@ -241,6 +243,7 @@ export class Driver {
   }
 
   async #askLog(fromLine: number, lines: number, signal: AbortSignal): Promise<ReplyResult<"log">> {
+    if (this.#end !== null) return { fromLine, total: 0, lines: [...(await this.#parts.keptLog(fromLine, lines))] };
     if (!this.up) return { fromLine, total: 0, lines: [] };
     return this.request("log", { fromLine, lines }, signal);
   }

@@ -19,7 +19,7 @@ export interface AuditEvent {
 /** Something about a session that the people who run the server may want to know. */
 export interface SessionEvent {
   readonly session: number;
-  readonly event: "adopted" | "state" | "link-up" | "link-down" | "reset" | "ended" | "removed" | "fault";
+  readonly event: "adopted" | "attempt" | "state" | "link-up" | "link-down" | "reset" | "ended" | "removed" | "fault";
   readonly detail: string;
 }
 

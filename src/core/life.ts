@@ -2,8 +2,10 @@ import type { Duplex } from "node:stream";
 import type { SparkFacts } from "../protocol/frames.ts";
 import { Driver, type EndedPhase } from "./driver.ts";
 import { publishSession } from "./events.ts";
-import type { Claim, Clock, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
+import type { Claim, Clock, ExecutorView, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
+import { nextAttemptMs } from "./retry.ts";
+import { attemptLines } from "./session-log.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
 import type { UploadSource } from "./uploads.ts";
@@ -26,14 +28,17 @@ const TOUCH_EVERY_MS = 5_000;
 const FOREVER_MS = 2 ** 31 - 1;
 
 /**
- * What is claimed and has a driver, from the claim to the end that is written down: launched or adopted, followed, stopped, concluded;
- * its log. What the driver is there for is its kind's own business.
+ * What is claimed and has a driver, from the claim to the end that is written down: launched or adopted, followed, tried again where
+ * that was asked for, stopped, concluded; its log. What the driver is there for is its kind's own business.
  */
 export abstract class Life {
-  readonly claim: Claim;
   protected readonly parts: LifeParts;
-  protected readonly driver: Driver;
+  #claim: Claim;
+  #driver: Driver;
+  /** Revisions of the drivers before this one. */
+  #past = 0;
   #begun = false;
+  readonly #closing = new AbortController();
   #end: SessionEnd | null;
   #stopping: { state: EndState; reason: string } | null = null;
   #stopped: Promise<void> | null = null;
@@ -44,20 +49,22 @@ export abstract class Life {
   readonly #waiters = new Set<() => void>();
 
   constructor(claim: Claim, parts: LifeParts) {
-    this.claim = claim;
+    this.#claim = claim;
     this.parts = parts;
     this.#end = claim.end;
-    this.driver = new Driver(claim, {
-      openLink: parts.openLink,
-      uploads: parts.uploads,
-      changed: () => this.changedNow(),
-      fail: (reason) => void this.stop("dead", reason),
-    });
+    this.#driver = this.#newDriver();
   }
 
   /** In Livy's words; computed from facts, never assigned. */
   abstract get state(): SessionState;
 
+  get claim(): Claim {
+    return this.#claim;
+  }
+  /** That of the current attempt. */
+  protected get driver(): Driver {
+    return this.#driver;
+  }
   get id(): number {
     return this.claim.id;
   }
@@ -111,7 +118,7 @@ export abstract class Life {
   }
   /** Grows whenever anything that is shown of it, or its log's tail, has changed. */
   get revision(): number {
-    return this.#revision + this.driver.view.revision;
+    return this.#revision + this.#past + this.driver.view.revision;
   }
 
   protected get phase(): WorkloadPhase {
@@ -130,8 +137,46 @@ export abstract class Life {
   }
 
   async #live(): Promise<void> {
-    const ended = await this.driver.follow(this.parts.launcher.launch(this.claim));
-    if (ended !== null) await this.#conclude(ended);
+    while (this.#end === null) {
+      const restMs = (this.claim.attempts.at(-1)?.nextMs ?? 0) - this.parts.clock.now();
+      if (restMs > 0) await this.until(() => this.#stopping !== null, restMs, this.#closing.signal).catch(() => undefined);
+      if (this.#closing.signal.aborted) return;
+      // At once: whoever stops it finds the workload.
+      const ended = this.#stopping === null ? await this.driver.follow(this.parts.launcher.launch(this.claim)) : STOPPED;
+      if (ended === null) return;
+      const end = this.#endOf(ended);
+      const nextMs = this.#stopping === null ? nextAttemptMs(this.claim, end) : null;
+      await (nextMs === null ? this.#conclude(end) : this.#again(end, nextMs));
+    }
+  }
+
+  async #again(end: SessionEnd, nextMs: number): Promise<void> {
+    const { id } = this;
+    publishSession({ session: id, event: "attempt", detail: `${end.state}: ${end.reason}` });
+    const claim = await this.parts.launcher
+      .retry(this.claim, { ...end, nextMs, logTail: attemptLines(end.logTail) })
+      .catch((error: unknown) => {
+        publishSession({ session: id, event: "fault", detail: `its next attempt could not be written down: ${String(error)}` });
+        return null;
+      });
+    if (claim === null) return this.#conclude(end);
+    if (claim.end !== null) return this.#over(claim.end);
+    this.#claim = claim;
+    this.#past += this.#driver.view.revision + 1;
+    this.#driver = this.#newDriver();
+    this.changedNow();
+  }
+
+  #newDriver(): Driver {
+    const { openLink, launcher, uploads } = this.parts;
+    const claim = this.#claim;
+    return new Driver(claim, {
+      openLink,
+      uploads,
+      changed: () => this.changedNow(),
+      keptLog: (from, lines) => launcher.log(claim, from, lines),
+      fail: (reason) => void this.stop("dead", reason),
+    });
   }
 
   /**
@@ -154,11 +199,12 @@ export abstract class Life {
 
   /** Lets go of the driver without ending it: the server goes, the driver stays. Idempotent. */
   async detach(): Promise<void> {
+    this.#closing.abort(new Problem("DRAINING", "The server is shutting down."));
     await this.driver.detach();
     await this.#followed;
   }
 
-  async #conclude(phase: EndedPhase): Promise<void> {
+  #endOf(phase: EndedPhase): SessionEnd {
     const { view, log } = this.driver;
     // A driver that is ended from outside knows of a signal only; a workload that knows nothing leaves it to the driver to say.
     const own = phase.reason === "" ? view.ending : null;
@@ -167,11 +213,25 @@ export abstract class Life {
     const state = last === "error" ? "dead" : last;
     const endedMs = this.parts.clock.now();
     view.lose(lostBy(this.id, reason), endedMs);
-    const end: SessionEnd = { state, reason, logTail: log.end(phase.logTail), endedMs, appId: this.appId };
+    const { logLines } = phase;
+    const { cause, exitCode } = this.#stopping === null ? phase : {};
+    return {
+      ...{ state, reason, logTail: log.end(phase.logTail, logLines), endedMs, appId: this.appId },
+      ...(cause === undefined ? {} : { cause }),
+      ...(exitCode === undefined ? {} : { exitCode }),
+      ...(logLines === undefined ? {} : { logLines }),
+    };
+  }
+
+  async #conclude(end: SessionEnd): Promise<void> {
     const written = await this.parts.launcher.conclude(this.claim, end).catch((error: unknown) => {
       publishSession({ session: this.id, event: "fault", detail: `its end could not be written down: ${String(error)}` });
       return end;
     });
+    this.#over(written);
+  }
+
+  #over(written: SessionEnd): void {
     this.#end = written;
     this.driver.conclude(written);
     this.changedNow();
@@ -245,6 +305,30 @@ export abstract class Life {
     return joined;
   }
 
+  /** Whether its executors have logs of their own now. */
+  get showsExecutors(): boolean {
+    return this.parts.launcher.showsExecutors && this.#end === null && this.phase.phase === "running";
+  }
+
+  /** Its executors that are workloads of their own now. @throws Problem DRIVER_UNREACHABLE */
+  async executorWorkloads(signal: AbortSignal): Promise<readonly ExecutorView[]> {
+    return this.#end === null ? this.#asked(this.parts.launcher.executors(this.claim, signal)) : [];
+  }
+
+  /** The last lines of an executor's log while it is there; null: there is none of that name. @throws Problem DRIVER_UNREACHABLE */
+  async executorLog(name: string, lines: number, signal: AbortSignal): Promise<string | null> {
+    return this.#end === null ? this.#asked(this.parts.launcher.executorLog(this.claim, name, lines, signal)) : null;
+  }
+
+  async #asked<Answer>(asked: Promise<Answer>): Promise<Answer> {
+    try {
+      return await asked;
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new Problem("DRIVER_UNREACHABLE", `The executors cannot be asked for now: ${why}.`, { cause });
+    }
+  }
+
   /** Lines of log so far. */
   get logTotal(): number {
     return this.driver.log.total;
@@ -269,6 +353,9 @@ export abstract class Life {
     }, signal);
   }
 }
+
+/** A batch that is stopped between two attempts. */
+const STOPPED: EndedPhase = { phase: "ended", state: "killed", reason: "", logTail: [] };
 
 /** What a statement that was open at the end is told. */
 export const lostBy = (id: number, reason: string): string => `Session ${id} has ended: ${reason}`;

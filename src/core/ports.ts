@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { Hello, RecordFrame, ReplyResult, RequestBody, RequestName, Snapshot } from "../protocol/frames.ts";
 import type { SessionSpec } from "./spec.ts";
-import type { EndState, WorkloadPhase } from "./states.ts";
+import type { EndCause, EndState, WorkloadPhase } from "./states.ts";
 
 /** A session id taken for good, with what must be known of the session while no driver can be asked. */
 export interface Claim {
@@ -15,6 +15,8 @@ export interface Claim {
   readonly createdMs: number;
   /** Lines the session's log begins with (unknown request fields and the like). */
   readonly notes: readonly string[];
+  /** A batch's that have ended and were not the last, oldest first. */
+  readonly attempts: readonly Attempt[];
   /** Set once the session has ended. */
   readonly end: SessionEnd | null;
 }
@@ -26,6 +28,17 @@ export interface SessionEnd {
   readonly endedMs: number;
   /** What was known of the application, for answers after its end. */
   readonly appId: string | null;
+  readonly cause?: EndCause;
+  /** An application's own. */
+  readonly exitCode?: number;
+  /** So many lines of the driver's log are kept (Launcher.log); `logTail` is their end. */
+  readonly logLines?: number;
+}
+
+/** A try that is followed by another one, which is a workload of its own. */
+export interface Attempt extends SessionEnd {
+  /** When the next one may begin. */
+  readonly nextMs: number;
 }
 
 /** What somebody asks for. */
@@ -39,6 +52,8 @@ export interface SessionDraft {
 export interface ClaimDraft extends SessionDraft {
   /** UUID that the claim shall have; unique for ever. */
   readonly uid: string;
+  /** Whether another server may claim the same uid, because its client sent the same request there: one claim is both's then. */
+  readonly shared?: boolean;
 }
 
 /** A value of a driver's conf and who it is from: `server`, `configuration`, `preset NAME`, `user` (the request's conf), `field NAME`. */
@@ -97,18 +112,38 @@ export interface Launcher {
    */
   find(wanted: WantedClaim): Promise<Claim | null>;
   /**
-   * Starts the claim's workload or adopts the one that is there; idempotent, also among servers. Failures show as an ended phase, never
+   * Starts the workload of the claim's current attempt or adopts the one that is there; idempotent, also among servers. Failures show as an ended phase, never
    * as a rejection; so does an end that another server wrote down.
    */
   launch(claim: Claim): Workload;
+  /**
+   * Writes down that the claim's current attempt, of which nothing is left, is followed by another; answers the claim as it is then. What
+   * was written first stays: another server's attempt, or an end.
+   */
+  retry(claim: Claim, attempt: Attempt): Promise<Claim>;
   /** Writes down how the session ended. Idempotent; the first end stays, and is answered. */
   conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd>;
+  /** Lines of an ended driver's log, as far as they are kept, by their numbers from 0; none where the end holds all there is. */
+  log(claim: Claim, from: number, lines: number): Promise<readonly string[]>;
   /** What is left of an ended session's records, oldest first; none where they go with the driver. */
   records(claim: Claim): AsyncIterable<readonly RecordFrame[]>;
+  /** Whether executors are workloads of their own, whose logs can be read. */
+  readonly showsExecutors: boolean;
+  /** The executors of the claim's driver that are workloads of their own now. */
+  executors(claim: Claim, signal: AbortSignal): Promise<readonly ExecutorView[]>;
+  /** The last lines of an executor's log, while it is there; null: there is none of that name. */
+  executorLog(claim: Claim, name: string, lines: number, signal: AbortSignal): Promise<string | null>;
   /** Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended. */
   remove(claim: Claim): Promise<void>;
   /** Lets go of everything without ending any workload. Idempotent. */
   close(): Promise<void>;
+}
+
+/** An executor that is a workload of its own. */
+export interface ExecutorView {
+  readonly name: string;
+  /** In the words of the place where it runs. */
+  readonly state: string;
 }
 
 /** The pod or process that carries a driver. */

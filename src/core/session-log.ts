@@ -1,9 +1,12 @@
-import type { Claim } from "./ports.ts";
+import type { Attempt, Claim } from "./ports.ts";
 import type { View } from "./view.ts";
 
 /** What is kept of an ended session's log, in lines and bytes; a claim has to hold it beside the rest. */
 const KEPT_LINES = 1_000;
 const KEPT_BYTES = 128 * 1024;
+/** The same of an attempt that was not the last one. */
+const ATTEMPT_LINES = 200;
+const ATTEMPT_BYTES = 16 * 1024;
 /** What a launch may say until the driver speaks for itself. */
 const LAUNCH_LINES = 50;
 /** Lines that are read at once by whoever reads all. */
@@ -24,19 +27,20 @@ export interface LogSource {
  * A line keeps its position, but for what is said at the end.
  */
 export class SessionLog {
-  readonly #claim: Claim;
+  /** What was there before this driver. */
+  readonly #before: readonly string[];
   readonly #view: View;
   readonly #source: LogSource;
   readonly #launch: string[] = [];
   #fetched: { readonly fromLine: number; readonly lines: readonly string[] } = { fromLine: 0, lines: [] };
-  /** What is left once the session has ended. */
-  #kept: { readonly from: number; readonly lines: readonly string[] } | null;
+  /** What is left once the session has ended; `more`: the lines before can be asked for. */
+  #kept: { readonly from: number; readonly lines: readonly string[]; readonly more: boolean } | null;
 
   constructor(claim: Claim, view: View, source: LogSource) {
-    this.#claim = claim;
     this.#view = view;
     this.#source = source;
-    this.#kept = claim.end === null ? null : { from: 0, lines: claim.end.logTail };
+    this.#kept = claim.end === null ? null : keptOf(claim.end.logTail, claim.end.logLines);
+    this.#before = [...claim.notes, ...claim.attempts.flatMap(linesOfAttempt)];
   }
 
   /** Lines so far. */
@@ -66,7 +70,7 @@ export class SessionLog {
     const at = Math.max(from, head.length);
     const missing = Math.min(until, knownAt) - at;
     const rest = [...known.lines, ...this.#tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
-    const fetched = missing > 0 && this.#kept === null ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
+    const fetched = missing > 0 && this.#kept?.more !== false ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
     return [...head.slice(from, until), ...fetched, ...rest];
   }
 
@@ -94,13 +98,20 @@ export class SessionLog {
     this.#fetched = await this.#source.ask(fromLine, KEPT_LINES, signal).catch(() => this.#fetched);
   }
 
-  /** The session has ended; answers what is kept. `said`: the driver's last words as its workload has them. */
-  end(said: readonly string[]): readonly string[] {
+  /**
+   * The session has ended; answers what is kept. `said`: the driver's last words as its workload has them; with a count of all its lines
+   * they are their end, and the rest can be asked for.
+   */
+  end(said: readonly string[], logLines?: number): readonly string[] {
+    if (logLines !== undefined) {
+      this.#kept = keptOf(lastWithin(said), logLines);
+      return this.#kept.lines;
+    }
     const spoken = this.#view.logTotal > 0 ? this.#driversLast : this.#launch;
     const all = [...spoken, ...following(spoken, said)];
     const lines = lastWithin(all);
     const from = Math.max(0, this.#view.logTotal - spoken.length) + all.length - lines.length;
-    this.#kept = { from, lines };
+    this.#kept = { from, lines, more: false };
     return lines;
   }
 
@@ -112,8 +123,8 @@ export class SessionLog {
 
   /** What stands before the driver's lines. What is kept of a driver that never spoke has the launch in it. */
   get #head(): readonly string[] {
-    const { notes } = this.#claim;
-    return this.#kept !== null && this.#view.logTotal === 0 ? notes : [...notes, ...this.#launch];
+    const before = this.#before;
+    return this.#kept !== null && this.#view.logTotal === 0 ? before : [...before, ...this.#launch];
   }
 
   /** The driver's lines that are known here, and the number of the first. */
@@ -137,6 +148,16 @@ export class SessionLog {
   }
 }
 
+const keptOf = (lines: readonly string[], logLines = 0) => {
+  const from = Math.max(0, logLines - lines.length);
+  return { from, lines, more: from > 0 };
+};
+
+const linesOfAttempt = ({ logTail, state, reason }: Attempt, index: number): readonly string[] => [
+  ...logTail,
+  `Attempt ${index + 1} ended (${state}): ${reason}`,
+];
+
 /** What was said after the last known lines: all of it when nothing of it is known. */
 const following = (known: readonly string[], said: readonly string[]): readonly string[] => {
   for (let end = said.length; end > 0; end -= 1) {
@@ -148,8 +169,11 @@ const following = (known: readonly string[], said: readonly string[]): readonly 
   return last.length > 0 && isKnown ? [] : said;
 };
 
-const lastWithin = (lines: readonly string[]): readonly string[] => {
-  let room = KEPT_BYTES;
+/** What is remembered of an attempt that is followed by another. */
+export const attemptLines = (lines: readonly string[]): readonly string[] => lastWithin(lines, ATTEMPT_BYTES).slice(-ATTEMPT_LINES);
+
+const lastWithin = (lines: readonly string[], bytes = KEPT_BYTES): readonly string[] => {
+  let room = bytes;
   const first = lines.findLastIndex((line) => {
     room -= Buffer.byteLength(line) + 1;
     return room < 0;

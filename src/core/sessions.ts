@@ -1,16 +1,19 @@
 import { randomUUID } from "node:crypto";
+import { v5 as uuidv5 } from "uuid";
 import type { Access, Caller, Right } from "./access.ts";
+import { Batch } from "./batch.ts";
 import { publishSession } from "./events.ts";
-import type { Claim, LaunchPlan, SessionDraft, WantedClaim } from "./ports.ts";
+import { Life, type LifeParts } from "./life.ts";
+import type { Claim, ClaimDraft, LaunchPlan, SessionDraft, WantedClaim } from "./ports.ts";
 import { Problem } from "./problems.ts";
-import { Session, type SessionParts } from "./session.ts";
+import { Session } from "./session.ts";
 
 export interface SessionsLimits {
-  /** Sessions that have not ended, of all users; 0: no limit. */
+  /** Sessions and batches that have not ended, of all users; 0: no limit. */
   readonly maxSessions: number;
   /** The same for each owner. */
   readonly maxSessionsPerUser: number;
-  /** How long an ended session stays readable. */
+  /** How long an ended session or batch stays readable. */
   readonly retentionMs: number;
 }
 
@@ -18,22 +21,28 @@ export interface SessionsLimits {
 const TIDY_EVERY_MS = 10_000;
 /** How long a starting server waits for the drivers it takes over. */
 const ADOPT_WAIT_MS = 1_000;
+type Class<Kind> = abstract new (...parts: never[]) => Kind;
 const DIGITS = /^-?\d+$/;
 
-/** All sessions there are, whichever server made them. */
+/** Uids of claims that a client has named by a key are made of it in this name space. */
+const KEY_NAMESPACE = "5c2f0f7e-3a0c-5b6f-8d0e-7c1b1f0c9a42";
+
+/** All sessions and batches there are, whichever server made them. They share one sequence of ids, their names and their limits. */
 export class Sessions {
-  readonly #parts: SessionParts;
+  readonly #parts: LifeParts;
   readonly #access: Access;
   readonly #limits: SessionsLimits;
-  readonly #byId = new Map<number, Session>();
+  readonly #byId = new Map<number, Life>();
   readonly #deleting = new Map<number, Promise<void>>();
   /** Sessions whose claim is being taken, by uid: they count against the limits. */
   readonly #coming = new Map<string, SessionDraft>();
+  /** Creations under way that somebody may ask for again, by uid. */
+  readonly #keyed = new Map<string, Promise<Life>>();
   #draining = false;
   #closed = false;
   readonly #tidy: NodeJS.Timeout;
 
-  constructor(parts: SessionParts, access: Access, limits: SessionsLimits) {
+  constructor(parts: LifeParts, access: Access, limits: SessionsLimits) {
     this.#parts = parts;
     this.#access = access;
     this.#limits = limits;
@@ -60,21 +69,48 @@ export class Sessions {
    * @throws Problem SPEC_REFUSED, TOO_MANY_SESSIONS, NAME_TAKEN, DRAINING, FORBIDDEN (proxyUser)
    */
   async create(draft: SessionDraft, caller: Caller, signal: AbortSignal): Promise<Session> {
+    const made = await this.#claim({ ...draft, uid: randomUUID() }, caller, signal);
+    if (made instanceof Session) return made;
+    throw new Error(`claim ${made.id} is no session's`);
+  }
+
+  /**
+   * Claims an id for an application and starts its driver. The same key of the same owner answers the same batch, for as long as that is
+   * readable; null: a batch of its own.
+   * @throws Problem as `create`
+   */
+  async createBatch(draft: SessionDraft, key: string | null, caller: Caller, signal: AbortSignal): Promise<Batch> {
+    const made = await this.#createKeyed(draft, key, caller, signal);
+    if (made instanceof Batch) return made;
+    throw new Error(`claim ${made.id} is no batch's`);
+  }
+
+  async #createKeyed(draft: SessionDraft, key: string | null, caller: Caller, signal: AbortSignal): Promise<Life> {
+    if (key === null) return this.#claim({ ...draft, uid: randomUUID() }, caller, signal);
+    const uid = uuidv5(JSON.stringify([draft.owner, key]), KEY_NAMESPACE);
+    const known = [...this.#byId.values()].find((life) => life.uid === uid);
+    if (known !== undefined) return known;
+    const creating = this.#keyed.get(uid) ?? this.#claim({ ...draft, uid, shared: true }, caller, signal);
+    this.#keyed.set(uid, creating);
+    return creating.finally(() => this.#keyed.delete(uid));
+  }
+
+  async #claim(draft: ClaimDraft, caller: Caller, signal: AbortSignal): Promise<Life> {
     this.#checkMay(draft, caller);
-    const uid = randomUUID();
+    const { uid } = draft;
     this.#coming.set(uid, draft);
     try {
-      return this.#take(await this.#parts.launcher.claim({ ...draft, uid }, signal));
+      return this.#take(await this.#parts.launcher.claim(draft, signal));
     } finally {
       this.#coming.delete(uid);
     }
   }
 
-  /** The claim's session, begun or adopted if it is new. */
-  #take(claim: Claim): Session {
+  /** The claim's session or batch, begun or adopted if it is new. */
+  #take(claim: Claim): Life {
     const known = this.#byId.get(claim.id);
     if (known !== undefined) return known;
-    const session = new Session(claim, this.#parts);
+    const session = claim.spec.application === undefined ? new Session(claim, this.#parts) : new Batch(claim, this.#parts);
     this.#byId.set(claim.id, session);
     session.start();
     return session;
@@ -100,7 +136,7 @@ export class Sessions {
    */
   async seek(idOrName: string): Promise<void> {
     const isId = DIGITS.test(idOrName);
-    const known = this.#named(idOrName);
+    const known = isId ? this.#byId.get(Number(idOrName)) : this.#byName(idOrName);
     // The name of one that has ended may be another's by now.
     if (known !== undefined && (isId || known.end === null)) return;
     await this.#ask(isId ? { id: Number(idOrName) } : { name: idOrName });
@@ -136,8 +172,17 @@ export class Sessions {
    * @throws Problem SESSION_NOT_FOUND, FORBIDDEN
    */
   find(idOrName: string, caller: Caller, right: Right): Session {
-    const session = this.#named(idOrName);
-    if (session === undefined || this.#deleting.has(session.id)) {
+    return this.#find(Session, idOrName, caller, right);
+  }
+
+  /** The same for a batch; Livy calls those sessions too. */
+  findBatch(idOrName: string, caller: Caller, right: Right): Batch {
+    return this.#find(Batch, idOrName, caller, right);
+  }
+
+  #find<Kind extends Life>(kind: Class<Kind>, idOrName: string, caller: Caller, right: Right): Kind {
+    const session = DIGITS.test(idOrName) ? this.#byId.get(Number(idOrName)) : this.#byName(idOrName, kind);
+    if (!(session instanceof kind) || this.#deleting.has(session.id)) {
       throw new Problem("SESSION_NOT_FOUND", `Session '${idOrName}' not found.`);
     }
     if (!this.#access.may(caller, right, session)) {
@@ -148,23 +193,38 @@ export class Sessions {
 
   /** The sessions the caller may view, by id; ended ones too until retention. */
   list(caller: Caller): readonly Session[] {
+    return this.#list(Session, caller);
+  }
+
+  /** The batches the caller may view, as `list`. */
+  listBatches(caller: Caller): readonly Batch[] {
+    return this.#list(Batch, caller);
+  }
+
+  /** What has not ended, whoever it is of. */
+  living(): readonly Life[] {
+    return [...this.#byId.values()].filter((life) => life.end === null);
+  }
+
+  #list<Kind extends Life>(kind: Class<Kind>, caller: Caller): readonly Kind[] {
     return [...this.#byId.values()]
-      .filter((session) => !this.#deleting.has(session.id) && this.#access.may(caller, "view", session))
+      .filter((life): life is Kind => life instanceof kind)
+      .filter((life) => !this.#deleting.has(life.id) && this.#access.may(caller, "view", life))
       .sort((a, b) => a.id - b.id);
   }
 
-  may(caller: Caller, right: Right, session: Session): boolean {
+  may(caller: Caller, right: Right, session: Life): boolean {
     return this.#access.may(caller, right, session);
   }
 
   /** Ends the session and removes all that is left of it; its id never returns. Idempotent. */
-  delete(session: Session, reason: string): Promise<void> {
+  delete(session: Life, reason: string): Promise<void> {
     const deleting = this.#deleting.get(session.id) ?? this.#delete(session, reason);
     this.#deleting.set(session.id, deleting);
     return deleting;
   }
 
-  async #delete(session: Session, reason: string): Promise<void> {
+  async #delete(session: Life, reason: string): Promise<void> {
     try {
       await session.stop("killed", reason);
       await this.#parts.launcher.remove(session.claim);
@@ -225,13 +285,9 @@ export class Sessions {
     }
   }
 
-  #named(idOrName: string): Session | undefined {
-    return DIGITS.test(idOrName) ? this.#byId.get(Number(idOrName)) : this.#byName(idOrName);
-  }
-
-  /** The living session of that name, else the newest that has ended. */
-  #byName(name: string): Session | undefined {
-    const named = [...this.#byId.values()].filter((session) => session.name === name);
+  /** The living one of that name, else the newest that has ended. */
+  #byName(name: string, kind: Class<Life> = Life): Life | undefined {
+    const named = [...this.#byId.values()].filter((life) => life.name === name && life instanceof kind);
     return named.find((session) => session.end === null) ?? named.sort((a, b) => b.id - a.id)[0];
   }
 

@@ -1,4 +1,5 @@
 import { type Static, Type } from "typebox";
+import { END_CAUSES } from "./states.ts";
 
 const Text = Type.String();
 const Uris = Type.Array(Text);
@@ -30,6 +31,19 @@ const KernelSpec = Type.Object(
   },
   { description: "Absent: the session is no kernel's." },
 );
+
+/** What a batch's driver runs to its end, and when it is to be tried again. */
+export const Application = Type.Object({
+  file: Text,
+  className: Type.Union([Text, Type.Null()], { description: "Of a JVM application; null: a Python file, or the jar's own main class." }),
+  args: Type.Array(Text),
+  retry: Type.Object({
+    maxAttempts: Type.Integer({ minimum: 1 }),
+    backoffMs: Type.Integer({ minimum: 0, description: "Before the second attempt; twice as long before each later one." }),
+    on: Type.Array(Type.Enum([...END_CAUSES])),
+  }),
+});
+export type Application = Static<typeof Application>;
 
 /** A driver's conf: Spark's keys, and values as Spark reads them. */
 export type Conf = Readonly<Record<string, string>>;
@@ -70,6 +84,8 @@ export const SessionSpec = Type.Object({
   idleTimeoutMs: Type.Integer({ minimum: 0, description: "0: no limit." }),
   heartbeatTimeoutMs: Type.Integer({ minimum: 0, description: "0: no heartbeat is asked for." }),
   kernel: Type.Optional(KernelSpec),
+  /** Absent: the driver takes statements. */
+  application: Type.Optional(Application),
   /** What lies beneath what was asked for, as it was then: the configuration and presets may change, a session keeps what it has. */
   configuration: Type.Optional(
     Type.Record(Text, Text, { description: "The operator's conf; absent: not admitted yet, or by a release that did not keep it." }),

@@ -33,13 +33,47 @@ export type EndState = { [State in SessionState]: (typeof SESSION_NEXT)[State] e
 /** Whether the session has ended for good. */
 export const isEnded = (state: SessionState): state is EndState => SESSION_NEXT[state].length === 0;
 
+/**
+ * Whose fault an attempt's end is: its workload was never there or never ran; it was taken away while it ran; the application itself
+ * failed. An end that somebody wished, or that came by a rule of the driver's own, has none.
+ */
+export const END_CAUSES = ["submission-refused", "driver-lost", "non-zero-exit"] as const;
+export type EndCause = (typeof END_CAUSES)[number];
+
+/** Livy's words for a batch, with those that may follow. */
+export const BATCH_NEXT = {
+  starting: ["running", "success", "dead", "killed"],
+  /** Another attempt starts anew. */
+  running: ["starting", "success", "dead", "killed"],
+  dead: [],
+  killed: [],
+  success: [],
+} as const satisfies Partial<Record<SessionState, readonly SessionState[]>>;
+export type BatchState = keyof typeof BATCH_NEXT;
+
+/** A batch's state: an attempt that is stopped or being waited for is no end yet. */
+export const batchState = (workload: WorkloadPhase, over: boolean): BatchState => {
+  if (workload.phase === "ended") return over ? workload.state : "starting";
+  return workload.phase === "pending" ? "starting" : "running";
+};
+
 /** What a launcher can say of a workload. */
 export type WorkloadPhase =
   | { readonly phase: "pending"; readonly reason: string }
   /** `trouble`: what whoever uses it should know all the same. */
   | { readonly phase: "running"; readonly trouble?: string }
   /** `reason` is empty when the workload ended and nothing tells why. */
-  | { readonly phase: "ended"; readonly state: EndState; readonly reason: string; readonly logTail: readonly string[] };
+  | {
+      readonly phase: "ended";
+      readonly state: EndState;
+      readonly reason: string;
+      readonly logTail: readonly string[];
+      readonly cause?: EndCause;
+      /** An application's own. */
+      readonly exitCode?: number;
+      /** So many lines of the log are kept by the launcher; `logTail` is their end. */
+      readonly logLines?: number;
+    };
 
 /** The facts a session's state is computed from. */
 export interface SessionFacts {

@@ -39,7 +39,8 @@ export const URI_KEYS: ReadonlySet<string> = new Set([
 ]);
 
 /** Every URI that a spec names, and that whoever made it has checked. */
-const urisIn = ({ jars, pyFiles, files, archives, conf }: SessionSpec): readonly string[] => [
+const urisIn = ({ application, jars, pyFiles, files, archives, conf }: SessionSpec): readonly string[] => [
+  ...(application === undefined ? [] : [application.file]),
   ...[...jars, ...pyFiles, ...files, ...archives],
   ...Object.entries(conf).flatMap(([key, value]) => (URI_KEYS.has(key) ? value.split(",") : [])),
 ];

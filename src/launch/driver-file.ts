@@ -1,5 +1,5 @@
 import type { Claim } from "../core/ports.ts";
-import type { SessionSpec } from "../core/spec.ts";
+import type { Application, SessionSpec } from "../core/spec.ts";
 import { plain } from "./conf.ts";
 import type { SparkLaunch } from "./spark.ts";
 
@@ -51,6 +51,7 @@ export const driverFile = (
   workDir: place.workDir,
   startDir: place.startDir,
   kind: spec.kind,
+  ...(spec.application === undefined ? {} : { application: toldApplication(spec.application) }),
   name: spec.name,
   python: place.python,
   java: place.java,
@@ -62,7 +63,8 @@ export const driverFile = (
   idleTimeoutMs: spec.idleTimeoutMs,
   ttlMs: spec.ttlMs,
   heartbeatTimeoutMs: spec.heartbeatTimeoutMs,
-  orphanTimeoutMs: limits.orphanTimeoutMs,
+  // A batch ends by itself: nobody has to wait for it.
+  orphanTimeoutMs: spec.application === undefined ? limits.orphanTimeoutMs : 0,
   createdMs: claim.createdMs,
   cancelForceMs: limits.cancelForceMs,
   sqlRowLimit: limits.sqlRowLimit,
@@ -72,3 +74,5 @@ export const driverFile = (
   queueLimit: limits.queueLimit,
   queueLimitBytes: limits.queueLimitBytes,
 });
+
+const toldApplication = ({ file, className, args }: Application): object => ({ file, className, args });

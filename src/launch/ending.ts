@@ -1,22 +1,31 @@
 import { type Static, Type } from "typebox";
-import type { EndState } from "../core/states.ts";
+import { END_CAUSES, type EndState } from "../core/states.ts";
 
-/** How a session ended, as its claim has it. */
-export const WrittenEnd = Type.Object({
-  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
+/** What both a supervisor and a claim tell of an end, but for its state. */
+const TOLD = {
   reason: Type.String(),
   logTail: Type.Array(Type.String()),
-  endedMs: Type.Integer(),
   appId: Type.Union([Type.String(), Type.Null()]),
+  cause: Type.Optional(Type.Enum([...END_CAUSES])),
+  exitCode: Type.Optional(Type.Integer()),
+};
+
+/** How a session or an attempt ended, as its claim has it. */
+export const WrittenEnd = Type.Object({
+  ...TOLD,
+  state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
+  endedMs: Type.Integer(),
+  logLines: Type.Optional(Type.Integer()),
 });
+
+/** Attempts that have ended, as their claim has them. */
+export const WrittenAttempts = Type.Array(Type.Object({ ...WrittenEnd.properties, nextMs: Type.Integer() }));
 
 /** Written by a supervisor when it ends by itself: python-shim/spark_shim/termination.py. */
 export const Termination = Type.Object({
+  ...TOLD,
   state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success"), Type.Literal("error")]),
-  reason: Type.String(),
-  logTail: Type.Array(Type.String()),
-  appId: Type.Union([Type.String(), Type.Null()]),
 });
 
 /** `error` is a word for drivers that are up and broken; nothing follows an end. */
-export const endStateOf = ({ state }: Static<typeof Termination>): EndState => (state === "error" ? "dead" : state);
+export const endStateOf = ({ state }: Pick<Static<typeof Termination>, "state">): EndState => (state === "error" ? "dead" : state);

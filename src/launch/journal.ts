@@ -15,13 +15,9 @@ const BATCH = 500;
  * python-shim/spark_shim/segments.py writes them. Torn and unknown ones are left out; without a journal there are none.
  */
 export async function* readJournal(directory: string): AsyncGenerator<readonly RecordFrame[]> {
-  const names = await readdir(directory).catch((error: unknown) => {
-    if (isCode(error, "ENOENT")) return [];
-    throw error;
-  });
   const read = recordReader();
   let batch: RecordFrame[] = [];
-  for (const name of names.filter((other) => SEGMENT.test(other)).sort()) {
+  for (const name of await segmentsOf(directory)) {
     for await (const line of linesOf(createReadStream(join(directory, name)))) {
       const record = read(line);
       if (record === null) continue;
@@ -52,4 +48,32 @@ const recordReader = (): ((line: string) => RecordFrame | null) => {
     // Checked border: the schema of the record's own type accepted it.
     return check.Check(value) ? (value as RecordFrame) : null;
   };
+};
+
+/**
+ * Lines of the log that a supervisor has left, by their numbers from 0, and how many there were in all; what is not kept any more is left
+ * out. Negative `from`: the last so many.
+ */
+export const readLog = async (directory: string, from: number, count: number): Promise<{ total: number; lines: readonly string[] }> => {
+  let kept: { readonly number: number; readonly text: string }[] = [];
+  let total = 0;
+  for (const name of await segmentsOf(directory)) {
+    for await (const line of linesOf(createReadStream(join(directory, name)))) {
+      // On disk numbers begin with 1.
+      const number = Number(line.slice(0, line.indexOf(" "))) - 1;
+      if (!Number.isSafeInteger(number) || number < 0) continue;
+      total = number + 1;
+      if (from < 0 || (number >= from && number < from + count)) kept.push({ number, text: line.slice(line.indexOf(" ") + 1) });
+      if (from < 0 && kept.length > 2 * count) kept = kept.slice(-count);
+    }
+  }
+  return { total, lines: kept.slice(-count).map(({ text }) => text) };
+};
+
+const segmentsOf = async (directory: string): Promise<readonly string[]> => {
+  const names = await readdir(directory).catch((error: unknown) => {
+    if (isCode(error, "ENOENT")) return [];
+    throw error;
+  });
+  return names.filter((name) => SEGMENT.test(name)).sort();
 };

@@ -1,9 +1,11 @@
 import type { Duplex } from "node:stream";
 import { publishSession } from "../core/events.ts";
 import type {
+  Attempt,
   Claim,
   ClaimDraft,
   ClaimListener,
+  ExecutorView,
   Launcher,
   LaunchPlan,
   SessionDraft,
@@ -21,6 +23,8 @@ import { Claims } from "./kubernetes/claims.ts";
 import { openCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure, tlsContext } from "./kubernetes/dial.ts";
 import { driverObjects } from "./kubernetes/driver.ts";
+import { executorLogOf, executorsOf } from "./kubernetes/executors.ts";
+import { KeptLogs } from "./kubernetes/kept-log.ts";
 import { type MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
 import { masterKeysOfFile, readMasterKeys } from "./kubernetes/master-key.ts";
@@ -28,7 +32,7 @@ import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kuberne
 import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
-import { eraseSession } from "./kubernetes/session-objects.ts";
+import { eraseSession, type SessionPlace } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
 import { shownPod } from "./kubernetes/shown-pod.ts";
@@ -81,6 +85,7 @@ interface PodEvent extends Stored {
 class KubernetesLauncher implements Launcher {
   readonly #parts: LauncherParts;
   readonly #known: KnownClaims;
+  readonly #logs: KeptLogs;
   /** Uids of the claims made by this server. */
   readonly #own = new Set<string>();
   /** Whether all claims that were there at the start are known. */
@@ -98,6 +103,7 @@ class KubernetesLauncher implements Launcher {
   constructor(parts: LauncherParts) {
     this.#parts = parts;
     this.#known = new KnownClaims(parts.claims);
+    this.#logs = new KeptLogs(parts.api, parts.claims.namespace, parts.settings.instance);
     this.#watch(parts.settings.namespace);
   }
 
@@ -150,7 +156,7 @@ class KubernetesLauncher implements Launcher {
     const { settings, keys, api, claims, reach } = this.#parts;
     const state = this.#known.get(claim.uid) ?? goneState(claim);
     const namespace = this.#namespaceOf(claim.spec);
-    const name = driverName(settings.instance, claim.id, claim.uid);
+    const name = driverName(settings.instance, claim);
     const watch = this.#watch(namespace);
     const { keyId } = state;
     // Without its key a driver cannot be spoken to, but it can be ended.
@@ -162,9 +168,10 @@ class KubernetesLauncher implements Launcher {
       mute: keyIsKnown ? null : UNKNOWN_KEY,
       api,
       claims,
+      logs: this.#logs,
       namespace,
       name,
-      found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid)) ?? null),
+      found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid, name)) ?? null),
       startTimeoutMs: this.#parts.startTimeoutMs,
       others: this.#following && !this.#own.has(claim.uid),
       objects: async (signal) =>
@@ -189,6 +196,15 @@ class KubernetesLauncher implements Launcher {
     return workload;
   }
 
+  async retry(claim: Claim, attempt: Attempt): Promise<Claim> {
+    const state = await this.#parts.claims.retry(this.#known.get(claim.uid) ?? goneState(claim), attempt, this.#cleaning());
+    this.#known.put(state);
+    await this.#workloads.get(claim.uid)?.release();
+    this.#workloads.delete(claim.uid);
+    this.#byName.delete(driverName(this.#parts.settings.instance, claim));
+    return state.claim;
+  }
+
   async conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     const state = this.#known.get(claim.uid);
     if (state === undefined) return end;
@@ -200,8 +216,27 @@ class KubernetesLauncher implements Launcher {
     return written;
   }
 
+  log(claim: Claim, from: number, lines: number): Promise<readonly string[]> {
+    return this.#logs.lines(claim, from, lines);
+  }
+
   /** They were in the driver's pod. */
   async *records(): AsyncGenerator<readonly RecordFrame[]> {}
+
+  readonly showsExecutors = true;
+
+  executors(claim: Claim, signal: AbortSignal): Promise<readonly ExecutorView[]> {
+    return executorsOf(this.#placeOf(claim), signal);
+  }
+
+  executorLog(claim: Claim, name: string, lines: number, signal: AbortSignal): Promise<string | null> {
+    return executorLogOf(this.#placeOf(claim), name, lines, signal);
+  }
+
+  #placeOf(claim: Claim): SessionPlace {
+    const { api, settings } = this.#parts;
+    return { api, namespace: this.#namespaceOf(claim.spec), name: driverName(settings.instance, claim), uid: claim.uid };
+  }
 
   async remove(claim: Claim): Promise<void> {
     const signal = this.#cleaning();
@@ -215,7 +250,7 @@ class KubernetesLauncher implements Launcher {
   #forget(claim: Claim): void {
     this.#own.delete(claim.uid);
     this.#workloads.delete(claim.uid);
-    this.#byName.delete(driverName(this.#parts.settings.instance, claim.id, claim.uid));
+    this.#byName.delete(driverName(this.#parts.settings.instance, claim));
   }
 
   close(): Promise<void> {
@@ -237,9 +272,7 @@ class KubernetesLauncher implements Launcher {
   /** Unless its workload has seen to that. */
   async #erase(claim: Claim, signal: AbortSignal): Promise<void> {
     if (this.#workloads.get(claim.uid)?.erased === true) return;
-    const { api, settings } = this.#parts;
-    const name = driverName(settings.instance, claim.id, claim.uid);
-    await eraseSession({ api, namespace: this.#namespaceOf(claim.spec), name, uid: claim.uid }, 0, signal);
+    await eraseSession(this.#placeOf(claim), 0, signal);
   }
 
   #namespaceOf(spec: SessionSpec): string {
@@ -290,7 +323,7 @@ class KubernetesLauncher implements Launcher {
 /** What stands for a claim that is gone: nothing is begun for it. */
 const goneState = (claim: Claim): ClaimState => {
   const end: SessionEnd = { state: "killed", reason: "The session was deleted.", logTail: [], endedMs: Date.now(), appId: null };
-  return { claim: { ...claim, end: claim.end ?? end }, keyId: "", hasSecret: true, launched: true, doom: null };
+  return { claim: { ...claim, end: claim.end ?? end }, keyId: "", hasSecret: true, shared: true, launched: true, doom: null };
 };
 
 /** What follows a warning that says why. */
@@ -300,4 +333,4 @@ const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;
 const EXECUTOR_SUFFIX = /-exec-\d+$/;
 
 const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
-const isDriverOf = (pod: DriverPod, uid: string): boolean => sessionOf(pod) === uid;
+const isDriverOf = (pod: DriverPod, uid: string, name: string): boolean => sessionOf(pod) === uid && pod.metadata.name === name;

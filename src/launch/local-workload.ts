@@ -6,6 +6,7 @@ import type { Claim, Workload } from "../core/ports.ts";
 import type { WorkloadPhase } from "../core/states.ts";
 import { endStateOf, Termination } from "./ending.ts";
 import { describe, readWhole } from "./files.ts";
+import { readLog } from "./journal.ts";
 import { opened } from "./opened.ts";
 import { Phases } from "./phases.ts";
 import { bootId, findByArgument, isAlive, sweep } from "./processes.ts";
@@ -39,6 +40,8 @@ export interface LocalWorkloadParts {
 }
 
 const TAIL_LINES = 100;
+/** Of an application's log, that an end holds itself. */
+const KEPT_LINES = 1_000;
 const TAIL_BYTES = 64 * 1024;
 /** What supervisors may have written before the next one is started. */
 const OUTPUT_LIMIT_BYTES = 1024 * 1024;
@@ -116,7 +119,7 @@ export class LocalWorkload implements Workload {
     try {
       while (!this.#releasing && this.phase.phase !== "ended") await this.#step();
     } catch (error) {
-      this.#phases.set(await this.#dead(`The driver could not be started: ${describe(error)}.`));
+      this.#phases.set({ ...(await this.#dead(`The driver could not be started: ${describe(error)}.`)), cause: "submission-refused" });
     }
   }
 
@@ -171,10 +174,13 @@ export class LocalWorkload implements Workload {
   async #end(known: SupervisorFile | null): Promise<Ended | null> {
     const termination = await readWhole(this.#parts.paths.termination, Termination).catch(() => null);
     if (termination !== null) {
-      const { reason, logTail } = termination;
-      return { phase: "ended", state: endStateOf(termination), reason, logTail };
+      const { appId: _known, ...told } = termination;
+      return { phase: "ended", ...told, ...(await this.#keptLog()), state: endStateOf(termination) };
     }
-    if (this.#stopSignal !== null) return { ...(await this.#dead("The session was stopped.")), state: "killed" };
+    if (this.#stopSignal !== null) {
+      const reason = "The session was stopped.";
+      return { phase: "ended", state: "killed", reason, logTail: await this.#lastWords(reason) };
+    }
     if (known === null) return null;
     if (known.boot !== bootId()) return this.#dead("The machine was restarted while the session ran.");
     if (recentOf(known.restartsMs).length < RESTART_LIMIT) return null;
@@ -210,7 +216,18 @@ export class LocalWorkload implements Workload {
   }
 
   async #dead(reason: string): Promise<Ended> {
-    return { phase: "ended", state: "dead", reason, logTail: [...(await tail(this.#parts.paths.output)), reason] };
+    return { phase: "ended", state: "dead", reason, logTail: await this.#lastWords(reason), cause: "driver-lost" };
+  }
+
+  /** An application's log stays where its supervisor left it. */
+  async #keptLog(): Promise<{ logTail: readonly string[]; logLines: number } | object> {
+    if (this.#parts.claim.spec.application === undefined) return {};
+    const { total, lines } = await readLog(this.#parts.paths.log, -1, KEPT_LINES).catch(() => ({ total: 0, lines: [] }));
+    return total === 0 ? {} : { logTail: lines, logLines: total };
+  }
+
+  async #lastWords(reason: string): Promise<string[]> {
+    return [...(await tail(this.#parts.paths.output)), reason];
   }
 }
 

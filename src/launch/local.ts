@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { publishSession } from "../core/events.ts";
 import {
+  type Attempt,
   type Claim,
   type ClaimDraft,
   type ClaimListener,
@@ -19,10 +20,10 @@ import { type ArchiveJob, startArchiveJob } from "./archive.ts";
 import { shownConf, sourced } from "./conf.ts";
 import { type DriverLimits, driverFile } from "./driver-file.ts";
 import { writeWhole } from "./files.ts";
-import { readJournal } from "./journal.ts";
+import { readJournal, readLog } from "./journal.ts";
 import { LocalWorkload } from "./local-workload.ts";
 import { signalProcess, sweep } from "./processes.ts";
-import { RuntimeDirectory, type SessionPaths } from "./runtime.ts";
+import { currentPaths, RuntimeDirectory, type SessionPaths } from "./runtime.ts";
 import { admittedSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "./spark.ts";
 import { readSupervisorFile, supervisorArguments } from "./supervisor.ts";
 import { copyUploads } from "./upload-copies.ts";
@@ -113,7 +114,7 @@ class LocalLauncher implements Launcher {
     if (known !== undefined) return known;
     const { uid } = claim;
     const { python, environment, shimDir } = this.#settings;
-    const paths = this.#runtime.paths(claim.id);
+    const paths = currentPaths(this.#runtime, claim);
     const workload = new LocalWorkload({
       claim,
       key: this.#runtime.key(uid),
@@ -128,12 +129,34 @@ class LocalLauncher implements Launcher {
     return workload;
   }
 
+  async retry(claim: Claim, attempt: Attempt): Promise<Claim> {
+    const next = await this.#runtime.retry(claim, attempt);
+    await this.#workloads.get(claim.id)?.release();
+    this.#workloads.delete(claim.id);
+    return next;
+  }
+
   conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     return this.#runtime.conclude(claim, end);
   }
 
+  async log(claim: Claim, from: number, lines: number): Promise<readonly string[]> {
+    return (await readLog(currentPaths(this.#runtime, claim).log, from, lines)).lines;
+  }
+
   records(claim: Claim): AsyncIterable<readonly RecordFrame[]> {
-    return readJournal(this.#runtime.paths(claim.id).records);
+    return readJournal(currentPaths(this.#runtime, claim).records);
+  }
+
+  /** They are threads of the driver, or another Spark's. */
+  readonly showsExecutors = false;
+
+  async executors(): Promise<readonly []> {
+    return [];
+  }
+
+  async executorLog(): Promise<null> {
+    return null;
   }
 
   async remove(claim: Claim): Promise<void> {
@@ -152,7 +175,7 @@ class LocalLauncher implements Launcher {
   /** What a claim that cannot be read has left running is nobody's: it goes. */
   async #abandon(claim: Claim, end: SessionEnd): Promise<void> {
     publishSession({ session: claim.id, event: "fault", detail: end.reason });
-    const known = await readSupervisorFile(this.#runtime.paths(claim.id).supervisor);
+    const known = await readSupervisorFile(currentPaths(this.#runtime, claim).supervisor);
     if (known?.process) signalProcess(known.process, "SIGKILL");
     await sweep(claim.uid);
     await this.#runtime.conclude(claim, end);

@@ -3,14 +3,14 @@ import { chmod, lstat, mkdir, readdir, readFile, realpath, rename, rm, stat, sym
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { Type } from "typebox";
-import type { Claim, ClaimDraft, SessionEnd } from "../core/ports.ts";
+import type { Attempt, Claim, ClaimDraft, SessionEnd } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
 import { NO_SPEC, redactSpec, SessionSpec } from "../core/spec.ts";
-import { WrittenEnd } from "./ending.ts";
+import { WrittenAttempts, WrittenEnd } from "./ending.ts";
 import { describe, readWhole, storing, Unreadable, writeWhole } from "./files.ts";
 import { type DirectoryLock, isCode, lockDirectory } from "./lock.ts";
 
-/** Where everything of one session is. */
+/** Where everything of one session is; of a batch that was tried again, what its attempts do not share is the current one's. */
 export interface SessionPaths {
   readonly directory: string;
   /** The claim without secrets: once it is there the id is taken and the session is known. */
@@ -18,6 +18,8 @@ export interface SessionPaths {
   /** What was asked for, secrets included. */
   readonly spec: string;
   readonly end: string;
+  /** The attempts before the current one. */
+  readonly attempts: string;
   /** What the supervisor is told; see python-shim's config.py. */
   readonly driver: string;
   /** Which process the supervisor is, and how often it was started again. */
@@ -53,6 +55,7 @@ const PRIVATE = 0o700;
  *
  *     lock-<n>  master.key  next-id  names/<hash>  trash/
  *     sessions/<id>/  claim.json spec.json end.json driver.json supervisor.json driver.out driver.sock journal/ work/ uploads/ termination.json
+ *     sessions/<id>/  attempts.json  attempt-<n>/ with the driver's files, from the second one on
  */
 export class RuntimeDirectory {
   readonly #root: string;
@@ -102,14 +105,17 @@ export class RuntimeDirectory {
     return new Uint8Array(hkdfSync("sha256", this.#masterKey, uid, purpose, KEY_BYTES));
   }
 
-  paths(id: number): SessionPaths {
-    const directory = join(this.#root, "sessions", String(id));
+  /** `attempt`: from 1. */
+  paths(id: number, attempt = 1): SessionPaths {
+    const session = join(this.#root, "sessions", String(id));
+    const directory = attempt === 1 ? session : join(session, `attempt-${attempt}`);
     const at = (name: string) => join(directory, name);
     return {
       directory,
-      claim: at("claim.json"),
-      spec: at("spec.json"),
-      end: at("end.json"),
+      claim: join(session, "claim.json"),
+      spec: join(session, "spec.json"),
+      end: join(session, "end.json"),
+      attempts: join(session, "attempts.json"),
       driver: at("driver.json"),
       supervisor: at("supervisor.json"),
       output: at("driver.out"),
@@ -138,12 +144,13 @@ export class RuntimeDirectory {
         spec: redactSpec(draft.spec),
         createdMs,
         notes: draft.notes,
+        attempts: [],
         end: null,
       };
       try {
         if (draft.spec.name !== null) await this.#takeName(draft.spec.name, id);
         await writeWhole(paths.spec, JSON.stringify(draft.spec));
-        const { end: _none, ...stored } = claim;
+        const { end: _none, attempts: _yet, ...stored } = claim;
         await writeWhole(paths.claim, JSON.stringify(stored));
       } catch (error) {
         await this.#leaveName(draft.spec.name, id);
@@ -181,12 +188,28 @@ export class RuntimeDirectory {
     return exists(this.paths(id).end);
   }
 
+  /** Writes down that an attempt is followed by another, unless that was done before; what only its driver had to know goes. */
+  async retry(claim: Claim, attempt: Attempt): Promise<Claim> {
+    const paths = currentPaths(this, claim);
+    return storing(async () => {
+      const end = await readWhole(paths.end, WrittenEnd);
+      if (end !== null) return { ...claim, end };
+      const present = (await readWhole(paths.attempts, WrittenAttempts)) ?? [];
+      const attempts = present.length > claim.attempts.length ? present : [...claim.attempts, attempt];
+      const next = { ...claim, attempts };
+      await mkdir(currentPaths(this, next).directory, { recursive: true, mode: PRIVATE });
+      if (attempts !== present) await writeWhole(paths.attempts, JSON.stringify(attempts));
+      for (const path of [paths.driver, paths.socket]) await rm(path, { force: true });
+      return next;
+    });
+  }
+
   /**
    * Writes the end down, unless one is there, and answers the one that is; secrets go, of the journal the records stay, the name is free
    * again.
    */
   async conclude(claim: Claim, end: SessionEnd): Promise<SessionEnd> {
-    const paths = this.paths(claim.id);
+    const paths = currentPaths(this, claim);
     const write = () =>
       storing(async () => {
         const present = await readWhole(paths.end, WrittenEnd).catch(() => null);
@@ -198,19 +221,22 @@ export class RuntimeDirectory {
       await rm(paths.journal, { recursive: true, force: true });
       return write();
     });
-    for (const path of [paths.spec, paths.driver, paths.socket, paths.log, paths.uploads]) await rm(path, { recursive: true, force: true });
+    // What an application wrote is what it leaves.
+    const log = claim.spec.application === undefined ? [paths.log] : [];
+    for (const path of [paths.spec, paths.driver, paths.socket, paths.uploads, ...log]) await rm(path, { recursive: true, force: true });
     await this.#leaveName(claim.spec.name, claim.id);
     return written;
   }
 
   /** Nothing is left but that the id was used. */
   async remove(claim: Claim): Promise<void> {
-    const paths = this.paths(claim.id);
+    const paths = currentPaths(this, claim);
+    const { directory } = this.paths(claim.id);
     const trash = join(this.#root, "trash", `${claim.id}-${randomBytes(4).toString("hex")}`);
     await this.#leaveName(claim.spec.name, claim.id);
     await rm(paths.socket, { force: true });
     // In one step: a server that dies in between does not find half a session.
-    await rename(paths.directory, trash).catch((error: unknown) => {
+    await rename(directory, trash).catch((error: unknown) => {
       if (!isCode(error, "ENOENT")) throw error;
     });
     await rm(trash, { recursive: true, force: true });
@@ -296,7 +322,8 @@ export class RuntimeDirectory {
     let end = await readWhole(paths.end, WrittenEnd).catch((error: unknown) => unreadableEnd("end", error));
     try {
       const claim = await readWhole(paths.claim, ClaimFile);
-      if (claim !== null) return { ...claim, id, end };
+      const attempts = (await readWhole(paths.attempts, WrittenAttempts)) ?? [];
+      if (claim !== null) return { ...claim, id, attempts, end };
       if (!(await exists(paths.driver)) && end === null) {
         await rm(paths.directory, { recursive: true, force: true });
         return null;
@@ -307,7 +334,8 @@ export class RuntimeDirectory {
       end ??= unreadableEnd("claim", error);
     }
     const { mtimeMs } = await stat(paths.directory);
-    return { id, uid: await this.#uidOf(paths), owner: null, spec: NO_SPEC, createdMs: Math.floor(mtimeMs), notes: [], end };
+    const createdMs = Math.floor(mtimeMs);
+    return { id, uid: await this.#uidOf(paths), owner: null, spec: NO_SPEC, createdMs, notes: [], attempts: [], end };
   }
 
   /** The uid under which the processes of a torn claim run, as far as anything still tells. */
@@ -316,6 +344,9 @@ export class RuntimeDirectory {
     return driver?.session ?? randomUUID();
   }
 }
+
+/** Those of the attempt that is the claim's last. */
+export const currentPaths = (runtime: RuntimeDirectory, { id, attempts }: Claim): SessionPaths => runtime.paths(id, attempts.length + 1);
 
 const unreadableEnd = (what: "claim" | "end", error: unknown): SessionEnd => {
   const reason = `The session's ${what} cannot be read back from the runtime directory: ${describe(error)}.`;

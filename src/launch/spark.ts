@@ -29,11 +29,11 @@ export interface SparkLaunch {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** A statement's output is no place for console bars, and a driver that can take code does not wait for executors (design.md §4). */
-const OUR_CONF = {
-  "spark.ui.showConsoleProgress": "false",
-  "spark.scheduler.minRegisteredResourcesRatio": "0",
-};
+/** Neither a statement's output nor a log is a place for console bars. */
+const OUR_CONF = { "spark.ui.showConsoleProgress": "false" };
+
+/** A driver that can take code does not wait for executors (design.md §4); an application that runs whole does as Spark does. */
+const SESSION_CONF = { "spark.scheduler.minRegisteredResourcesRatio": "0" };
 
 /** The sixteen ports that Spark tries from 4040 on are too few for many sessions on one machine. */
 const LOCAL_CONF = { "spark.ui.port": "0" };
@@ -88,7 +88,12 @@ export const sparkLaunch = (id: number, spec: SessionSpec, settings: SparkSettin
   };
   const local = wishes["spark.master"]?.value.startsWith("local") === true;
   const conf = {
-    ...sourced("server", { ...OUR_CONF, ...(local ? LOCAL_CONF : {}), "spark.app.name": `longwick-session-${id}` }),
+    ...sourced("server", {
+      ...OUR_CONF,
+      ...(spec.application === undefined ? SESSION_CONF : {}),
+      ...(local ? LOCAL_CONF : {}),
+      "spark.app.name": `longwick-${spec.application === undefined ? "session" : "batch"}-${id}`,
+    }),
     ...wishes,
     // Whatever a defaults file says: the driver is here.
     ...sourced("server", { "spark.submit.deployMode": "client" }),

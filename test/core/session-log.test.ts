@@ -4,18 +4,18 @@ import { SessionLog } from "../../src/core/session-log.ts";
 import { NO_SPEC } from "../../src/core/spec.ts";
 import { View } from "../../src/core/view.ts";
 
-const CLAIM: Claim = { id: 0, uid: "u", owner: null, spec: NO_SPEC, createdMs: 0, notes: ["note"], end: null };
+const CLAIM: Claim = { id: 0, uid: "u", owner: null, spec: NO_SPEC, createdMs: 0, notes: ["note"], attempts: [], end: null };
 const soon = () => AbortSignal.timeout(5_000);
 const numbered = (from: number, count: number): string[] => Array.from({ length: count }, (_, index) => `line ${from + index}`);
 
 /** A log, its driver, and what the driver is asked. */
 const logOf = (claim: Claim = CLAIM) => {
   const view = new View();
-  const state = { tidings: [] as string[], gone: false, asked: [] as string[] };
+  const state = { tidings: [] as string[], gone: false, asked: [] as string[], kept: 0 };
   const log = new SessionLog(claim, view, {
     ask: async (fromLine, lines) => {
       state.asked.push(`${fromLine}+${lines}`);
-      return { fromLine, lines: state.gone ? [] : numbered(fromLine, Math.min(lines, view.logTotal - fromLine)) };
+      return { fromLine, lines: state.gone ? [] : numbered(fromLine, Math.min(lines, Math.max(view.logTotal, state.kept) - fromLine)) };
     },
     tidings: () => state.tidings,
   });
@@ -174,5 +174,23 @@ describe("when a session has ended its log", () => {
     state.tidings = ["Session ended (dead): r"];
     expect(await all()).toEqual(["note", "a", "b", "Session ended (dead): r"]);
     expect(state.asked).toEqual([]);
+  });
+
+  test("is whole where its launcher keeps it, for this server and the next, with the last lines of the attempts before", async () => {
+    const attempt = { state: "dead" as const, reason: "it failed", logTail: ["x", "y"], endedMs: 1, appId: null, nextMs: 2 };
+    const claim = { ...CLAIM, attempts: [attempt] };
+    const before = ["note", "x", "y", "Attempt 1 ended (dead): it failed"];
+    const { log, state, say, all } = logOf(claim);
+    say(3_000);
+    state.kept = 3_002;
+    expect(log.end(numbered(2_002, 1_000), 3_002)).toEqual(numbered(2_002, 1_000));
+    state.tidings = ["Session ended (success): done"];
+    expect(await all()).toEqual([...before, ...numbered(0, 3_002), ...state.tidings]);
+    expect(await log.read(2_000, 3, soon())).toEqual(numbered(1_996, 3));
+    const end = { state: "success" as const, reason: "done", logTail: numbered(2_002, 1_000), logLines: 3_002, endedMs: 1, appId: null };
+    const next = logOf({ ...claim, end });
+    Object.assign(next.state, { kept: 3_002, tidings: state.tidings });
+    expect(await next.all()).toEqual(await all());
+    expect((await pagesOf(next.log)).flat()).toEqual(await all());
   });
 });

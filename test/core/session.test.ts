@@ -6,7 +6,7 @@ import type { RecordFrame } from "../../src/protocol/frames.ts";
 
 const soon = () => AbortSignal.timeout(5_000);
 const ENDED: Claim = {
-  ...{ id: 4, uid: "u", owner: null, spec: NO_SPEC, createdMs: 0, notes: [] },
+  ...{ id: 4, uid: "u", owner: null, spec: NO_SPEC, createdMs: 0, notes: [], attempts: [] },
   end: { state: "dead", reason: "it crashed", logTail: ["last"], endedMs: 99, appId: "app-1" },
 };
 

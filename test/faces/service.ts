@@ -3,6 +3,7 @@ import pino from "pino";
 import { Access, type AccessRules } from "../../src/core/access.ts";
 import { kernelIdOf } from "../../src/core/kernel-id.ts";
 import type {
+  Attempt,
   Claim,
   ClaimDraft,
   ClaimListener,
@@ -62,7 +63,7 @@ export class FakeLauncher implements Launcher {
     const id = this.drivers.length;
     this.drivers.push(Object.assign(new FakeDriver(), { session: draft.uid, listening: this.listening }));
     const { uid, owner, notes } = draft;
-    return { id, uid, owner, spec: redactSpec(draft.spec), createdMs: Date.now(), notes, end: null };
+    return { id, uid, owner, spec: redactSpec(draft.spec), createdMs: Date.now(), notes, attempts: [], end: null };
   }
 
   async follow(listener: ClaimListener): Promise<void> {
@@ -123,6 +124,24 @@ export class FakeLauncher implements Launcher {
   }
 
   async *records(): AsyncGenerator<readonly RecordFrame[]> {}
+
+  async retry(claim: Claim, attempt: Attempt): Promise<Claim> {
+    return { ...claim, attempts: [...claim.attempts, attempt] };
+  }
+
+  async log(): Promise<readonly []> {
+    return [];
+  }
+
+  readonly showsExecutors = false;
+
+  async executors(): Promise<readonly []> {
+    return [];
+  }
+
+  async executorLog(): Promise<null> {
+    return null;
+  }
 
   async conclude(_claim: Claim, end: SessionEnd): Promise<SessionEnd> {
     return end;
@@ -215,6 +234,7 @@ export class Service implements AsyncDisposable {
       holdMs: 0,
       statementLimitBytes: 80 * 1024 * 1024,
       uploadLimitBytes: 1024 * 1024,
+      historyUrl: () => null,
       version: "1.2.3",
       ...options.livy,
     };

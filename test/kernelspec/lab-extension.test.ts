@@ -23,7 +23,7 @@ test("JupyterLab finds all of the extension, over an older one too, and nothing 
   const { name, jupyterlab, version } = read(join(directory, "package.json"));
   expect(directory).toBe(join(root, "labextensions", name));
   expect(readFileSync(join(directory, jupyterlab._build.load), "utf8")).toContain("_JUPYTERLAB");
-  expect(version).toBe(read(join(OURS, "../package.json")).version);
+  expect(version).toBe(read(join(OURS, "../../package.json")).version);
   await removeLabExtension(root);
   expect(readdirSync(join(root, "labextensions"))).toEqual([]);
 });

@@ -1,4 +1,6 @@
 import { Access } from "../../src/core/access.ts";
+import type { Batch } from "../../src/core/batch.ts";
+import type { Life } from "../../src/core/life.ts";
 import type { Session } from "../../src/core/session.ts";
 import { Sessions } from "../../src/core/sessions.ts";
 import type { SessionSpec } from "../../src/core/spec.ts";
@@ -40,6 +42,10 @@ export class ClusterServer implements AsyncDisposable {
     return this.sessions.create(draftOf(asked), NOBODY, soon());
   }
 
+  batch(asked: Partial<SessionSpec> & Pick<SessionSpec, "application">, key: string | null = null): Promise<Batch> {
+    return this.sessions.createBatch(draftOf(asked), key, NOBODY, soon());
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.sessions.close();
   }
@@ -70,8 +76,7 @@ export const run = async (session: Session, code: string): Promise<string> => {
 };
 
 /** Waits for a session's end; answers its reason. */
-export const ended = (session: Session): Promise<string> =>
-  until(`session ${session.id} has ended`, START_MS, () => session.end?.reason, 50);
+export const ended = (session: Life): Promise<string> => until(`session ${session.id} has ended`, START_MS, () => session.end?.reason, 50);
 
 /** Waits until the last line of a session's log is like this. */
 export const says = async (session: Session, words: RegExp, deadlineMs = 60_000): Promise<void> => {

@@ -9,6 +9,8 @@ def archive(path, **members):
     with zipfile.ZipFile(path, "w") as file:
         for name, text in members.items():
             file.writestr(name, text)
+for name in os.listdir("/files"):
+    os.path.isfile("/files/" + name) and os.symlink("/files/" + name, name)
 open("helper.py", "w").write("def answer(n): return n + 41")
 open("data.txt", "w").write("some data")
 archive("tools.zip", tool="a tool")
@@ -22,18 +24,23 @@ open(home + "/greeting-1.0.pom", "w").write(
 http.server.test(HandlerClass=http.server.SimpleHTTPRequestHandler, port=8000, bind="0.0.0.0")
 `;
 
-/** Starts an HTTP server in the cluster, where pods reach it; answers its URL. It goes with the site's other pods. */
-export const serveFiles = async ({ api, settings }: ClusterSite): Promise<string> => {
+/** Starts an HTTP server in the cluster, where pods reach it; answers its URL. It goes with the site's other pods. `files`: more of them. */
+export const serveFiles = async ({ api, settings }: ClusterSite, files: Readonly<Record<string, Uint8Array>> = {}): Promise<string> => {
   const name = `${settings.instance}-files`;
   const securityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
+  const metadata = { name, labels: { "app.kubernetes.io/instance": settings.instance } };
+  const binaryData = Object.fromEntries(Object.entries(files).map(([file, content]) => [file, Buffer.from(content).toString("base64")]));
+  await api.create(inNamespace("configmaps"), { metadata, binaryData }, soon());
   const pod = {
-    metadata: { name, labels: { "app.kubernetes.io/instance": settings.instance } },
+    metadata,
     spec: {
       securityContext: { runAsNonRoot: true, runAsUser: settings.runAsUser, seccompProfile: { type: "RuntimeDefault" } },
       terminationGracePeriodSeconds: 0,
+      volumes: [{ name: "files", configMap: { name } }],
       containers: [
         {
           ...{ name: "files", image: IMAGE, imagePullPolicy: "IfNotPresent", command: ["python3", "-c", PROGRAM], securityContext },
+          volumeMounts: [{ name: "files", mountPath: "/files" }],
           readinessProbe: { httpGet: { path: "/data.txt", port: 8000 }, periodSeconds: 1 },
         },
       ],

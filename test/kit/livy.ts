@@ -31,6 +31,36 @@ export interface SessionInfo {
   readonly log: readonly string[];
 }
 
+export interface AttemptInfo {
+  readonly attempt: number;
+  readonly startedMs: number;
+  readonly endedMs: number;
+  readonly state: string | null;
+  readonly reason: string | null;
+  readonly cause: string | null;
+  readonly exitCode: number | null;
+  readonly appId: string | null;
+}
+
+export interface BatchInfo {
+  readonly id: number;
+  readonly name: string | null;
+  readonly appId: string | null;
+  readonly state: string;
+  readonly appInfo: { readonly driverLogUrl: string | null; readonly sparkUiUrl: string | null; readonly executorLogUrls: string | null };
+  readonly log: readonly string[];
+  readonly longwick: {
+    readonly uid: string;
+    readonly createdMs: number;
+    readonly endedMs: number;
+    readonly reason: string | null;
+    readonly cause: string | null;
+    readonly exitCode: number | null;
+    readonly historyUrl: string | null;
+    readonly attempts: readonly AttemptInfo[];
+  };
+}
+
 export const FINAL_STATEMENT: ReadonlySet<string> = new Set(["available", "error", "cancelled"]);
 export const ENDED_SESSION: ReadonlySet<string> = new Set(["dead", "killed", "success", "error"]);
 
@@ -85,6 +115,33 @@ export class Livy {
   /** A session that takes code. */
   async ready(fields: object = { kind: "pyspark" }): Promise<SessionInfo> {
     return this.inState((await this.create(fields)).id, ["idle"]);
+  }
+
+  createBatch(fields: object): Promise<BatchInfo> {
+    return this.expect<BatchInfo>(201, "POST", "/batches", fields);
+  }
+
+  batch(id: number | string): Promise<BatchInfo> {
+    return this.expect<BatchInfo>(200, "GET", `/batches/${id}`);
+  }
+
+  /** Waits until the batch is in one of these states; rejects at once when it ended in another. */
+  batchIn(id: number | string, states: readonly string[], deadlineMs = 120_000): Promise<BatchInfo> {
+    return until(`batch ${id} ${states.join(" or ")}`, deadlineMs, async () => {
+      const batch = await this.batch(id);
+      if (states.includes(batch.state)) return batch;
+      if (ENDED_SESSION.has(batch.state)) throw new Error(`batch ${id} is ${batch.state}: ${(await this.batchLog(id)).join("\n")}`);
+      return undefined;
+    });
+  }
+
+  /** Its whole log. */
+  async batchLog(id: number | string): Promise<readonly string[]> {
+    return (await this.expect<{ log: readonly string[] }>(200, "GET", `/batches/${id}/log?size=-1`)).log;
+  }
+
+  deleteBatch(id: number | string): Promise<unknown> {
+    return this.expect(200, "DELETE", `/batches/${id}`);
   }
 
   submit(session: number, code: string, kind?: string): Promise<Statement> {

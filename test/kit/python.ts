@@ -46,6 +46,8 @@ export const clientsPython = (): Promise<string> => environment("clients", [11, 
 
 /** Python with JupyterLab and its extension for widgets. */
 export const labPython = (): Promise<string> => environment("lab", [11, 12, 13]);
+/** Python with Airflow and its provider for Livy. */
+export const airflowPython = (): Promise<string> => environment("airflow", [11, 12, 13]);
 
 /** The oldest Python found that Spark 3.5 runs on, with it and without IPython. */
 export const oldestPython = (): Promise<string> => environment("oldest", [8, 9, 10, 11, 12, 13]);

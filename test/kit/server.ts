@@ -192,7 +192,8 @@ export class Server implements AsyncDisposable {
   async #deleteSessions(): Promise<void> {
     const livy = new Livy(this.url, this.#options.headers);
     const { sessions } = await livy.expect<{ sessions: readonly SessionInfo[] }>(200, "GET", "/sessions?size=100000");
-    await Promise.all(sessions.map(({ id }) => livy.delete(id)));
+    const batches = await livy.expect<{ sessions: readonly { id: number }[] }>(200, "GET", "/batches?size=100000");
+    await Promise.all([...sessions.map(({ id }) => livy.delete(id)), ...batches.sessions.map(({ id }) => livy.deleteBatch(id))]);
     livy.close();
   }
 

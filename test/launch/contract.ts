@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Claim, ClaimDraft, Launcher, SessionEnd, Workload } from "../../src/core/ports.ts";
 import type { Preset } from "../../src/core/presets.ts";
-import { NO_SPEC, type PresetLimits, type SessionSpec } from "../../src/core/spec.ts";
+import { type Application, NO_SPEC, type PresetLimits, type SessionSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { FrameChannel, type WireFrame } from "../../src/protocol/codec.ts";
 import { PROTOCOL_VERSIONS } from "../../src/protocol/frames.ts";
@@ -38,6 +38,12 @@ export const draftOf = (asked: Partial<SessionSpec> = {}, more: Partial<ClaimDra
   notes: [],
   ...more,
   spec: specOf(asked),
+});
+
+/** A batch's, tried up to three times. */
+export const applicationOf = (file: string, args: readonly string[] = []): Application => ({
+  ...{ file, className: null, args: [...args] },
+  retry: { maxAttempts: 3, backoffMs: 0, on: ["submission-refused", "driver-lost", "non-zero-exit"] },
 });
 
 const DEADLINE_MS = 20_000;
@@ -385,6 +391,31 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
       await second.close();
     });
 
+    test("an attempt that ended is followed by another of the same claim, once, whoever asks and however often", async () => {
+      const place = await site();
+      const first = await place.open();
+      const claim = await first.claim(draftOf({ application: applicationOf("local:///no/such/application.py") }), soon());
+      const ended = await reach(first.launch(claim), "ended");
+      expect(ended).toMatchObject({
+        state: "dead",
+        cause: "submission-refused",
+        reason: expect.stringContaining("/no/such/application.py"),
+      });
+      const attempt = { ...END, cause: "submission-refused", nextMs: 1_700_000_001_000 } as const;
+      const next = await first.retry(claim, attempt);
+      expect(next).toEqual({ ...claim, attempts: [attempt] });
+      expect(await first.retry(claim, { ...attempt, reason: "told late" })).toEqual(next);
+      await place.abandon(first);
+      const second = await place.open();
+      expect(await claimsOf(second, soon())).toEqual([next]);
+      expect(await reach(second.launch(next), "ended")).toMatchObject({ state: "dead", cause: "submission-refused" });
+      expect(await second.conclude(next, END)).toEqual(END);
+      expect(await second.retry(next, attempt)).toMatchObject({ end: END, attempts: [attempt] });
+      expect(await place.running(claim)).toBe(0);
+      await second.remove(next);
+      await second.close();
+    });
+
     test("one that cannot be started ends with the reason, and does not reject", async () => {
       const place = await site();
       const launcher = await place.openBroken();
@@ -392,6 +423,7 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
       const ended = await reach(launcher.launch(claim), "ended");
       expect(ended.state).toBe("dead");
       expect(ended.reason).not.toBe("");
+      expect(ended.cause).toBe("submission-refused");
       await launcher.close();
     });
   });

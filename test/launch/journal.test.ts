@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { readJournal } from "../../src/launch/journal.ts";
+import { readJournal, readLog } from "../../src/launch/journal.ts";
 import type { RecordFrame } from "../../src/protocol/frames.ts";
 
 const log = (seq: number, line: string) => ({ frame: "record", seq, atMs: 1, type: "log", line: seq, lines: [line] });
@@ -49,4 +49,19 @@ test("many records come in pieces; where there is no journal there are none", as
   const none = [];
   for await (const batch of readJournal(join(tmpdir(), "longwick-no-such-directory"))) none.push(batch);
   expect(none).toEqual([]);
+});
+
+test("a log's lines are read by their numbers, from whichever file they are in, or from the end", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "longwick-log-"));
+  try {
+    await writeFile(join(directory, "0000000000000003.seg"), "3 c\n4 d d\n");
+    await writeFile(join(directory, "0000000000000005.seg"), "5 \n6 f\n7 to");
+    expect(await readLog(directory, 2, 2)).toMatchObject({ lines: ["c", "d d"] });
+    expect(await readLog(directory, 3, 2)).toMatchObject({ lines: ["d d", ""] });
+    expect(await readLog(directory, 0, 3)).toMatchObject({ lines: ["c"] });
+    expect(await readLog(directory, -1, 2)).toEqual({ total: 6, lines: ["", "f"] });
+    expect(await readLog(join(directory, "none"), -1, 2)).toEqual({ total: 0, lines: [] });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });

@@ -32,8 +32,10 @@ export const checkUris = async (spec: SessionSpec, rules: PathRules, caller: Cal
     const uris = value.split(",").map((uri) => uri.trim());
     conf.push([key, URI_KEYS.has(key) ? (await check(uris.filter((uri) => uri !== ""))).join(",") : value]);
   }
+  const { application } = spec;
   return {
     ...spec,
+    ...(application === undefined ? {} : { application: { ...application, file: await checkUri(application.file, rules, caller) } }),
     conf: Object.fromEntries(conf),
     jars: await check(spec.jars),
     pyFiles: await check(spec.pyFiles),

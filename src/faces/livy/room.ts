@@ -9,7 +9,9 @@ import type {
 } from "fastify";
 import type { TSchema } from "typebox";
 import type { Right } from "../../core/access.ts";
+import type { Batch } from "../../core/batch.ts";
 import { type AuditEvent, publishAudit } from "../../core/events.ts";
+import type { Life } from "../../core/life.ts";
 import type { Presets } from "../../core/presets.ts";
 import type { Session } from "../../core/session.ts";
 import type { Sessions } from "../../core/sessions.ts";
@@ -31,6 +33,8 @@ export interface LivyOptions {
   /** Limit of an uploaded file. */
   readonly uploadLimitBytes: number;
   readonly version: string;
+  /** Where a history server shows what has ended; null: nowhere. */
+  readonly historyUrl: (life: Life) => string | null;
 }
 
 export type App = FastifyInstance<
@@ -40,7 +44,7 @@ export type App = FastifyInstance<
   FastifyInstance["log"],
   TypeBoxTypeProvider
 >;
-type Asked = Pick<FastifyRequest, "caller"> & { readonly params: { readonly session: string } };
+type Asked<Name extends string> = Pick<FastifyRequest, "caller"> & { readonly params: Readonly<Record<Name, string>> };
 
 /** What the routes of this face share. */
 export class Room {
@@ -48,7 +52,7 @@ export class Room {
   /** Aborts when the server begins to go away. */
   readonly closing: AbortSignal;
   /** A session's answer is made once per change, not once per poll. */
-  readonly #texts = new WeakMap<Session, { revision: number; at: string; text: string }>();
+  readonly #texts = new WeakMap<Life, { revision: number; at: string; text: string }>();
 
   constructor(options: LivyOptions, closing: AbortSignal) {
     this.options = options;
@@ -59,22 +63,33 @@ export class Room {
    * The session a request is about; that somebody asked is a heartbeat.
    * @throws Problem SESSION_NOT_FOUND, FORBIDDEN, INVALID (digits that are no id)
    */
-  find({ params, caller }: Asked, right: Right): Session {
-    const { session: idOrName } = params;
-    if (/^-?\d+$/.test(idOrName) && readInt32(idOrName) === null) throw badNumber(idOrName);
-    const session = this.options.sessions.find(idOrName, caller, right);
+  find({ params, caller }: Asked<"session">, right: Right): Session {
+    const session = this.options.sessions.find(checked(params.session), caller, right);
     session.touch(clientOf(caller));
     return session;
   }
 
-  /** A session's JSON for a caller who knows the server by this address. */
-  textOf(session: Session, { publicUrl: at }: Pick<FastifyRequest, "publicUrl">): string {
-    const { revision } = session;
-    const known = this.#texts.get(session);
+  /**
+   * The batch a request is about.
+   * @throws Problem as `find`
+   */
+  findBatch({ params, caller }: Asked<"batch">, right: Right): Batch {
+    return this.options.sessions.findBatch(checked(params.batch), caller, right);
+  }
+
+  /** The JSON of one for a caller who knows the server by this address, made by `object` when it has changed. */
+  text(life: Life, at: string, object: () => object): string {
+    const { revision } = life;
+    const known = this.#texts.get(life);
     if (known?.revision === revision && known.at === at) return known.text;
-    const text = JSON.stringify(sessionObject(session, at));
-    this.#texts.set(session, { revision, at, text });
+    const text = JSON.stringify(object());
+    this.#texts.set(life, { revision, at, text });
     return text;
+  }
+
+  /** A session's JSON, as `text`. */
+  textOf(session: Session, { publicUrl: at }: Pick<FastifyRequest, "publicUrl">): string {
+    return this.text(session, at, () => sessionObject(session, at));
   }
 
   /** A session's JSON for this client: Livy's own Java client fails on fields it does not know (clients.md §5). */
@@ -84,12 +99,18 @@ export class Room {
   }
 }
 
+/** @throws Problem INVALID for digits that are no id */
+const checked = (idOrName: string): string => {
+  if (/^-?\d+$/.test(idOrName) && readInt32(idOrName) === null) throw badNumber(idOrName);
+  return idOrName;
+};
+
 export const sendJson = (reply: FastifyReply, text: string): FastifyReply => reply.type("application/json; charset=utf-8").send(text);
 
 /** Who a statement or a heartbeat comes from, as far as the driver is told. */
 export const clientOf = ({ name, remote }: FastifyRequest["caller"]): string => name ?? remote ?? "";
 
-export const audit = ({ caller }: FastifyRequest, action: AuditEvent["action"], session: Session, statement: number | null = null): void =>
+export const audit = ({ caller }: FastifyRequest, action: AuditEvent["action"], session: Life, statement: number | null = null): void =>
   publishAudit({
     action,
     user: caller.name,

@@ -3,6 +3,8 @@ import { Problem } from "../../core/problems.ts";
 import type { Face } from "../http.ts";
 import { sparkUiRoutes } from "../spark-ui/routes.ts";
 import { readInt32 } from "../validation.ts";
+import { batchRoutes } from "./batch-routes.ts";
+import { executorRoutes } from "./executor-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { presetRoutes } from "./preset-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
@@ -16,7 +18,7 @@ import { uploadRoutes } from "./upload-routes.ts";
 /** The release whose interface this is; pylivy reads it before its first session and wants `number.number.number`. */
 const LIVY_VERSION = "0.9.0-incubating";
 
-/** Livy's REST interface (Apache Livy 0.9, interactive sessions), as its clients know it. */
+/** Livy's REST interface (Apache Livy 0.9, interactive sessions and batches), as its clients know it. */
 export const livyFace =
   (options: LivyOptions): Face =>
   (plain, closing) => {
@@ -28,8 +30,8 @@ export const livyFace =
     });
     // A session that another server has just made may not be known here yet.
     app.addHook("onRequest", async ({ params }) => {
-      const { session } = params as { readonly session?: string };
-      if (session !== undefined && isSessionName(session)) await options.sessions.seek(session);
+      const { session, batch = session } = params as { readonly session?: string; readonly batch?: string };
+      if (batch !== undefined && isSessionName(batch)) await options.sessions.seek(batch);
     });
     app.get("/version", { schema: { tags: ["service"], summary: "Versions", response: answers({ 200: Version }) } }, () => ({
       ...{ url: "", branch: "", revision: "", version: LIVY_VERSION, date: "", user: "" },
@@ -37,9 +39,11 @@ export const livyFace =
     }));
     sessionRoutes(app, room);
     presetRoutes(app, room);
+    batchRoutes(app, room);
     statementRoutes(app, room);
     recordRoutes(app, room);
     logRoutes(app, room);
+    executorRoutes(app, room);
     resourceRoutes(app, room);
     uploadRoutes(app, room);
     sparkUiRoutes(app, room);

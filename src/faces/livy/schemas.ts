@@ -1,4 +1,5 @@
 import { type Static, type TSchema, Type } from "typebox";
+import { END_CAUSES } from "../../core/states.ts";
 
 /**
  * What travels on the Livy face, as its OpenAPI document shows it. Requests are read leniently: clients send numbers as text, null for
@@ -16,26 +17,31 @@ const uris = Type.Array(Type.String());
 
 // ── Requests ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** What Spark shall have, whatever runs in it. */
+const RESOURCES = {
+  conf: asked(
+    Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()])),
+    "Spark configuration. Values of secret keys are never shown again.",
+  ),
+  jars: asked(uris, "Jars for driver and executors."),
+  pyFiles: asked(uris, "Python files and archives for driver and executors."),
+  files: asked(uris, "Files for the working directory of each executor."),
+  archives: asked(uris, "Archives unpacked in the working directory of each executor; `uri#name` names the directory."),
+  driverMemory: asked(quantity, "As Spark writes it: `2g`, `512m`; a bare number is MiB."),
+  driverCores: asked(wholeNumber, "Cores of the driver; 0: not asked for."),
+  executorMemory: asked(quantity, "As driverMemory."),
+  executorCores: asked(wholeNumber, "Cores of each executor; 0: not asked for."),
+  numExecutors: asked(wholeNumber, "Executors; 0: not asked for."),
+  queue: asked(Type.String(), "A scheduler's queue, where there is one."),
+};
+
 export const CreateSession = Type.Object(
   {
     preset: asked(Type.String(), "Longwick's own: a named set of settings beneath those asked for here; `/presets` lists them."),
     kind: asked(Type.String(), "`pyspark` (or `python`), `sql`, or `shared`, the default: then each statement names its kind."),
     name: asked(Type.String(), "Unique among living sessions, usable wherever an id is; not empty and not a number."),
     proxyUser: asked(Type.String(), "Whom Spark runs as; for those who may impersonate."),
-    conf: asked(
-      Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Null()])),
-      "Spark configuration. Values of secret keys are never shown again.",
-    ),
-    jars: asked(uris, "Jars for driver and executors."),
-    pyFiles: asked(uris, "Python files and archives for driver and executors."),
-    files: asked(uris, "Files for the working directory of each executor."),
-    archives: asked(uris, "Archives unpacked in the working directory of each executor; `uri#name` names the directory."),
-    driverMemory: asked(quantity, "As Spark writes it: `2g`, `512m`; a bare number is MiB."),
-    driverCores: asked(wholeNumber, "Cores of the driver; 0: not asked for."),
-    executorMemory: asked(quantity, "As driverMemory."),
-    executorCores: asked(wholeNumber, "Cores of each executor; 0: not asked for."),
-    numExecutors: asked(wholeNumber, "Executors; 0: not asked for."),
-    queue: asked(Type.String(), "A scheduler's queue, where there is one."),
+    ...RESOURCES,
     heartbeatTimeoutInSecond: asked(wholeNumber, "The session ends when nobody asked for it in so many seconds; 0: never."),
     ttl: asked(quantity, "The session ends so long after its start: `2h`, `30m`, `45s`; a bare number is milliseconds."),
     idleTimeout: asked(quantity, "The session ends when it was idle for so long; written like ttl."),
@@ -43,6 +49,35 @@ export const CreateSession = Type.Object(
   { description: "A session asked for. Unknown fields are ignored and named in the session's log." },
 );
 export type CreateSession = Static<typeof CreateSession>;
+
+/** Livy takes any value for an argument and makes text of it. */
+const argument = Type.Union([Type.String(), Type.Number(), Type.Boolean()]);
+
+export const CreateBatch = Type.Object(
+  {
+    file: asked(Type.String(), "The application: a Python file, or a jar, where the driver can read it. Must be given."),
+    className: asked(Type.String(), "The main class of a JVM application; unless its jar names one."),
+    args: asked(Type.Array(argument), "Its arguments."),
+    preset: asked(Type.String(), "Longwick's own: a named set of settings beneath those asked for here; `/presets` lists them."),
+    retry: asked(
+      Type.Object({
+        maxAttempts: asked(wholeNumber, "How often it is begun at most; 1, the default: it is not tried again."),
+        backoffSeconds: asked(wholeNumber, "How long after an attempt's end the next one begins; twice as long after each later one."),
+        on: asked(
+          Type.Array(Type.String()),
+          "After which ends it is tried again: `submission-refused` (the driver never ran), `driver-lost` (pod or process were taken away), `non-zero-exit`; all of these when absent.",
+        ),
+      }),
+      "Longwick's own: when it is to be tried again.",
+    ),
+    name: asked(Type.String(), "Unique among living sessions and batches, usable wherever an id is; not empty and not a number."),
+    proxyUser: asked(Type.String(), "Whom Spark runs as; for those who may impersonate."),
+    ...RESOURCES,
+    ttl: asked(quantity, "Longwick's own: the batch is ended so long after it was accepted: `2h`, `30m`; a bare number is milliseconds."),
+  },
+  { description: "A batch asked for. Unknown fields are ignored and named in the batch's log." },
+);
+export type CreateBatch = Static<typeof CreateBatch>;
 
 const Code = Type.Union([Type.String(), Type.Number(), Type.Boolean()], { description: "What to run." });
 
@@ -77,6 +112,7 @@ export const StatementParams = Type.Object({
   session: Type.String({ description: "A session's id or name." }),
   statement: int32("A statement's id."),
 });
+export const BatchParams = Type.Object({ batch: Type.String({ description: "A batch's id or name." }) });
 export const PageQuery = Type.Object({
   from: Type.Optional(int32("Position of the first one, from 0.")),
   size: Type.Optional(int32("How many at most.")),
@@ -158,6 +194,62 @@ export const SessionObject = Type.Object({
   longwick: Extras,
 });
 export type SessionObject = Static<typeof SessionObject>;
+
+const EndFields = {
+  state: text,
+  reason: nullable(Type.String({ description: "Why it ended." })),
+  cause: nullable(
+    Type.Enum([...END_CAUSES], { description: "Whose fault the end is; null: nobody's, or it was wished, or it has not come." }),
+  ),
+  exitCode: nullable(Type.Integer({ description: "The application's own; null: it did not exit by itself." })),
+};
+
+export const BatchObject = Type.Object({
+  id: Type.Integer(),
+  name: text,
+  owner: text,
+  proxyUser: text,
+  state: Type.Enum(["starting", "running", "success", "dead", "killed"]),
+  appId: text,
+  appInfo: SessionObject.properties.appInfo,
+  log: Type.Array(Type.String(), { description: "The last ten lines." }),
+  longwick: Type.Object({
+    uid: Type.String({ description: "UUID of the batch; the id is unique on this server, the uid everywhere." }),
+    createdMs: Type.Integer({ description: "Unix time in milliseconds." }),
+    endedMs: Type.Integer({ description: "0 while it lives." }),
+    reason: EndFields.reason,
+    cause: EndFields.cause,
+    exitCode: EndFields.exitCode,
+    preset: nullable(Type.String({ description: "The preset whose settings lie beneath those asked for." })),
+    spark: nullable(Type.String({ description: "Version of Spark." })),
+    sparkUser: text,
+    historyUrl: nullable(Type.String({ description: "Where the history server shows it, once it has ended." })),
+    file: Type.String(),
+    className: text,
+    args: Type.Array(Type.String()),
+    retry: Type.Object({ maxAttempts: Type.Integer(), backoffSeconds: Type.Number(), on: Type.Array(Type.String()) }),
+    attempts: Type.Array(
+      Type.Object({
+        attempt: Type.Integer({ description: "From 1." }),
+        startedMs: Type.Integer(),
+        endedMs: Type.Integer({ description: "0: it has not." }),
+        ...EndFields,
+        appId: text,
+      }),
+      { description: "Every try, the last one too." },
+    ),
+  }),
+});
+export type BatchObject = Static<typeof BatchObject>;
+
+export const ExecutorList = Type.Object({
+  executors: Type.Array(
+    Type.Object({ name: Type.String(), state: Type.String({ description: "As Kubernetes has it." }), logUrl: Type.String() }),
+  ),
+});
+
+export const BatchList = Type.Object({ from: Type.Integer(), total: Type.Integer(), sessions: Type.Array(BatchObject) });
+export const BatchStateObject = Type.Object({ id: Type.Integer(), state: BatchObject.properties.state });
 
 export const SessionPlan = Type.Object(
   {

@@ -1,5 +1,6 @@
 import { Type } from "typebox";
-import { Problem } from "../../core/problems.ts";
+import { readDryRun, rejected } from "./creation.ts";
+import { logPage } from "./log-page.ts";
 import { checkUris } from "./paths.ts";
 import { type App, answers, audit, type Room, sendJson } from "./room.ts";
 import {
@@ -101,14 +102,7 @@ export const sessionRoutes = (app: App, room: Room): void => {
         response: answers({ 200: SessionLog }),
       },
     },
-    async (request) => {
-      const session = room.find(request, "view");
-      const { from: asked = -1, size = PAGE } = request.query;
-      const total = session.logTotal;
-      const lines = size < 0 ? total : size;
-      const from = asked < 0 ? Math.max(0, total - lines) : asked;
-      return { id: session.id, from, total, log: await session.log(from, lines, request.signal) };
-    },
+    (request) => logPage(room.find(request, "view"), request.query, request.signal),
   );
 
   app.post(
@@ -138,17 +132,4 @@ export const sessionRoutes = (app: App, room: Room): void => {
       return reply.code(204).send();
     },
   );
-};
-
-const readDryRun = (text: string | undefined): boolean => {
-  if (text === undefined || text === "false") return false;
-  if (text === "true" || text === "") return true;
-  throw new Problem("INVALID", "dryRun must be true or false.");
-};
-
-/** Livy's preface to a refusal of the launcher's. */
-const rejected = (error: unknown): never => {
-  if (error instanceof Problem && error.code === "NAME_TAKEN")
-    throw new Problem(error.code, `Rejected, Reason: ${error.message}`, { cause: error });
-  throw error;
 };

@@ -36,13 +36,12 @@ const KIND_ALIASES: Readonly<Record<string, SessionKind>> = {
   sparkr: "sparkr",
   r: "sparkr",
 };
-const KNOWN_FIELDS: ReadonlySet<string> = new Set(Object.keys(CreateSession.properties));
 const UNITS_MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1_000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
 /** The longest name and user: both stand in paths, labels and logs. */
 const NAME_LIMIT = 255;
 const CONTROL = /\p{Cc}/u;
 
-const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${reason}`);
+export const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${reason}`);
 
 /**
  * The kind a word stands for.
@@ -88,7 +87,8 @@ const PRESET_KEY = "spark.longwick.preset";
  * The preset that is asked for; null for none.
  * @throws Problem SPEC_REFUSED
  */
-export const readPresetName = ({ preset, conf }: CreateSession): string | null => readText("preset", preset ?? textOf(conf?.[PRESET_KEY]));
+export const readPresetName = ({ preset, conf }: Pick<CreateSession, "preset" | "conf">): string | null =>
+  readText("preset", preset ?? textOf(conf?.[PRESET_KEY]));
 
 const textOf = (value: string | number | boolean | null | undefined): string | null => (value == null ? null : String(value));
 
@@ -97,9 +97,7 @@ const textOf = (value: string | number | boolean | null | undefined): string | n
  * @throws Problem INVALID, SPEC_REFUSED, KIND_UNAVAILABLE
  */
 export const readSpec = ({ body, doAs, preset }: SpecRequest, rules: SpecRules): { spec: SessionSpec; notes: string[] } => {
-  const notes = Object.keys(body)
-    .filter((field) => !KNOWN_FIELDS.has(field))
-    .map((field) => `Unknown field '${shown(field)}' of the request is ignored.`);
+  const notes = unknownFields(body, CreateSession);
   const kind = readKind(body.kind ?? preset?.kind ?? "shared");
   if (kind !== "shared") checkAvailable(kind, rules.kinds);
   const spec: SessionSpec = {
@@ -126,6 +124,12 @@ export const readSpec = ({ body, doAs, preset }: SpecRequest, rules: SpecRules):
   };
   return { spec, notes };
 };
+
+/** What a reader should be told of fields that are none. */
+export const unknownFields = (body: object, { properties }: { readonly properties: object }): string[] =>
+  Object.keys(body)
+    .filter((field) => !Object.hasOwn(properties, field))
+    .map((field) => `Unknown field '${shown(field)}' of the request is ignored.`);
 
 const readName = (name: string | null | undefined): string | null => {
   if (name == null) return null;
@@ -179,7 +183,7 @@ const readConf = (conf: NonNullable<CreateSession["conf"]>, rules: SpecRules, no
 const isPlain = (value: string): boolean => value.length <= NAME_LIMIT && value.isWellFormed() && !CONTROL.test(value);
 
 /** A caller's words, fit to stand in a message or a log line. */
-const shown = (value: string): string => {
+export const shown = (value: string): string => {
   const clean = value
     .slice(0, 100)
     .toWellFormed()

@@ -1,8 +1,8 @@
-import type { FastifyRequest } from "fastify";
 import { v7 as uuidv7 } from "uuid";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
 import type { StatementView } from "../../core/view.ts";
+import { readIdempotencyKey } from "./idempotency.ts";
 import { type App, answers, audit, clientOf, type Room } from "./room.ts";
 import {
   CancelStatement,
@@ -76,7 +76,7 @@ export const statementRoutes = (app: App, room: Room): void => {
       const session = room.find(request, "modify");
       const { body, caller } = request;
       const statement = {
-        key: keyOf(request),
+        key: readIdempotencyKey(request) ?? uuidv7(),
         code: codeOf(body),
         kind: readStatementKind(body.kind, session.spec.kind, kinds),
         origin: { face: "livy", client: clientOf(caller) },
@@ -180,16 +180,6 @@ const codeOf = ({ code }: { code: unknown }): string => {
   const text = String(code).replaceAll("\r\n", "\n").toWellFormed();
   if (Buffer.byteLength(text) <= CODE_LIMIT_MIB * 1024 * 1024) return text;
   throw new Problem("TOO_LARGE", `The code is larger than ${CODE_LIMIT_MIB} MiB, the limit.`);
-};
-
-/** @throws Problem INVALID */
-const keyOf = ({ headers }: FastifyRequest): string => {
-  const key = headers["idempotency-key"];
-  if (key === undefined) return uuidv7();
-  if (typeof key !== "string" || !/^[!-~]{1,200}$/.test(key)) {
-    throw new Problem("INVALID", "Idempotency-Key must be 1 to 200 printable ASCII characters without blanks.");
-  }
-  return key;
 };
 
 /** Livy gives names without what stands before them: `range` for `spark.ran`. */

@@ -32,7 +32,7 @@ export const sessionObject = (session: Session, at: string): SessionObject => {
     appInfo: {
       driverLogUrl: `${at}/sessions/${session.id}/driver-log`,
       sparkUiUrl: uiUrlOf(session) === null ? null : `${at}/sessions/${session.id}/ui/`,
-      executorLogUrls: null,
+      executorLogUrls: session.showsExecutors ? `${at}/sessions/${session.id}/executors` : null,
     },
     log: [...session.logTail(LOG_LINES)],
     ttl: spec.ttl,

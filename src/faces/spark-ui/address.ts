@@ -1,6 +1,6 @@
 import { Problem } from "../../core/problems.ts";
 
-/** What is asked for below a session's `/ui`. */
+/** What is asked for below a session's or a batch's `/ui`. */
 export interface UiAddress {
   /** `~` and what follows it; empty when the address holds none. */
   readonly ticket: string;
@@ -12,7 +12,7 @@ export interface UiAddress {
   readonly kills: boolean;
 }
 
-const BELOW_UI = /^\/+sessions\/+[^/?]+\/+ui(?:\/+(~[\w-]*))?(\/[^?]*)?(\?.*)?$/s;
+const BELOW_UI = /^\/+(?:sessions|batches)\/+[^/?]+\/+ui(?:\/+(~[\w-]*))?(\/[^?]*)?(\?.*)?$/s;
 /** Spark kills on GET too, at whatever stands below these (`createRedirectHandler` in its SparkUI and StagesTab). */
 const KILLS = /^\/(jobs\/job|stages\/stage)\/kill(\/|$)/;
 /** What might carry somebody's credentials. */

@@ -1,11 +1,12 @@
 import type { IncomingMessage } from "node:http";
 import { pipeline } from "node:stream";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { Type } from "typebox";
+import { type TSchema, Type } from "typebox";
+import type { Right } from "../../core/access.ts";
+import type { Life } from "../../core/life.ts";
 import { Problem, type ProblemCode } from "../../core/problems.ts";
-import type { Session } from "../../core/session.ts";
 import { type App, answers, audit, type Room } from "../livy/room.ts";
-import { SessionParams } from "../livy/schemas.ts";
+import { BatchParams, SessionParams } from "../livy/schemas.ts";
 import { type UiAddress, uiAddress } from "./address.ts";
 import { KILL_BODY_BYTES, killBody, killForm } from "./kill.ts";
 import { withStorage } from "./page-storage.ts";
@@ -33,21 +34,46 @@ const ANYBODY = { name: null, remote: null };
 /** What a person is told by a page; the rest is said as everywhere. */
 const PAGE_FOR: ReadonlySet<ProblemCode> = new Set(["NOT_FOUND", "SESSION_NOT_FOUND", "DRIVER_UNREACHABLE", "NOT_SUPPORTED"]);
 
-type UiCall = FastifyRequest<{ Params: { session: string } }>;
+/** What has a UI: the address below which it is, and how the one is found that a request is about. */
+interface UiPlace {
+  readonly base: "sessions" | "batches";
+  readonly tag: string;
+  readonly parameter: "session" | "batch";
+  readonly params: TSchema;
+  find(call: UiCall, right: Right): Life;
+  /** Whoever asks. */
+  present(call: UiCall): Life;
+}
 
-/** Spark's UI of each session, read through the server; killing jobs and stages in it needs the right to modify the session. */
+type UiCall = FastifyRequest<{ Params: { session: string; batch: string } }>;
+
+/** Spark's UI of each session and batch, read through the server; killing jobs and stages in it needs the right to modify it. */
 export const sparkUiRoutes = (app: App, room: Room): void => {
   const uis = new SparkUis();
   const { sessions } = room.options;
+  placeRoutes(app, uis, {
+    ...{ base: "sessions", tag: "sessions", parameter: "session", params: SessionParams },
+    find: (call, right) => room.find(call, right),
+    present: ({ params }) => sessions.find(params.session, ANYBODY, "view"),
+  });
+  placeRoutes(app, uis, {
+    ...{ base: "batches", tag: "batches", parameter: "batch", params: BatchParams },
+    find: (call, right) => room.findBatch(call, right),
+    present: ({ params }) => sessions.findBatch(params.batch, ANYBODY, "view"),
+  });
+};
+
+const placeRoutes = (app: App, uis: SparkUis, place: UiPlace): void => {
+  const root = `/${place.base}/:${place.parameter}/ui`;
   const addressOf = ({ raw }: FastifyRequest) => uiAddress((raw.url ?? "").slice(app.prefix.length));
 
   /** Only for what a page of the UI fetches: who opens a page says who he is, as everywhere. */
   const ticket = (request: FastifyRequest): boolean => {
     if (!LOOKING.has(request.method) || request.headers["sec-fetch-mode"] === "navigate") return false;
-    const { session } = request.params as { readonly session: string };
     try {
       const address = addressOf(request);
-      return !address.kills && isTicketOf(sessions.find(session, ANYBODY, "view"), address.ticket, Date.now());
+      // Called for the routes below alone.
+      return !address.kills && isTicketOf(place.present(request as UiCall), address.ticket, Date.now());
     } catch {
       // Who holds none is not told why.
       return false;
@@ -56,17 +82,17 @@ export const sparkUiRoutes = (app: App, room: Room): void => {
 
   const show = async (request: UiCall, reply: FastifyReply): Promise<FastifyReply> => {
     const address = addressOf(request);
-    const session = room.find(request, "view");
+    const session = place.find(request, "view");
     if (request.headers["service-worker"] !== undefined) throw new Problem("NOT_FOUND", "Spark's UI has no service workers.");
     if (!address.kills) return pass(request, reply, session, address);
-    room.find(request, "modify");
+    place.find(request, "modify");
     // A link that is followed kills nothing: any page may hold one.
     return sendPage(reply, 200, confirmPage(killForm(address, undefined, session.id)));
   };
 
   const kill = async (request: UiCall, reply: FastifyReply): Promise<FastifyReply> => {
     const address = addressOf(request);
-    const session = room.find(request, address.kills ? "modify" : "view");
+    const session = place.find(request, address.kills ? "modify" : "view");
     if (!address.kills) {
       reply.header("allow", "GET, HEAD");
       throw new Problem("METHOD_NOT_ALLOWED", "POST kills jobs and stages in Spark's UI, and does nothing else there.");
@@ -78,7 +104,7 @@ export const sparkUiRoutes = (app: App, room: Room): void => {
     return pass(request, reply, session, address, killBody(form));
   };
 
-  const pass = async (request: UiCall, reply: FastifyReply, session: Session, { path, query, ticket }: UiAddress, body = "") => {
+  const pass = async (request: UiCall, reply: FastifyReply, session: Life, { path, query, ticket }: UiAddress, body = "") => {
     const left = new AbortController();
     reply.raw.once("close", () => left.abort());
     const asked: UiRequest = {
@@ -86,7 +112,7 @@ export const sparkUiRoutes = (app: App, room: Room): void => {
       path: path + query,
       headers: request.headers,
       body,
-      root: `${request.mount}/sessions/${session.id}/ui/${ticketOf(session, Date.now())}`,
+      root: `${request.mount}/${place.base}/${session.id}/ui/${ticketOf(session, Date.now())}`,
     };
     const answer = await uis.ask(session, asked, left.signal);
     reply.code(answer.statusCode ?? 500).headers({ ...headersOf(answer, asked), ...readable(ticket) });
@@ -97,7 +123,7 @@ export const sparkUiRoutes = (app: App, room: Room): void => {
   };
 
   const config = { ticket };
-  const schema = { tags: ["sessions"], params: SessionParams };
+  const schema = { tags: [place.tag], params: place.params };
   app.register((scope, _options, done) => {
     scope.setErrorHandler((error, request, reply) => {
       if (!(error instanceof Problem) || !PAGE_FOR.has(error.code) || !isForPages(request.headers)) throw error;
@@ -106,15 +132,15 @@ export const sparkUiRoutes = (app: App, room: Room): void => {
       return sendPage(reply, error.status, noticePage(error.message, again));
     });
     scope.get(
-      "/sessions/:session/ui",
-      { config, schema: { ...schema, summary: "Spark's own web UI of a session", response: answers({ 302: Type.Unknown() }) } },
+      root,
+      { config, schema: { ...schema, summary: `Spark's own web UI of a ${place.parameter}`, response: answers({ 302: Type.Unknown() }) } },
       show,
     );
-    scope.route({ method: ["GET", "HEAD"], url: "/sessions/:session/ui/*", config, schema: { hide: true }, handler: show });
+    scope.route({ method: ["GET", "HEAD"], url: `${root}/*`, config, schema: { hide: true }, handler: show });
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "string" }, (_request, form, parsed) => parsed(null, form));
-    scope.post("/sessions/:session/ui/*", { config: { asksFirst: true }, bodyLimit: KILL_BODY_BYTES, schema: { hide: true } }, kill);
-    scope.options("/sessions/:session/ui/*", { config, schema: { hide: true } }, (request, reply) => {
+    scope.post(`${root}/*`, { config: { asksFirst: true }, bodyLimit: KILL_BODY_BYTES, schema: { hide: true } }, kill);
+    scope.options(`${root}/*`, { config, schema: { hide: true } }, (request, reply) => {
       // jQuery takes the page for one of ours and adds this header.
       const asked = { "access-control-allow-methods": "GET, HEAD", "access-control-allow-headers": "x-requested-with" };
       return reply

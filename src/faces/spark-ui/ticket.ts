@@ -1,5 +1,5 @@
 import { timingSafeEqual } from "node:crypto";
-import type { Session } from "../../core/session.ts";
+import type { Life } from "../../core/life.ts";
 
 /**
  * What a driver serves is shown in a sandbox: such a page has no origin, so browsers send no credentials with what its scripts fetch, and
@@ -8,15 +8,15 @@ import type { Session } from "../../core/session.ts";
  */
 const WINDOW_MS = 60 * 60_000;
 
-const sealed = (session: Session, window: number): string => {
+const sealed = (session: Life, window: number): string => {
   const seal = session.seal(`spark-ui ${window}`);
   return seal === "" ? "" : `~${seal}`;
 };
 
 /** The same one for a while, so that browsers keep what they have fetched; empty when the session has ended. */
-export const ticketOf = (session: Session, nowMs: number): string => sealed(session, Math.floor(nowMs / WINDOW_MS));
+export const ticketOf = (session: Life, nowMs: number): string => sealed(session, Math.floor(nowMs / WINDOW_MS));
 
-export const isTicketOf = (session: Session, ticket: string, nowMs: number): boolean => {
+export const isTicketOf = (session: Life, ticket: string, nowMs: number): boolean => {
   const now = Math.floor(nowMs / WINDOW_MS);
   // Servers' clocks may differ a little.
   return [now, now - 1, now + 1].some((window) => sameText(ticket, sealed(session, window)));

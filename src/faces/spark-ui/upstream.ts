@@ -1,8 +1,8 @@
 import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
+import type { Life } from "../../core/life.ts";
 import { Problem } from "../../core/problems.ts";
-import type { Session } from "../../core/session.ts";
 import { checkUi, uiUrlOf } from "./presence.ts";
 
 /** A request to Spark's UI. */
@@ -32,12 +32,12 @@ const WHOLE_MS = 10 * 60_000;
 
 /** The Spark UIs of all sessions: each is spoken to on connections of its own, through its driver's supervisor. */
 export class SparkUis {
-  readonly #agents = new WeakMap<Session, UiAgent>();
+  readonly #agents = new WeakMap<Life, UiAgent>();
   /**
    * The answer's head, and its body as a stream. Nobody's credentials go along. When the signal aborts, the request ends.
    * @throws Problem NOT_FOUND, DRIVER_UNREACHABLE, NOT_SUPPORTED
    */
-  async ask(session: Session, request: UiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  async ask(session: Life, request: UiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     let agent = this.#agents.get(session);
     if (agent === undefined) {
       agent = new UiAgent(session);
@@ -104,9 +104,9 @@ const formHeaders = (body: string) => ({
 
 /** Its idle connections keep no process alive and end after a while. */
 class UiAgent extends Agent {
-  readonly #session: Session;
+  readonly #session: Life;
 
-  constructor(session: Session) {
+  constructor(session: Life) {
     super({ keepAlive: true, maxSockets: CONNECTIONS, maxFreeSockets: CONNECTIONS, timeout: IDLE_MS });
     this.#session = session;
   }

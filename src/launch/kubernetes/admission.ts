@@ -28,7 +28,15 @@ export const admit = async (draft: SessionDraft, settings: PodSettings, signal: 
   checkPossible(asked.preset?.conf ?? {});
   const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
   const spec = { ...asked, conf: { ...asked.conf, ...inline } };
-  const claim: Claim = { ...PLANNED, owner: draft.owner, spec: redactSpec(spec), createdMs: 0, notes: draft.notes, end: null };
+  const claim: Claim = {
+    ...PLANNED,
+    owner: draft.owner,
+    spec: redactSpec(spec),
+    createdMs: 0,
+    notes: draft.notes,
+    attempts: [],
+    end: null,
+  };
   return { spec, plan: planDriver({ claim, spec, settings }) };
 };
 

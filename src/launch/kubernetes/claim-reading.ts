@@ -2,7 +2,7 @@ import { Type } from "typebox";
 import { Check } from "typebox/value";
 import type { Claim, SessionEnd } from "../../core/ports.ts";
 import { NO_SPEC, SessionSpec } from "../../core/spec.ts";
-import { WrittenEnd } from "../ending.ts";
+import { WrittenAttempts, WrittenEnd } from "../ending.ts";
 import { SESSION_LABEL } from "./names.ts";
 import type { Stored } from "./watch.ts";
 
@@ -15,6 +15,8 @@ export interface ClaimState {
   readonly claim: Claim;
   readonly keyId: string;
   readonly hasSecret: boolean;
+  /** Whether other servers might have claimed the same. */
+  readonly shared: boolean;
   /** A pod was made: when there is none any more it is gone for good. */
   readonly launched: boolean;
   /** Somebody decided that it ends, and may not have come to the end of it. */
@@ -37,6 +39,8 @@ const ClaimJson = Type.Object({
   key: Type.String(),
   /** Whether a Secret holds the spec with its secrets. */
   secret: Type.Boolean(),
+  /** Whether other servers might have claimed the same. */
+  shared: Type.Optional(Type.Boolean()),
 });
 export type ClaimJson = Type.Static<typeof ClaimJson>;
 
@@ -51,17 +55,25 @@ export const readClaim = (item: ConfigMap): ClaimState => {
   const { data = {} } = item;
   const json = parsed(data["claim.json"]);
   const end = parsed(data["end.json"]);
-  const doom = parsed(data["doom.json"]);
+  const past = parsed(data["attempts.json"]);
+  const attempts = Check(WrittenAttempts, past) ? past : [];
+  const keys = attemptKeys(attempts.length);
+  const doom = parsed(data[keys.doom]);
   if (!Check(ClaimJson, json)) return unreadable(id, uid, item);
-  const { owner, spec, createdMs, notes, key, secret } = json;
+  const { owner, spec, createdMs, notes, key, secret, shared = false } = json;
   return {
-    claim: { id, uid, owner, spec, createdMs, notes, end: Check(WrittenEnd, end) ? end : null },
+    claim: { id, uid, owner, spec, createdMs, notes, attempts, end: Check(WrittenEnd, end) ? end : null },
     keyId: key,
     hasSecret: secret,
-    launched: data["launched"] !== undefined,
+    shared,
+    launched: data[keys.launched] !== undefined,
     doom: Check(DoomJson, doom) ? doom : null,
   };
 };
+
+/** What an attempt says of itself in its claim; `past`: how many there were before. A server that is late speaks of its own one alone. */
+export const attemptKeys = (past: number): { readonly launched: string; readonly doom: string } =>
+  past === 0 ? { launched: "launched", doom: "doom.json" } : { launched: `launched-${past + 1}`, doom: `doom-${past + 1}.json` };
 
 /** An end or a doom as it is kept: with the last lines that fit beside the rest of a claim. */
 export const writeEnd = (end: SessionEnd): string => {
@@ -88,9 +100,10 @@ const unreadable = (id: number, uid: string, item: ConfigMap): ClaimState => {
   const createdMs = Date.parse(item.metadata.creationTimestamp ?? "") || 0;
   const end: SessionEnd = { state: "dead", reason, logTail: [reason], endedMs: createdMs, appId: null };
   return {
-    claim: { id, uid, owner: null, spec: NO_SPEC, createdMs, notes: [], end },
+    claim: { id, uid, owner: null, spec: NO_SPEC, createdMs, notes: [], attempts: [], end },
     keyId: "",
     hasSecret: true,
+    shared: true,
     launched: true,
     doom: { ...end, graceMs: 0 },
   };

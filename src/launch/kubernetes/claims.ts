@@ -1,10 +1,11 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { Check } from "typebox/value";
 import { kernelIdOf } from "../../core/kernel-id.ts";
-import type { Claim, ClaimDraft, SessionEnd, WantedClaim } from "../../core/ports.ts";
+import type { Attempt, Claim, ClaimDraft, SessionEnd, WantedClaim } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
 import { redactSpec, SessionSpec } from "../../core/spec.ts";
 import { type Api, isStatus } from "./api.ts";
-import { type ClaimJson, type ClaimState, type ConfigMap, type Doom, readClaim, uidOf, writeEnd } from "./claim-reading.ts";
+import { attemptKeys, type ClaimJson, type ClaimState, type ConfigMap, type Doom, readClaim, uidOf, writeEnd } from "./claim-reading.ts";
 import type { MasterKeys } from "./keys.ts";
 import {
   claimName,
@@ -16,6 +17,7 @@ import {
   PART_LABEL,
   SESSION_LABEL,
   sessionLabels,
+  sharedName,
   specName,
 } from "./names.ts";
 import { type Stored, Watch } from "./watch.ts";
@@ -33,13 +35,15 @@ export interface ClaimWatcher {
   fault(message: string): void;
 }
 
-type Removable = Pick<ClaimState, "hasSecret"> & { readonly claim: Pick<Claim, "id" | "uid" | "spec"> };
+type Removable = Pick<ClaimState, "hasSecret" | "shared"> & { readonly claim: Pick<Claim, "id" | "uid" | "spec"> };
 
 /** A new name is its session's before the claim is written; so long an unknown holder is believed. */
 const HOLDER_GRACE_MS = 60_000;
 /** Nothing in a claim is worth waiting for longer. */
 const STORE_MS = 30_000;
 const UNDO_MS = 5_000;
+/** How often a claim that another server is making is looked for. */
+const SHARED_LOOK_MS = 200;
 
 /** Claims as ConfigMaps of the server's own namespace: whoever creates one has the id. */
 export class Claims {
@@ -67,12 +71,17 @@ export class Claims {
       const within = AbortSignal.any([signal, AbortSignal.timeout(STORE_MS)]);
       const { uid } = draft;
       const id = await this.#takeId(within);
+      const other = draft.shared === true ? await this.#takeShared(id, uid, within) : null;
+      if (other !== null) return other;
       if (draft.spec.name !== null) await this.#takeName(draft.spec.name, id, uid, within);
       try {
         return await this.#write(id, draft, within);
       } catch (error) {
         // Its answer may be all that was lost.
-        await this.remove({ claim: { id, uid, spec: draft.spec }, hasSecret: true }, AbortSignal.timeout(UNDO_MS)).catch(() => undefined);
+        await this.remove(
+          { claim: { id, uid, spec: draft.spec }, hasSecret: true, shared: draft.shared === true },
+          AbortSignal.timeout(UNDO_MS),
+        ).catch(() => undefined);
         throw error;
       }
     });
@@ -127,15 +136,36 @@ export class Claims {
 
   /** Notes that a pod was made. What it answers was so after that: another server may have decided otherwise meanwhile. */
   async launched(claim: Claim, podUid: string, signal: AbortSignal): Promise<ClaimState | null> {
-    return readIf(await this.#patch(claim, { data: { launched: podUid } }, signal));
+    return readIf(await this.#patch(claim, { data: { [attemptKeys(claim.attempts.length).launched]: podUid } }, signal));
   }
 
   async doom(claim: Claim, doom: Doom, signal: AbortSignal): Promise<void> {
-    await this.#patch(claim, { data: { "doom.json": writeEnd(doom) } }, signal);
+    await this.#patch(claim, { data: { [attemptKeys(claim.attempts.length).doom]: writeEnd(doom) } }, signal);
+  }
+
+  /** Writes down that an attempt is followed by another, unless the claim has another or an end by now; answers the claim after that. */
+  async retry(state: ClaimState, attempt: Attempt, signal: AbortSignal): Promise<ClaimState> {
+    const { claim } = state;
+    for (;;) {
+      const stored = await this.#get(claim.id, signal);
+      if (stored === null || uidOf(stored) !== claim.uid)
+        return { ...state, claim: { ...claim, end: { ...attempt, state: "killed", reason: "The session was deleted." } } };
+      const present = readClaim(stored);
+      if (present.claim.end !== null || present.claim.attempts.length > claim.attempts.length) return present;
+      const { launched, doom } = attemptKeys(claim.attempts.length);
+      const data = { "attempts.json": JSON.stringify([...claim.attempts, attempt]), [launched]: null, [doom]: null };
+      try {
+        const { resourceVersion } = stored.metadata;
+        const written = await this.#patch(claim, { metadata: { resourceVersion }, data }, signal);
+        if (written !== null) return readClaim(written);
+      } catch (error) {
+        if (!isStatus(error, 409)) throw error;
+      }
+    }
   }
 
   /** Writes the end, unless one is there, and answers the one that is; then frees the name and forgets the secrets. */
-  async conclude({ claim, hasSecret }: ClaimState, end: SessionEnd, signal: AbortSignal): Promise<SessionEnd> {
+  async conclude({ claim, hasSecret, shared }: ClaimState, end: SessionEnd, signal: AbortSignal): Promise<SessionEnd> {
     let written = end;
     for (;;) {
       const stored = await this.#get(claim.id, signal);
@@ -154,12 +184,14 @@ export class Claims {
       }
     }
     await this.#leaveName(claim.spec.name, claim.uid, signal);
+    if (shared) await this.#leaveShared(claim.uid, signal);
     if (hasSecret) await this.#forgetSpec(claim, signal);
     return written;
   }
 
-  async remove({ claim, hasSecret }: Removable, signal: AbortSignal): Promise<void> {
+  async remove({ claim, hasSecret, shared }: Removable, signal: AbortSignal): Promise<void> {
     await this.#leaveName(claim.spec.name, claim.uid, signal);
+    if (shared) await this.#leaveShared(claim.uid, signal);
     if (hasSecret) await this.#forgetSpec(claim, signal);
     const stored = await this.#get(claim.id, signal);
     if (stored === null || uidOf(stored) !== claim.uid) return;
@@ -212,15 +244,16 @@ export class Claims {
       };
       await this.#create(this.#secrets, object, signal);
     }
-    const json: ClaimJson = { owner: draft.owner, spec, createdMs: Date.now(), notes: [...draft.notes], key: this.#keys.current, secret };
+    const { owner, notes, shared = false } = draft;
+    const json: ClaimJson = { owner, spec, createdMs: Date.now(), notes: [...notes], key: this.#keys.current, secret, shared };
     const object = {
       metadata: { name: claimName(this.#instance, id), labels: { ...labels("claim"), [KERNEL_LABEL]: kernelIdOf({ uid, spec }) } },
       data: { "claim.json": JSON.stringify(json) },
     };
     await this.#create(this.#configMaps, object, signal);
-    const { owner, createdMs, notes } = json;
-    const claim: Claim = { id, uid, owner, spec, createdMs, notes, end: null };
-    return { claim, keyId: json.key, hasSecret: secret, launched: false, doom: null };
+    const { createdMs, key: keyId } = json;
+    const claim: Claim = { id, uid, owner, spec, createdMs, notes, attempts: [], end: null };
+    return { claim, keyId, hasSecret: secret, shared, launched: false, doom: null };
   }
 
   /** Creates an object of one session; the one that is there may be our own, whose answer was lost. */
@@ -287,6 +320,35 @@ export class Claims {
   }
 
   // ── Names ──
+
+  /** Takes a uid that other servers may claim too; answers the claim of the one that was first. */
+  async #takeShared(id: number, uid: string, signal: AbortSignal): Promise<ClaimState | null> {
+    const name = sharedName(this.#instance, uid);
+    const object = { metadata: { name, labels: sessionLabels(this.#instance, uid, "shared") }, data: { session: String(id) } };
+    for (;;) {
+      try {
+        await this.#api.create(this.#configMaps, object, signal);
+        return null;
+      } catch (error) {
+        if (!isStatus(error, 409)) throw error;
+      }
+      const holder = await found(this.#api.get<ConfigMap>(`${this.#configMaps}/${name}`, signal));
+      if (holder === null) continue;
+      const holderId = Number(holder.data?.["session"]);
+      // The answer to our own creation may be all that was lost.
+      if (holderId === id) return null;
+      const claim = await this.#get(holderId, signal);
+      if (claim !== null && uidOf(claim) === uid) return readClaim(claim);
+      if (Date.now() - Date.parse(holder.metadata.creationTimestamp ?? "") < HOLDER_GRACE_MS)
+        await pause(SHARED_LOOK_MS, undefined, { signal });
+      else await this.#leaveShared(uid, signal, holder.metadata.uid);
+    }
+  }
+
+  async #leaveShared(uid: string, signal: AbortSignal, holderUid?: string): Promise<void> {
+    const only = holderUid === undefined ? {} : { preconditions: { uid: holderUid } };
+    await this.#api.delete(`${this.#configMaps}/${sharedName(this.#instance, uid)}`, signal, only).catch(ignoreConflict);
+  }
 
   async #takeName(name: string, id: number, uid: string, signal: AbortSignal): Promise<void> {
     const path = `${this.#configMaps}/${holderName(this.#instance, name)}`;

@@ -94,7 +94,7 @@ const templatesOf = ({ preset, conf }: SessionSpec, role: TemplateRole): readonl
  * @throws Problem SPEC_REFUSED
  */
 export const planDriver = ({ claim, spec, settings }: Pick<DriverParts, "claim" | "spec" | "settings">): DriverPlan => {
-  const name = driverName(settings.instance, claim.id, claim.uid);
+  const name = driverName(settings.instance, claim);
   const launch = sparkLaunch(claim.id, spec, settings.spark);
   const asked = plain(launch.conf);
   checkExecutorVolumes(asked);
@@ -135,7 +135,7 @@ export const driverObjects = (parts: DriverParts): DriverObjects => {
     echo: true,
     confFromEnv: { "spark.driver.host": `{${POD_IP_VARIABLE}}`, ...(settings.master === null ? { "spark.master": OWN_MASTER } : {}) },
   };
-  const tag = driverName(instance, claim.id, claim.uid);
+  const tag = driverName(instance, claim);
   const metadata = (part: string) => ({ name: tag, namespace, labels: { ...sessionLabels(instance, claim.uid, part), [TAG_LABEL]: tag } });
   return {
     pod,

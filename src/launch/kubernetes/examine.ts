@@ -112,7 +112,7 @@ const driverRights = async (cluster: DriverCluster): Promise<readonly ClusterFin
 
 /** Sends the pod of a session that asks for nothing, to be admitted and not made. */
 const admission = async ({ api, pods }: DriverCluster): Promise<ClusterFinding> => {
-  const claim: Claim = { ...PLANNED, owner: null, spec: NO_SPEC, createdMs: 0, notes: [], end: null };
+  const claim: Claim = { ...PLANNED, owner: null, spec: NO_SPEC, createdMs: 0, notes: [], attempts: [], end: null };
   try {
     const { pod } = planDriver({ claim, spec: NO_SPEC, settings: pods });
     const namespace = namespaceOf({}, pods);

@@ -63,10 +63,11 @@ export class KnownClaims {
     return found;
   }
 
-  /** Nothing for one that is gone. */
+  /** Nothing for one that is gone, nor what was so before its last attempt. */
   put(state: ClaimState): void {
-    const { uid } = state.claim;
-    if (!this.#gone.has(uid)) this.#states.set(uid, state);
+    const { uid, attempts } = state.claim;
+    const known = this.#states.get(uid)?.claim.attempts.length ?? 0;
+    if (!this.#gone.has(uid) && attempts.length >= known) this.#states.set(uid, state);
   }
 
   /** It is gone for good. */

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Claim } from "../../core/ports.ts";
 
 /** Labels and annotations of ours; values of labels stay short and safe (design.md §6). */
 export const SESSION_LABEL = "longwick/session";
@@ -20,14 +21,22 @@ export const isReservedLabel = (name: string): boolean =>
 /** The longest instance name: executors' names hold it and may have 47 characters before their number. */
 export const INSTANCE_LIMIT = 20;
 
-/** The session's pod and everything that belongs to it have this name, so that whoever finishes a launch makes the same objects. */
-export const driverName = (instance: string, id: number, uid: string): string => `${instance}-${id}-${uid.slice(0, 8)}`;
+/**
+ * The session's pod and everything that belongs to it have this name, so that whoever finishes a launch makes the same objects; another
+ * attempt is another pod.
+ */
+export const driverName = (instance: string, { id, uid, attempts }: Pick<Claim, "id" | "uid" | "attempts">): string =>
+  `${instance}-${id}-${uid.slice(0, 8)}${attempts.length === 0 ? "" : `-${attempts.length + 1}`}`;
 
 /** Objects of a server's own namespace. */
 export const claimName = (instance: string, id: number): string => `${instance}-session-${id}`;
 export const idsName = (instance: string): string => `${instance}-ids`;
 export const masterKeyName = (instance: string): string => `${instance}-master-key`;
 export const specName = (instance: string, uid: string): string => `${instance}-spec-${uid}`;
+/** What an application wrote. */
+export const logName = (instance: string, uid: string): string => `${instance}-log-${uid}`;
+/** Who claims a uid that others may claim too. */
+export const sharedName = (instance: string, uid: string): string => `${instance}-shared-${uid}`;
 /** Session names may hold any text. */
 export const holderName = (instance: string, name: string): string =>
   `${instance}-name-${createHash("sha256").update(name).digest("hex").slice(0, 40)}`;

@@ -64,7 +64,8 @@ const clearUnclaimed = async (parts: OrphansParts, signal: AbortSignal): Promise
 
 /** The objects of a list whose session does not live, claims apart. */
 const orphansOf = async ({ api, claims, instance, lives }: OrphansParts, path: string, signal: AbortSignal): Promise<readonly Stored[]> => {
-  const labelSelector = `${INSTANCE_LABEL}=${instance},${SESSION_LABEL},${PART_LABEL}!=claim`;
+  // A kept log belongs to its claim, and goes with it.
+  const labelSelector = `${INSTANCE_LABEL}=${instance},${SESSION_LABEL},${PART_LABEL} notin (claim,log)`;
   const { items } = await api.list<Stored>(path, { labelSelector }, signal, METADATA_ONLY);
   const orphans: Stored[] = [];
   // What is known here may be old: whoever is to lose something is asked for where claims are kept.

@@ -1,5 +1,5 @@
 import { Check } from "typebox/value";
-import type { EndState } from "../../core/states.ts";
+import type { EndCause, EndState } from "../../core/states.ts";
 import { endStateOf, Termination } from "../ending.ts";
 import type { Stored } from "./watch.ts";
 
@@ -55,6 +55,9 @@ export interface PodEnd {
   readonly reason: string;
   readonly logTail: readonly string[] | null;
   readonly appId: string | null;
+  readonly cause?: EndCause;
+  /** An application's own. */
+  readonly exitCode?: number;
 }
 
 /** What a pod says of its driver. */
@@ -198,7 +201,13 @@ export const readGonePod = (pod: DriverPod): PodEnd => {
   const own = ownEnd(driverStatus(pod)?.state?.terminated);
   // A signal is how Kubernetes tells it; why it did is what counts.
   const reason = by === null ? "The driver's pod was deleted." : `The driver's pod was taken away ${by}`;
-  return { state: "dead", reason, logTail: own?.logTail ?? null, appId: own?.appId ?? null };
+  return { state: "dead", reason, logTail: own?.logTail ?? null, appId: own?.appId ?? null, cause: "driver-lost" };
+};
+
+/** The same of one whose driver may have ended before the pod was taken. */
+export const endOfGonePod = (pod: DriverPod): PodEnd => {
+  const reading = readPod(pod, null);
+  return reading.is === "over" ? reading.end : readGonePod(pod);
 };
 
 /** Who in Kubernetes takes the pod away, and why; null when nobody does or somebody deletes it by hand. */
@@ -214,9 +223,7 @@ const ownEnd = (terminated: Terminated | undefined): PodEnd | null => {
   } catch {
     return null;
   }
-  if (!Check(Termination, message)) return null;
-  const { reason, logTail, appId } = message;
-  return { state: endStateOf(message), reason, logTail, appId };
+  return Check(Termination, message) ? { ...message, state: endStateOf(message) } : null;
 };
 
 /** What Kubernetes says it did counts for more than the signal by which the driver knows of it. */
@@ -226,7 +233,7 @@ const failedEnd = (pod: DriverPod, terminated: Terminated | undefined): PodEnd =
   return { ...plainEnd(failure(pod, own === null ? terminated : undefined)), logTail: own?.logTail ?? null, appId: own?.appId ?? null };
 };
 
-const plainEnd = (reason: string): PodEnd => ({ state: "dead", reason, logTail: null, appId: null });
+const plainEnd = (reason: string): PodEnd => ({ state: "dead", reason, logTail: null, appId: null, cause: "driver-lost" });
 
 const failure = ({ status = {}, spec }: DriverPod, terminated: Terminated | undefined): string => {
   if (status.reason === "Evicted") return `The driver's pod was evicted: ${words(status.message)}`;

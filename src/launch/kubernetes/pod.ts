@@ -71,7 +71,7 @@ export const driverPod = (parts: PodParts): V1Pod => {
   const layers = [settings.driverTemplate, ...templates, askedPod(parts)].filter((layer) => layer !== null);
   const pod = layers.reduce(overlay, safePod(settings));
   const [container, ...others] = pod.spec?.containers ?? [];
-  const name = driverName(settings.instance, claim.id, claim.uid);
+  const name = driverName(settings.instance, claim);
   const conf = parts.conf;
   return {
     apiVersion: "v1",
@@ -94,7 +94,8 @@ export const driverPod = (parts: PodParts): V1Pod => {
     },
     spec: {
       ...pod.spec,
-      restartPolicy: "OnFailure",
+      // A supervisor that comes back tells of its statements; an application is run once.
+      restartPolicy: claim.spec.application === undefined ? "OnFailure" : "Never",
       containers: [finished(container, parts), ...others],
       volumes: [...(pod.spec?.volumes ?? []), ...ownVolumes(parts, name)],
     },

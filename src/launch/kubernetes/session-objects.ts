@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { type Api, ApiError, isStatus } from "./api.ts";
+import { type Api, type ApiCall, ApiError, isStatus } from "./api.ts";
 import type { DriverObjects } from "./driver.ts";
 import { ROLE_LABEL, SESSION_LABEL } from "./names.ts";
 import type { DriverPod } from "./pod-reading.ts";
@@ -20,6 +20,7 @@ const UNREACHABLE_MS = 60_000;
 const DELETE_MS = 120_000;
 /** What only tells more is not waited for longer. */
 const LOG_MS = 5_000;
+const WHOLE_LOG_MS = 20_000;
 const TAIL_LINES = 1_000;
 const FIRST_LOOK_MS = 50;
 const LOOK_LIMIT_MS = 1_000;
@@ -80,12 +81,19 @@ export const ownSession = async (place: SessionPlace, podUid: string, signal: Ab
 /** The last lines that a container of the pod wrote, of this life or of the one before; none when they cannot be had. */
 export const readLog = async (place: SessionPlace, container: string | undefined, signal: AbortSignal): Promise<readonly string[]> => {
   const within = AbortSignal.any([signal, AbortSignal.timeout(LOG_MS)]);
-  const read = (previous: boolean) =>
-    place.api
-      .get<unknown>(`${pathOf(place, "pods")}/${place.name}/log`, within, { container, previous, tailLines: TAIL_LINES })
-      .catch(() => "");
-  const text = (await read(false)) || (await read(true));
-  return typeof text === "string" ? text.split("\n").filter((line) => line !== "") : [];
+  const read = (previous: boolean) => logText(place, { container, previous, tailLines: TAIL_LINES }, within);
+  return ((await read(false)) || (await read(true))).split("\n").filter((line) => line !== "");
+};
+
+/** All that a container of the pod wrote in this life, as far as its node keeps it. */
+export const readWholeLog = async (place: SessionPlace, container: string | undefined, signal: AbortSignal): Promise<readonly string[]> => {
+  const text = await logText(place, { container }, AbortSignal.any([signal, AbortSignal.timeout(WHOLE_LOG_MS)]));
+  return text === "" ? [] : text.replace(/\n$/, "").split("\n");
+};
+
+const logText = async (place: SessionPlace, query: ApiCall["query"], signal: AbortSignal): Promise<string> => {
+  const text = await place.api.get<unknown>(`${pathOf(place, "pods")}/${place.name}/log`, signal, query).catch(() => "");
+  return typeof text === "string" ? text : "";
 };
 
 /**

@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { publishSession } from "../../core/events.ts";
 import type { SessionEnd, Workload } from "../../core/ports.ts";
-import type { WorkloadPhase } from "../../core/states.ts";
+import type { EndCause, WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
 import { TOO_OFTEN } from "../restarts.ts";
@@ -13,10 +13,11 @@ import type { Claims } from "./claims.ts";
 import { Crashes } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
 import { ExecutorWarnings } from "./executor-warnings.ts";
+import type { KeptLogs } from "./kept-log.ts";
 import type { SessionKeys } from "./keys.ts";
-import { type DriverPod, readGonePod, readPod, restartsOf } from "./pod-reading.ts";
+import { type DriverPod, endOfGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { readRefusal } from "./refusals.ts";
-import { eraseSession, makeSession, ownSession, presentPod, readLog, type SessionPlace } from "./session-objects.ts";
+import { eraseSession, makeSession, ownSession, presentPod, readLog, readWholeLog, type SessionPlace } from "./session-objects.ts";
 
 /** What a workload needs of its launcher. */
 export interface KubernetesWorkloadParts {
@@ -26,6 +27,7 @@ export interface KubernetesWorkloadParts {
   readonly mute: string | null;
   readonly api: Api;
   readonly claims: Claims;
+  readonly logs: KeptLogs;
   readonly namespace: string;
   readonly name: string;
   /** The pod that the watch knows, once it has looked. */
@@ -46,6 +48,8 @@ const TAKEOVER_MS = 3_000;
 const LOOK_MS = 1_000;
 /** An executor that Kubernetes warned of is looked at so often, while it waits. */
 const EXECUTOR_LOOK_MS = 15_000;
+/** Of an application's log, that an end holds itself. */
+const KEPT_LINES = 1_000;
 /** The longest a timer can be told to wait. */
 const FOREVER_MS = 2 ** 31 - 1;
 
@@ -119,20 +123,29 @@ export class KubernetesWorkload implements Workload {
 
   /** The watch saw the pod. */
   podChanged(pod: DriverPod): void {
-    if (this.#gone?.metadata.uid === pod.metadata.uid) return;
+    if (pod.metadata.name !== this.#parts.name || this.#gone?.metadata.uid === pod.metadata.uid) return;
     this.#pod = pod;
     this.#poke();
   }
 
   /** The watch saw the pod go. */
   podGone(pod: DriverPod): void {
+    if (pod.metadata.name !== this.#parts.name) return;
     this.#gone = pod;
     this.#pod = null;
     this.#poke();
   }
 
   /** The claim is another than before, by whichever server's hand. */
-  claimChanged({ claim: { end }, launched, doom }: ClaimState): void {
+  claimChanged({ claim: { end, attempts }, launched, doom }: ClaimState): void {
+    const own = this.#parts.state.claim.attempts.length;
+    // What is heard late of the attempts before this one is no news of it.
+    if (attempts.length < own) return;
+    const followed = attempts[own];
+    if (followed !== undefined) {
+      this.#phases.set({ phase: "ended", ...followed });
+      return this.#poke();
+    }
     this.#launched ||= launched;
     // Whoever decided that is at it.
     if (doom !== null && this.#doom === null && this.#stopGraceMs === null) this.#others = true;
@@ -198,12 +211,8 @@ export class KubernetesWorkload implements Workload {
       if (this.#unclaimed && !signal.aborted) await this.#erase(0, signal);
     } catch (error) {
       if (signal.aborted) return;
-      this.#phases.set({
-        phase: "ended",
-        state: "dead",
-        reason: `The driver's pod cannot be looked after: ${describe(error)}.`,
-        logTail: [],
-      });
+      const reason = `The driver's pod cannot be looked after: ${describe(error)}.`;
+      this.#phases.set({ phase: "ended", state: "dead", reason, logTail: [], cause: "driver-lost" });
     }
   }
 
@@ -233,6 +242,8 @@ export class KubernetesWorkload implements Workload {
     const reading = readPod(pod, this.#warning);
     if (reading.is === "over")
       return this.#condemn(async () => {
+        const kept = await this.#keepLog(pod, signal);
+        if (kept !== null) return { ...reading.end, ...kept };
         const container = await readLog(this.#place, pod.spec.containers[0]?.name, signal);
         // The driver's own words for its end hold few lines.
         return { ...reading.end, logTail: container.length > 0 ? container : (reading.end.logTail ?? []) };
@@ -240,13 +251,29 @@ export class KubernetesWorkload implements Workload {
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     switch (reading.is) {
       case "hopeless":
-        return this.#giveUp(reading.reason, signal, reading.container);
+        return this.#giveUp(reading.reason, signal, reading);
       case "crashed":
         return this.#crashed(reading, signal);
       case "running":
         return this.#running(pod, reading.trouble, signal);
       case "pending":
         return this.#pending(reading.reason, signal);
+    }
+  }
+
+  /** What an application wrote is what it leaves: all of it is kept before its pod goes; null when there is nothing to keep. */
+  async #keepLog(pod: DriverPod, signal: AbortSignal): Promise<{ logTail: readonly string[]; logLines: number } | null> {
+    const { claim } = this.#parts.state;
+    if (claim.spec.application === undefined) return null;
+    const lines = await readWholeLog(this.#place, pod.spec.containers[0]?.name, signal);
+    if (lines.length === 0) return null;
+    try {
+      await this.#parts.logs.keep(claim, lines, signal);
+      return { logTail: lines.slice(-KEPT_LINES), logLines: lines.length };
+    } catch (error) {
+      if (signal.aborted) throw error;
+      publishSession({ session: claim.id, event: "fault", detail: `its log cannot be kept whole: ${describe(error)}` });
+      return null;
     }
   }
 
@@ -271,7 +298,7 @@ export class KubernetesWorkload implements Workload {
   async #withoutPod(signal: AbortSignal): Promise<number> {
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     if (this.#gone !== null) {
-      const end = readGonePod(this.#gone);
+      const end = endOfGonePod(this.#gone);
       return this.#condemn(() => ({ ...end, logTail: end.logTail ?? [] }), signal);
     }
     const leftMs = await this.#leftToOthersMs(signal);
@@ -339,14 +366,15 @@ export class KubernetesWorkload implements Workload {
       this.#tell({ phase: "pending", reason: `${reason} It is being started again.` });
       return FOREVER_MS;
     }
-    return this.#giveUp(`The driver crashed, and was started again ${TOO_OFTEN}. ${reason}`, signal);
+    return this.#giveUp(`The driver crashed, and was started again ${TOO_OFTEN}. ${reason}`, signal, { cause: "driver-lost" });
   }
 
-  /** It cannot go well any more. */
-  #giveUp(reason: string, signal: AbortSignal, container?: string): Promise<number> {
+  /** It cannot go well any more; `cause`: unless it never ran. */
+  #giveUp(reason: string, signal: AbortSignal, about: { container?: string; cause?: EndCause } = {}): Promise<number> {
+    const { container, cause = "submission-refused" } = about;
     const end = async () => {
       const logTail = this.#pod === null ? [] : await readLog(this.#place, container ?? this.#pod.spec.containers[0]?.name, signal);
-      return { state: "dead", reason, logTail: [...logTail, reason], appId: null } as const;
+      return { state: "dead", reason, logTail: [...logTail, reason], appId: null, cause } as const;
     };
     return this.#condemn(end, signal);
   }
@@ -392,4 +420,5 @@ const GONE_UNSEEN: Fate = {
   reason: "The driver's pod is gone; it was deleted while no server looked.",
   logTail: [],
   appId: null,
+  cause: "driver-lost",
 };

@@ -13,7 +13,7 @@ const MASTER = new Uint8Array(32).fill(7);
 
 const claimed = (asked: Partial<SessionSpec>, settings: Partial<PodSettings>) => {
   const spec = specOf(asked);
-  const claim: Claim = { id: 12, uid: UID, owner: "ada", spec: redactSpec(spec), createdMs: 1, notes: [], end: null };
+  const claim: Claim = { id: 12, uid: UID, owner: "ada", spec: redactSpec(spec), createdMs: 1, notes: [], attempts: [], end: null };
   return { claim, spec, settings: { ...SETTINGS, ...settings } };
 };
 

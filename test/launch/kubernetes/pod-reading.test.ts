@@ -212,7 +212,8 @@ describe("a driver's pod that is over", () => {
   });
 
   test.each(["", "no JSON", '{"state":"up"}', "null"])("says nothing where the driver said %j", (message) => {
-    expect(over("Succeeded", { message })).toEqual({ is: "over", end: { state: "dead", reason: "", logTail: null, appId: null } });
+    const end = { state: "dead", reason: "", logTail: null, appId: null, cause: "driver-lost" };
+    expect(over("Succeeded", { message })).toEqual({ is: "over", end });
   });
 
   test.each([
@@ -237,9 +238,14 @@ describe("a driver's pod that is over", () => {
     const message = JSON.stringify({ ...own, reason: "a signal" });
     expect(over("Failed", { message }, { reason: "Evicted", message: "disk" })).toEqual({
       is: "over",
-      end: { ...own, reason: "The driver's pod was evicted: disk." },
+      end: { ...own, reason: "The driver's pod was evicted: disk.", cause: "driver-lost" },
     });
     expect(over("Failed", { message })).toEqual({ is: "over", end: { ...own, reason: "a signal" } });
+  });
+
+  test("tells of an application's own exit", () => {
+    const exited = { ...own, state: "dead", reason: "The application exited with code 3.", exitCode: 3, cause: "non-zero-exit" };
+    expect(over("Succeeded", { message: JSON.stringify(exited) })).toEqual({ is: "over", end: exited });
   });
 
   test("and was deleted had its own end if that came first", () => {
@@ -268,6 +274,7 @@ describe("a driver's pod that is over", () => {
       reason: "The driver's pod was deleted.",
       logTail: ["last"],
       appId: "app-1",
+      cause: "driver-lost",
     });
     const taken = {
       type: "DisruptionTarget",

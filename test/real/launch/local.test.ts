@@ -149,11 +149,11 @@ describe("local", { timeout: 60_000 }, () => {
       memory_limit_bytes: site.settings.memoryLimitBytes,
     });
     const keys = Object.keys(JSON.parse(await readFile(site.session(0, "driver.json"), "utf8")));
-    // What a driver in a pod is told besides.
-    const ofPods = ["echo", "termination_message", "tls"];
+    // What a driver in a pod, or a batch's, is told besides.
+    const ofOthers = ["application", "echo", "termination_message", "tls"];
     expect(keys.map((key) => key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)).sort()).toEqual(
       Object.keys(told)
-        .filter((name) => !ofPods.includes(name))
+        .filter((name) => !ofOthers.includes(name))
         .sort(),
     );
   });

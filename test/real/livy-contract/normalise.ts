@@ -56,7 +56,7 @@ const normaliseHeader = (name: string, value: string, naming: Naming): string =>
   return value
     .replace(/^https?:\/\/[^/]+/, "http://SERVER")
     .replace(
-      /^(\/sessions\/)(\d+)((?:\/statements\/)(\d+))?$/,
+      /^(\/(?:sessions|batches)\/)(\d+)((?:\/statements\/)(\d+))?$/,
       (_all, head: string, session: string, _tail, statement: string | undefined) => {
         const place = statement === undefined ? "" : `/statements/${naming.statement(Number(statement)) ?? statement}`;
         return `${head}${naming.session(Number(session)) ?? session}${place}`;

@@ -34,9 +34,8 @@ export const readRecording = (): readonly Line[] =>
 
 const PENDING_KINDS: ReadonlySet<unknown> = new Set(["spark", "scala", "sparkr", "r"]);
 
-/** Whether a line waits for a capability that is not there yet: batches, Scala and R. */
+/** Whether a line waits for a capability that is not there yet: Scala and R. */
 export const isPending = (line: Line): boolean => {
-  if (line.section === "batches") return true;
   if (/^(create )?kind (spark|scala|sparkr|r)(:|$)/.test(line.case)) return true;
   const body = line.request?.body;
   return typeof body === "object" && body !== null && "kind" in body && PENDING_KINDS.has(body.kind);

@@ -1,0 +1,198 @@
+"""A whole application in the interpreter's place: spark-submit's work, as a child that runs to its end, once."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import signal
+import subprocess
+from typing import Callable, Dict, Optional
+
+from .awaited import placed
+from .child import Interpreter
+from .config import Application, DriverConfig
+from .engine import EngineUser
+from .forward import ui_host
+from .jvm import Complaint, SparkSetup, submission
+from .loop import Loop
+from .output_pipe import OutputPipe
+from .processes import Children
+from .spark_home import SparkNotFound
+from .termination import Ending
+from .ui_probe import MARK_KEY, UiProbe, free_port
+
+_SIGNAL_BASE = 128
+
+
+class ApplicationEngine:
+    """Owns the application's process group. Whatever happens to it is its end: nothing is started twice."""
+
+    interpreter: Optional[Interpreter] = None
+    jvm_stdout: Optional[OutputPipe] = None
+    ready = False
+
+    def __init__(self, loop: Loop, children: Children, config: DriverConfig, application: Application, user: EngineUser) -> None:
+        self._loop = loop
+        self._children = children
+        self._config = config
+        self._application = application
+        self._user = user
+        self._setup: Optional[SparkSetup] = None
+        self._process: Optional[_Process] = None
+        self._probe: Optional[UiProbe] = None
+        self._stopping = False
+
+    @property
+    def env(self) -> Dict[str, str]:
+        """What Spark's processes are started with."""
+        return self._setup.env if self._setup else {}
+
+    @property
+    def gone(self) -> bool:
+        """Whether its process does not live."""
+        return self._process is None
+
+    def start(self) -> None:
+        """Starts it, unless an earlier life of the supervisor did. Never raises: what cannot be started is an end."""
+        if self._stopping:
+            return
+        try:
+            setup = self._setup = SparkSetup(self._config)
+            if not self._begin():
+                self._user.ended(Ending("dead", "The driver died while its application ran; it is not run twice.", cause="driver-lost"))
+                return
+            self._listen_for_ui(setup)
+            self._process = _Process(self._loop, self._children, setup, self._config, self._application, self._text, self._exited)
+        except (SparkNotFound, OSError) as error:
+            self._user.ended(Ending("dead", str(error), cause="submission-refused"))
+            return
+        self._user.phase("starting", None, None)
+
+    def restart(self, reason: str, fresh: bool) -> None:
+        """There is nothing that could be started anew."""
+
+    def stop(self) -> None:
+        """Asks it to end in order; `gone` says when it has."""
+        self._stopping = True
+        if self._probe:
+            self._probe.close()
+        if self._process:
+            self._process.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """No more patience."""
+        self._stopping = True
+        if self._process:
+            self._process.signal(signal.SIGKILL)
+
+    def _begin(self) -> bool:
+        """Takes the mark that it was started, before it is: on the disk, so that no later life starts it again."""
+        os.makedirs(self._config.work_dir, exist_ok=True)
+        try:
+            fd = os.open(os.path.join(self._config.directory, "application-started"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return False
+        os.fsync(fd)
+        os.close(fd)
+        return True
+
+    def _listen_for_ui(self, setup: SparkSetup) -> None:
+        setup.conf[MARK_KEY] = self._config.session
+        if setup.conf.get("spark.ui.enabled", "true").lower() != "true":
+            return
+        host = ui_host(setup.env)
+        if setup.conf.get("spark.ui.port", "4040") == "0":
+            # Spark would tell nobody which one it has taken.
+            setup.conf["spark.ui.port"] = str(free_port(host))
+        port = setup.conf.get("spark.ui.port", "4040")
+        if port.isdigit() and 0 < int(port) < 1 << 16:
+            self._probe = UiProbe(self._loop, host, int(port), self._config.session, lambda facts: self._user.phase("ready", None, facts))
+
+    def _text(self, name: str, text: str) -> None:
+        self._user.process_text("application " + name, None, text)
+
+    def _exited(self, status: int) -> None:
+        complaint = self._process.complaint if self._process else ""
+        self._process = None
+        if self._probe:
+            self._probe.close()
+        if self._stopping:
+            return
+        if status == 0:
+            self._user.ended(Ending("success", "The application has ended.", exit_code=0))
+            return
+        reason = "The application %s%s." % (self._children.describe_exit(status), complaint and ": " + complaint.rstrip("."))
+        self._user.ended(Ending("dead", reason, exit_code=status if status > 0 else _SIGNAL_BASE - status, cause="non-zero-exit"))
+
+
+class _Process:
+    """One life of an application: the JVM that SparkSubmit runs in, and with it, when that is what it runs, Python."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        children: Children,
+        setup: SparkSetup,
+        config: DriverConfig,
+        application: Application,
+        on_text: Callable[[str, str], None],
+        on_exit: Callable[[int], None],
+    ) -> None:
+        """`on_text("stdout" | "stderr", text)`. Raises OSError when it cannot be started."""
+        self._children = children
+        self._on_exit = on_exit
+        class_name = ["--class", application.class_name] if application.class_name else []
+        command, env = submission(setup, config, [*class_name, placed(application.file, config.directory), *application.args])
+        self._errors = (LastError(), LastError())
+        # SparkSubmit writes to its own stdout what Python writes to either.
+        self._stdout, self._stderr = (
+            OutputPipe(loop, error.heard(functools.partial(on_text, name)), lambda number: None)
+            for name, error in (("stdout", self._errors[0]), ("stderr", self._errors[1]))
+        )
+        try:
+            streams = (subprocess.DEVNULL, self._stdout.writing_end, self._stderr.writing_end)
+            self._pid = children.spawn(command, env, config.work_dir, self._exited, streams)
+        except OSError:
+            self._stdout.close()
+            self._stderr.close()
+            raise
+        self._stdout.handed_over()
+        self._stderr.handed_over()
+
+    @property
+    def complaint(self) -> str:
+        """The last error that it wrote; empty when it wrote none."""
+        return next(filter(None, map(str, self._errors)), "")
+
+    def signal(self, number: int) -> None:
+        """To it and what it runs; `on_exit` follows."""
+        self._children.kill_group(self._pid, number)
+
+    def _exited(self, status: int) -> None:
+        self._children.kill_group(self._pid)
+        self._stdout.close()
+        self._stderr.close()
+        self._on_exit(status)
+
+
+class LastError(Complaint):
+    """What an application wrote last of why it fails: a JVM's exception, or the end of a Python traceback."""
+
+    _TRACEBACK = re.compile(r"Traceback \(most recent call last\):")
+    _PYTHON = re.compile(r"\S*python\S*: (can't open file .+)")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_traceback = False
+
+    def _read(self, line: str) -> None:
+        start = self._PYTHON.match(line)
+        if start:
+            self._why, self._cause = start.group(1), ""
+        elif self._TRACEBACK.match(line):
+            self._in_traceback = True
+        elif not self._in_traceback:
+            super()._read(line)
+        elif line and not line[0].isspace():
+            self._why, self._cause, self._in_traceback = line, "", False

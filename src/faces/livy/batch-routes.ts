@@ -1,0 +1,113 @@
+import type { FastifyRequest } from "fastify";
+import type { Batch } from "../../core/batch.ts";
+import { readBatchSpec } from "./batch-spec.ts";
+import { batchObject } from "./batch-view.ts";
+import { readDryRun, rejected } from "./creation.ts";
+import { readIdempotencyKey } from "./idempotency.ts";
+import { logPage } from "./log-page.ts";
+import { checkUris } from "./paths.ts";
+import { type App, answers, audit, type Room, sendJson } from "./room.ts";
+import {
+  BatchList,
+  BatchObject,
+  BatchParams,
+  BatchStateObject,
+  CreateBatch,
+  CreateQuery,
+  Message,
+  PageQuery,
+  SessionLog,
+  SessionPlan,
+} from "./schemas.ts";
+import { readPresetName } from "./spec.ts";
+import { planObject } from "./view.ts";
+
+const tags = ["batches"];
+const PAGE = 100;
+
+/** Every `/batches` route of Livy's. */
+export const batchRoutes = (app: App, room: Room): void => {
+  const { sessions, presets, historyUrl } = room.options;
+  const schema = { tags, params: BatchParams };
+  const shown = (batch: Batch, { publicUrl }: Pick<FastifyRequest, "publicUrl">) =>
+    room.text(batch, publicUrl, () => batchObject(batch, publicUrl, historyUrl(batch)));
+
+  app.get(
+    "/batches",
+    { schema: { tags, summary: "List the batches you may see", querystring: PageQuery, response: answers({ 200: BatchList }) } },
+    (request, reply) => {
+      const { from = 0, size = PAGE } = request.query;
+      const all = sessions.listBatches(request.caller);
+      const page = all.slice(Math.max(0, from), Math.max(0, from + size)).map((batch) => shown(batch, request));
+      return sendJson(reply, `{"from":${from},"total":${all.length},"sessions":[${page.join(",")}]}`);
+    },
+  );
+
+  app.post(
+    "/batches",
+    {
+      schema: {
+        tags,
+        summary: "Run an application to its end",
+        description: "With an `Idempotency-Key` header a repeated request answers the same batch and runs nothing twice.",
+        querystring: CreateQuery,
+        body: CreateBatch,
+        response: answers({ 200: SessionPlan, 201: BatchObject }),
+      },
+      bodyLimit: 4 * 1024 * 1024,
+    },
+    async (request, reply) => {
+      const { caller, body, query } = request;
+      sessions.checkOpen();
+      const dryRun = readDryRun(query.dryRun);
+      const key = readIdempotencyKey(request);
+      const preset = presets.choose(readPresetName(body), caller);
+      const asked = readBatchSpec({ body, doAs: query.doAs, preset }, room.options.spec);
+      const spec = await checkUris(asked.spec, room.options.paths, caller);
+      const draft = { owner: caller.name, spec, notes: asked.notes };
+      if (dryRun) return reply.send(planObject(draft, await sessions.plan(draft, caller, request.signal).catch(rejected)));
+      const batch = await sessions.createBatch(draft, key, caller, request.signal).catch(rejected);
+      audit(request, "create", batch);
+      reply.code(201).header("location", `${request.mount}/batches/${batch.id}`);
+      return sendJson(reply, shown(batch, request));
+    },
+  );
+
+  app.get("/batches/:batch", { schema: { ...schema, summary: "One batch", response: answers({ 200: BatchObject }) } }, (request, reply) =>
+    sendJson(reply, shown(room.findBatch(request, "view"), request)),
+  );
+
+  app.get(
+    "/batches/:batch/state",
+    { schema: { ...schema, summary: "A batch's state", response: answers({ 200: BatchStateObject }) } },
+    (request) => {
+      const { id, state } = room.findBatch(request, "view");
+      return { id, state };
+    },
+  );
+
+  app.get(
+    "/batches/:batch/log",
+    {
+      schema: {
+        ...schema,
+        summary: "A batch's log",
+        description: "The last `size` lines, 100 unless said; from a position on with `from`; all with a negative `size`.",
+        querystring: PageQuery,
+        response: answers({ 200: SessionLog }),
+      },
+    },
+    (request) => logPage(room.findBatch(request, "view"), request.query, request.signal),
+  );
+
+  app.delete(
+    "/batches/:batch",
+    { schema: { ...schema, summary: "End a batch and forget it", response: answers({ 200: Message }) } },
+    async (request) => {
+      const batch = room.findBatch(request, "modify");
+      audit(request, "delete", batch);
+      await sessions.delete(batch, "it was deleted");
+      return { msg: "deleted" };
+    },
+  );
+};

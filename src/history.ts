@@ -1,0 +1,12 @@
+import type { Config } from "./config.ts";
+import type { Life } from "./core/life.ts";
+
+/** Where Spark's history server shows what has ended; null while it lives, when it wrote no events, or without a history server. */
+export const historyUrl = (
+  { historyServer, sparkConf }: Pick<Config, "historyServer" | "sparkConf">,
+  { appId, end, spec }: Pick<Life, "appId" | "end" | "spec">,
+): string | null => {
+  if (historyServer === null || end === null || appId === null) return null;
+  const events = { ...sparkConf, ...spec.preset?.conf, ...spec.conf }["spark.eventLog.enabled"];
+  return events === "true" ? `${historyServer.replace(/\/+$/, "")}/history/${encodeURIComponent(appId)}/` : null;
+};

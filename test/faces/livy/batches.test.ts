@@ -1,0 +1,77 @@
+import { describe, expect, test } from "vitest";
+import { Service } from "../service.ts";
+
+const FILE = { file: "hdfs:///app.py", args: ["a"] };
+type Made = { id: number; longwick: { uid: string } };
+
+describe("/batches", () => {
+  test("answers Livy's eight fields, and ours in one object", async () => {
+    await using service = await Service.start();
+    const created = await service.ask("POST", "/batches", { body: { ...FILE, name: "job", conf: { "spark.my.password": "p" } } });
+    expect([created.status, created.headers["location"]]).toEqual([201, "/batches/0"]);
+    expect(created.body).toEqual({
+      ...{ id: 0, name: "job", owner: null, proxyUser: null, state: "running", appId: null, log: [] },
+      appInfo: { driverLogUrl: "http://localhost:8998/batches/0/driver-log", sparkUiUrl: null, executorLogUrls: null },
+      longwick: expect.objectContaining({
+        file: "hdfs:///app.py",
+        args: ["a"],
+        attempts: [expect.objectContaining({ attempt: 1, state: null })],
+      }),
+    });
+    expect(created.text).not.toContain('"p"');
+    expect((await service.ask("GET", "/batches/job")).body).toMatchObject({ id: 0 });
+    expect((await service.ask("GET", "/batches/0/state")).body).toEqual({ id: 0, state: "running" });
+    expect((await service.ask("GET", "/batches/")).body).toMatchObject({ from: 0, total: 1, sessions: [{ id: 0 }] });
+    expect((await service.ask("GET", "/batches?from=1&size=5")).body).toEqual({ from: 1, total: 1, sessions: [] });
+    expect((await service.ask("GET", "/batches/0/executors")).body).toEqual({ executors: [] });
+    expect((await service.ask("GET", "/batches/0/executors/x/log")).status).toBe(404);
+    expect((await service.ask("DELETE", "/batches/0", { headers: { "content-type": "application/json" } })).body).toEqual({
+      msg: "deleted",
+    });
+    expect((await service.ask("GET", "/batches/0")).body).toEqual({ msg: "Session '0' not found." });
+  });
+
+  test("and /sessions share their ids and names, and show each other's to nobody", async () => {
+    await using service = await Service.start();
+    const { id } = await service.ready({ kind: "pyspark", name: "shared" });
+    const made = (await service.ask("POST", "/batches", { body: FILE })).body as Made;
+    expect(made.id).toBe(id + 1);
+    for (const path of [`/sessions/${made.id}`, `/sessions/${made.id}/statements`, `/batches/${id}`, "/batches/shared"])
+      expect((await service.ask("GET", path)).status).toBe(404);
+    expect((await service.ask("GET", "/sessions")).body).toMatchObject({ total: 1 });
+    expect((await service.ask("POST", "/batches", { body: { ...FILE, name: "shared" } })).status).toBe(400);
+    expect((await service.ask("GET", "/batches/99999999999")).status).toBe(400);
+  });
+
+  test("with an Idempotency-Key makes one batch of a request that is repeated, at once or later, for each owner", async () => {
+    await using service = await Service.start({ limits: { maxSessions: 2 } });
+    const ask = (key: string) => service.ask("POST", "/batches", { body: FILE, headers: { "idempotency-key": key } });
+    const made = await Promise.all([ask("k"), ask("k"), ask("k")]);
+    expect(new Set(made.map(({ status, body }) => `${status} ${(body as Made).id}`))).toEqual(new Set(["201 0"]));
+    expect((await ask("other")).body).toMatchObject({ id: 1 });
+    // What was accepted is not refused for want of room when it is asked for again.
+    expect([(await ask("third")).status, (await ask("k")).status]).toEqual([400, 201]);
+    expect((await ask("no key")).status).toBe(400);
+    expect(service.launcher.specs).toHaveLength(2);
+  });
+
+  test("can be planned; nothing is made", async () => {
+    await using service = await Service.start();
+    const planned = await service.ask("POST", "/batches?dryRun=true", { body: FILE });
+    expect([planned.status, planned.body]).toMatchObject([200, { kind: "shared", workload: {} }]);
+    expect(service.launcher.planned).toMatchObject([{ spec: { application: { file: "hdfs:///app.py" } } }]);
+    expect((await service.ask("GET", "/batches")).body).toMatchObject({ total: 0 });
+  });
+
+  test("links to the history server once one has ended", async () => {
+    await using service = await Service.start({ livy: { historyUrl: (life) => (life.end === null ? null : "https://history/app") } });
+    await service.ask("POST", "/batches", { body: FILE });
+    expect((await service.ask("GET", "/batches/0")).body).toMatchObject({ longwick: { historyUrl: null } });
+    service.launcher.end(0, { state: "success", reason: "done" });
+    await service.until(() => service.sessions.listBatches({ name: null, remote: null })[0]?.end != null);
+    expect((await service.ask("GET", "/batches/0")).body).toMatchObject({
+      state: "success",
+      longwick: { historyUrl: "https://history/app" },
+    });
+  });
+});

@@ -1,0 +1,76 @@
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { driverPython } from "./python.ts";
+
+const run = promisify(execFile);
+/** javac is slow on a machine that others use too. */
+const COMPILE_MS = 120_000;
+
+/** What Spark's own SparkPi does; the pip package comes without Spark's examples. */
+const SPARK_PI = `
+package longwick.test;
+import java.util.stream.*;
+import org.apache.spark.sql.SparkSession;
+import org.apache.spark.api.java.JavaSparkContext;
+public class SparkPi {
+  public static void main(String[] args) {
+    SparkSession spark = SparkSession.builder().getOrCreate();
+    int slices = args.length > 0 ? Integer.parseInt(args[0]) : 2;
+    if (slices == 0) throw new IllegalArgumentException("no slices", new RuntimeException("zero was asked for"));
+    JavaSparkContext context = new JavaSparkContext(spark.sparkContext());
+    int n = 10000 * slices;
+    long inside = context.parallelize(IntStream.range(0, n).boxed().collect(Collectors.toList()), slices)
+      .filter(i -> { double x = Math.random() * 2 - 1, y = Math.random() * 2 - 1; return x * x + y * y <= 1; }).count();
+    System.out.println("Pi is roughly " + 4.0 * inside / n);
+    spark.stop();
+  }
+}
+`;
+
+/** Applications in files of a directory, as a team's release would bring them. */
+export class Applications implements AsyncDisposable {
+  readonly directory: string;
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  static async make(): Promise<Applications> {
+    return new Applications(await mkdtemp(join(tmpdir(), "lw-apps-")));
+  }
+
+  /** A Python application; answers its path. */
+  async python(name: string, code: string): Promise<string> {
+    const path = join(this.directory, name);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, code);
+    return path;
+  }
+
+  /** A zip file with one Python module in it. */
+  async module(archive: string, name: string, code: string): Promise<string> {
+    const path = join(this.directory, archive);
+    const program = "import sys, zipfile; zipfile.ZipFile(sys.argv[1], 'w').writestr(sys.argv[2], sys.argv[3])";
+    await run(await driverPython(), ["-c", program, path, name, code]);
+    return path;
+  }
+
+  /** SparkPi, compiled for the Spark of the tests: main class `longwick.test.SparkPi`, which the jar names too. */
+  async sparkPi(): Promise<string> {
+    const source = await this.python("java/longwick/test/SparkPi.java", SPARK_PI);
+    const classes = join(this.directory, "classes");
+    const jar = join(this.directory, "spark-pi.jar");
+    const jars = "import os, pyspark; print(os.path.join(os.path.dirname(pyspark.__file__), 'jars', '*'))";
+    const { stdout } = await run(await driverPython(), ["-c", jars]);
+    await run("javac", ["-proc:none", "-d", classes, "-cp", stdout.trim(), source], { timeout: COMPILE_MS });
+    await run("jar", ["--create", "--file", jar, "--main-class", "longwick.test.SparkPi", "-C", classes, "."], { timeout: COMPILE_MS });
+    return jar;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
