@@ -41,7 +41,7 @@ export const apiRequests = async (): Promise<readonly Row[]> => {
   const counter = new Counter(proxy);
   const start = async (): Promise<Session> => {
     const session = await server.create();
-    await until(`the driver of session ${session.id} speaks`, 60_000, () => (session.logTotal > 0 ? true : undefined));
+    await until(`the driver of session ${session.id} speaks`, 60_000, () => (session.epoch !== null ? true : undefined));
     await pause(AFTER_MS);
     return session;
   };

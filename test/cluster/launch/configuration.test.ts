@@ -9,7 +9,7 @@ const SPEAKS_MS = 60_000;
 
 /** Its driver has been reached. */
 const speaks = (session: Session): Promise<true> =>
-  until(`the driver of session ${session.id} speaks`, SPEAKS_MS, () => (session.logTotal > 0 ? true : undefined));
+  until(`the driver of session ${session.id} speaks`, SPEAKS_MS, () => (session.epoch !== null ? true : undefined));
 
 const onlySession = (server: ClusterServer): Session => {
   const [session, ...others] = server.sessions.list(NOBODY);
