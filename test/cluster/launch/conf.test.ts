@@ -238,7 +238,8 @@ describe("a session", { timeout: 180_000 }, () => {
     const gone =
       "ex = sc._jsc.sc().statusStore().executorList(False)\nprint([ex.apply(i).removeReason().toString() for i in range(ex.size())])";
     expect(await run(session, gone)).toMatch(/decommission/i);
-    expect(session.executors).toBe(0);
+    // The driver counts them every five seconds.
+    await expect.poll(() => session.executors, { timeout: 20_000 }).toBe(0);
     expect(await run(session, "sc.range(10).sum()")).toContain("45");
   });
 
