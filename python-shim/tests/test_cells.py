@@ -133,6 +133,8 @@ def test_sql_says_how_it_is_used(interpreter: InterpreterProcess, code: str, sai
 
 def test_tables_take_nothing_for_markup() -> None:
     html = html_table(["<a>"], [["<script>"], [None]], more=True)
+    numbers = html_table(["id", "word"], [[1, "x"], [None, "y"], [2.5, None]], more=False)
+    assert '<th style="text-align:right">id</th>' in numbers and '<td style="text-align:left">y</td>' in numbers
     assert "<script>" not in html and "&lt;script&gt;" in html and '<td style="text-align:left">NULL</td>' in html
     assert "Only the first 2 rows" in html
     assert text_table(["a", "long"], [[1, "x"], [22, "y\nz"]], more=False) == "a   long\n1   x\n22  y z"

@@ -6,6 +6,7 @@ import argparse
 import html
 import importlib
 import importlib.util
+import numbers
 import shlex
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
@@ -17,7 +18,7 @@ _CELL_CHARACTERS = 1000
 #: Rows and width of a column in the plain text, which stands in for the table where there is no HTML.
 _TEXT_ROWS = 20
 _TEXT_WIDTH = 40
-_CELL_STYLE = ' style="text-align:left"'
+_CELL_STYLE = ' style="text-align:%s"'
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,11 +99,17 @@ def _note(rows: Sequence[Any], more: bool) -> str:
     return "Only the first %d rows are shown: %%%%sql -n ROWS shows more, -n -1 all." % len(rows) if more else ""
 
 
+def _numeric(column: Sequence[Any]) -> bool:
+    values = [value for value in column if value is not None]
+    return bool(values) and all(isinstance(value, numbers.Number) and not isinstance(value, bool) for value in values)
+
+
 def html_table(names: Sequence[str], rows: Sequence[Sequence[Any]], more: bool) -> str:
-    """The rows as HTML; nothing in them is taken for markup."""
-    head = "".join("<th%s>%s</th>" % (_CELL_STYLE, html.escape(name)) for name in names)
+    """The rows as HTML, numbers at the right; nothing in them is taken for markup."""
+    styles = [_CELL_STYLE % ("right" if _numeric([row[index] for row in rows]) else "left") for index in range(len(names))]
+    head = "".join("<th%s>%s</th>" % (style, html.escape(name)) for style, name in zip(styles, names))
     lines = [
-        "<tr>%s</tr>" % "".join("<td%s>%s</td>" % (_CELL_STYLE, html.escape(_shown(cell, _CELL_CHARACTERS))) for cell in row)
+        "<tr>%s</tr>" % "".join("<td%s>%s</td>" % (style, html.escape(_shown(cell, _CELL_CHARACTERS))) for style, cell in zip(styles, row))
         for row in rows
     ]
     note = "<p>%s</p>" % html.escape(_note(rows, more)) if more else ""
