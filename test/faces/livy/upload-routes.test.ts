@@ -122,6 +122,16 @@ describe("/uploads", () => {
     socket.destroy();
   });
 
+  test("takes nothing from pages of other origins, and with the CSRF check on nothing without its header", async ({ expect }) => {
+    await using service = await start({ http: { csrfHeader: true } });
+    const { headers, payload } = form("a.jar");
+    const send = (more: object) => service.ask("POST", "/uploads", { headers: { ...headers, ...more }, payload });
+    expect(await send({ origin: "https://evil.example", "x-requested-by": "me" })).toMatchObject({ status: 403 });
+    expect(await send({})).toMatchObject({ status: 400, body: { msg: expect.stringContaining("X-Requested-By") } });
+    expect(await send({ "x-requested-by": "me" })).toMatchObject({ status: 201 });
+    expect(await service.ask("GET", "/uploads")).toMatchObject({ body: { total: 1 } });
+  });
+
   test("without a store they are not offered, and the answer says what is missing", async ({ expect }) => {
     await using service = await Service.start();
     for (const [method, url] of [
