@@ -32,6 +32,19 @@ export const leaving = (reply: FastifyReply): AbortSignal => {
   return left.signal;
 };
 
+/**
+ * What is left of a body that is refused is read and thrown away for a while: many clients look at the answer only when they have sent
+ * all, and would see nothing but a broken connection if it were closed before.
+ */
+export const discard = ({ raw }: FastifyRequest): void => {
+  if (raw.readableEnded || raw.destroyed) return;
+  const cut = setTimeout(() => raw.socket.destroy(), DISCARD_MS).unref();
+  raw.once("close", () => clearTimeout(cut));
+  raw.unpipe();
+  raw.resume();
+};
+const DISCARD_MS = 30_000;
+
 const malformed = (error: unknown): never => {
   throw new Problem("INVALID", `The form cannot be read: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
 };

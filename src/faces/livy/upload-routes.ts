@@ -1,9 +1,9 @@
-import type { FastifyRequest } from "fastify";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { type AuditEvent, publishAudit } from "../../core/events.ts";
 import { Problem } from "../../core/problems.ts";
 import { type Upload, type Uploads, uriOf } from "../../core/uploads.ts";
-import { leaving, readForm, takeForms } from "./form.ts";
+import { discard, leaving, readForm, takeForms } from "./form.ts";
 import { type App, answers, type Room } from "./room.ts";
 import { Message } from "./schemas.ts";
 
@@ -37,6 +37,16 @@ export const uploadRoutes = (app: App, room: Room): void => {
     throw new Problem("NOT_SUPPORTED", "Files cannot be uploaded here: the operator has set neither uploadDir nor uploadBucket.");
   };
 
+  const take = async (request: FastifyRequest<{ Querystring: Static<typeof TakeQuery> }>, reply: FastifyReply): Promise<Upload> => {
+    const { caller, query, headers } = request;
+    const uploads = store();
+    if (Number(headers["content-length"] ?? 0) > limitBytes + FORM_BYTES)
+      throw new Problem("TOO_LARGE", `The file is larger than ${limitBytes} bytes, the limit here.`);
+    const left = leaving(reply);
+    const { name, content } = await readForm(request);
+    return uploads.take({ name, proxyUser: query.doAs || null }, caller, content, left);
+  };
+
   app.register((scope, _options, done) => {
     // One byte more, so that a file at the limit and a larger one can be told apart.
     takeForms(scope, limitBytes + 1);
@@ -51,18 +61,14 @@ export const uploadRoutes = (app: App, room: Room): void => {
         },
       },
       async (request, reply) => {
-        const { caller, query, headers } = request;
-        const uploads = store();
-        // What will not be read to its end leaves a connection that nothing else can be sent on.
-        reply.header("connection", "close");
-        if (Number(headers["content-length"] ?? 0) > limitBytes + FORM_BYTES)
-          throw new Problem("TOO_LARGE", `The file is larger than ${limitBytes} bytes, the limit here.`);
-        const left = leaving(reply);
-        const { name, content } = await readForm(request);
-        const upload = await uploads.take({ name, proxyUser: query.doAs || null }, caller, content, left);
-        audit(request, "upload", upload);
-        reply.removeHeader("connection");
-        return reply.code(201).header("location", `${request.mount}/uploads/${upload.id}`).send(uploadObject(upload));
+        try {
+          const upload = await take(request, reply);
+          audit(request, "upload", upload);
+          return reply.code(201).header("location", `${request.mount}/uploads/${upload.id}`).send(uploadObject(upload));
+        } catch (error) {
+          discard(request);
+          throw error;
+        }
       },
     );
     done();

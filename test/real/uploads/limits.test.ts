@@ -11,6 +11,12 @@ import { until } from "../../kit/until.ts";
 import { sendFile } from "../../kit/uploads.ts";
 
 const MIB = 1024 * 1024;
+const BLIND = `import http.client, sys
+form = b'--b\\r\\nContent-Disposition: form-data; name="f"; filename="x"\\r\\n\\r\\n' + open(sys.argv[2], "rb").read() + b"\\r\\n--b--\\r\\n"
+connection = http.client.HTTPConnection(sys.argv[1], timeout=60)
+connection.request("POST", "/uploads", form, {"content-type": "multipart/form-data; boundary=b"})
+answer = connection.getresponse()
+print(answer.status, answer.read().decode())`;
 
 test("a client that sends too much is told so and not cut off, whatever it has sent by then", async () => {
   await using server = await startServer({ flags: ["--upload-limit-bytes", "1MiB", "--upload-quota-bytes", "1536KiB"] });
@@ -18,6 +24,10 @@ test("a client that sends too much is told so and not cut off, whatever it has s
   const [large, half] = [join(directory, "large.bin"), join(directory, "half.bin")];
   writeFileSync(large, Buffer.alloc(64 * MIB));
   writeFileSync(half, Buffer.alloc(MIB));
+  const python = async (file: string): Promise<string> => {
+    const { stdout } = await promisify(execFile)("python3", ["-c", BLIND, server.url.replace("http://", ""), file]);
+    return stdout;
+  };
   const curl = async (file: string, ...args: readonly string[]): Promise<string> => {
     const { stdout } = await promisify(execFile)("curl", [
       "-s",
@@ -34,6 +44,8 @@ test("a client that sends too much is told so and not cut off, whatever it has s
   for (const args of [[], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect:"], ["-H", "Expect:", "-H", "Transfer-Encoding: chunked"]])
     for (let again = 0; again < 3; again += 1)
       expect(await curl(large, ...args)).toBe('{"msg":"The file is larger than 1048576 bytes, the limit here."} 413');
+  // Reads nothing before it has sent all.
+  expect(await python(large)).toMatch(/^413 .*limit here/);
   expect(await curl(half)).toMatch(/ 201$/);
   expect(await curl(half, "-H", "Expect:")).toMatch(/limit per user; those there are take 1048576.* 413$/);
   rmSync(directory, { recursive: true });

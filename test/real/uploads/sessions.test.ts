@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Livy, textOf } from "../../kit/livy.ts";
 import { type Server, startServer } from "../../kit/server.ts";
+import { until } from "../../kit/until.ts";
 import { sendFile, type UploadInfo, wheelOf, zipOf } from "../../kit/uploads.ts";
 
 let server: Server;
@@ -73,6 +74,38 @@ print(probe(), bytes(stream.readAllBytes()).decode(), sc.master)`,
       status: 400,
       body: { msg: expect.stringContaining("not found") },
     });
+  });
+
+  test("a batch runs an uploaded file with an uploaded wheel, and what it names stays until its end", { timeout: 240_000 }, async () => {
+    const wheel = wheelOf("lwbatch", "VALUE = 'from the wheel'\n");
+    const library = await send(wheel.name, wheel.content);
+    const go = join(server.directory, "go");
+    const application = await send(
+      "größe 1.py",
+      `import os, time
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+print("told:", spark.sparkContext.parallelize([0], 1).map(lambda _: __import__("lwbatch").VALUE).collect()[0], flush=True)
+while not os.path.exists(${JSON.stringify(go)}):
+    time.sleep(0.1)
+`,
+    );
+    const { id } = await livy.expect<{ id: number }>(201, "POST", "/batches", { file: application.uri, pyFiles: [library.uri] });
+    await until("the batch has run its job", 120_000, async () => {
+      const { log } = await livy.expect<{ log: readonly string[] }>(200, "GET", `/batches/${id}/log?size=-1`);
+      if ((await livy.expect<{ state: string }>(200, "GET", `/batches/${id}`)).state === "dead") throw new Error(log.join("\n"));
+      return log.some((line) => line.includes("told: from the wheel")) ? true : undefined;
+    });
+    for (const { id: upload } of [library, application])
+      expect(await livy.ask("DELETE", `/uploads/${upload}`)).toMatchObject({ status: 409 });
+    writeFileSync(go, "");
+    await until("the batch has ended well", 60_000, async () => {
+      const { state } = await livy.expect<{ state: string }>(200, "GET", `/batches/${id}`);
+      return state === "success" ? true : undefined;
+    });
+    for (const { id: upload } of [library, application])
+      expect(await livy.ask("DELETE", `/uploads/${upload}`)).toMatchObject({ status: 200 });
+    await livy.ask("DELETE", `/batches/${id}`);
   });
 
   test("a running session takes an upload too", { timeout: 120_000 }, async () => {
