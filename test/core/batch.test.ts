@@ -93,7 +93,7 @@ describe("a batch", () => {
     ]);
     expect(batch.logTail(100)).toEqual([
       ...["note", "wrote 3", "Attempt 1 ended (dead): exited with 3", "wrote 4", "Attempt 2 ended (dead): exited with 4"],
-      ...["done", "Session ended (success): ended"],
+      ...["done", "Batch ended (success): ended"],
     ]);
     expect(launches.concluded).toHaveLength(1);
   });

@@ -75,7 +75,7 @@ while not os.path.exists(${JSON.stringify(stop)}):
     expect(ended.longwick.attempts).toMatchObject([{ attempt: 1, state: "success", exitCode: 0, appId: running.appId }]);
     const log = await livy.batchLog(made.id);
     expect(log).toContain("sum is 90 ['--flag', 'héllo wörld']");
-    expect(log.at(-1)).toBe("Session ended (success): The application has ended.");
+    expect(log.at(-1)).toBe("Batch ended (success): The application has ended.");
     expect((await followed).trimEnd().split("\n")).toEqual(log);
     // As Airflow reads it: page by page, the last one empty.
     const { total } = await livy.expect<{ total: number }>(200, "GET", `/batches/${made.id}/log?from=0&size=100`);
