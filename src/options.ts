@@ -154,8 +154,8 @@ const Sessions = Type.Object({
     "A native kernel that was killed leaves its pod or its session at another server for so long, as a laptop may be asleep meanwhile; at least half a minute.",
   ),
   retentionMs: duration(HOUR, "How long an ended session is still listed, with its log."),
-  maxSessions: count(0, "Sessions of all users together that may live at once; 0: no limit."),
-  maxSessionsPerUser: count(0, "Sessions of one user that may live at once; 0: no limit."),
+  maxSessions: count(0, "Sessions and batches of all users together that may live at once; 0: no limit."),
+  maxSessionsPerUser: count(0, "Sessions and batches of one user that may live at once; 0: no limit."),
   presets: Type.Record(Type.String({ pattern: PRESET_NAME }), PresetTable, {
     default: {},
     additionalProperties: false,

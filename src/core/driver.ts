@@ -102,7 +102,8 @@ export class Driver {
 
   /** What the log says at its end that no driver wrote. */
   get tidings(): readonly string[] {
-    if (this.#end !== null) return [`Session ended (${this.#end.state}): ${this.#end.reason}`];
+    const { application } = this.#claim.spec;
+    if (this.#end !== null) return [`${application === undefined ? "Session" : "Batch"} ended (${this.#end.state}): ${this.#end.reason}`];
     if (this.#linkRefused !== null) return [`The driver cannot be spoken to: ${this.#linkRefused}`];
     const phase = this.#phase;
     if (phase.phase === "pending") return phase.reason === "" ? [] : [phase.reason];

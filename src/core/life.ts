@@ -5,7 +5,7 @@ import { publishSession } from "./events.ts";
 import type { Claim, Clock, ExecutorView, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { nextAttemptMs } from "./retry.ts";
-import { attemptLines } from "./session-log.ts";
+import { attemptLines, endOfAttempt, linesOfAttempt } from "./session-log.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
 import type { UploadSource } from "./uploads.ts";
@@ -344,13 +344,22 @@ export abstract class Life {
     return this.driver.log.read(from, lines, signal);
   }
 
-  /** The whole log in pieces; to be followed, what comes until the end too. */
-  wholeLog(follow: boolean, signal: AbortSignal): AsyncIterable<readonly string[]> {
-    const over = () => this.#end !== null || !follow;
-    return this.driver.log.pages(async (others) => {
-      while (!over() && !others()) await this.until(() => others() || over(), FOREVER_MS, signal);
-      return others();
-    }, signal);
+  /** The whole log in pieces; to be followed, what comes until the end too, through all attempts. */
+  async *wholeLog(follow: boolean, signal: AbortSignal): AsyncGenerator<readonly string[]> {
+    for (let own = false; ; own = true) {
+      const { driver } = this;
+      const told = this.claim.attempts.length;
+      const over = () => this.#end !== null || !follow || this.driver !== driver;
+      const more = async (others: () => boolean): Promise<boolean> => {
+        while (!over() && !others()) await this.until(() => others() || over(), FOREVER_MS, signal);
+        return others();
+      };
+      yield* driver.log.pages(more, signal, { own });
+      const [ended, ...missed] = this.claim.attempts.slice(told);
+      if (ended === undefined) return yield driver.log.tidings;
+      // Whoever reads slowly may have been overtaken by more than one.
+      yield [endOfAttempt(ended, told), ...missed.flatMap((attempt, index) => linesOfAttempt(attempt, told + 1 + index))];
+    }
   }
 }
 

@@ -45,7 +45,7 @@ export class SessionLog {
 
   /** Lines so far. */
   get total(): number {
-    return this.#settled + this.#tidings.length;
+    return this.#settled + this.tidings.length;
   }
 
   /** A phase of the launch; told until the driver speaks for itself. */
@@ -58,7 +58,7 @@ export class SessionLog {
   tail(lines: number): readonly string[] {
     if (lines <= 0) return [];
     const known = this.#known;
-    return [...(known.from === 0 ? this.#head : []), ...known.lines, ...this.#tidings].slice(-lines);
+    return [...(known.from === 0 ? this.#head : []), ...known.lines, ...this.tidings].slice(-lines);
   }
 
   /** Lines by position; of those that nobody has any more there are fewer. */
@@ -69,17 +69,21 @@ export class SessionLog {
     const knownAt = head.length + known.from;
     const at = Math.max(from, head.length);
     const missing = Math.min(until, knownAt) - at;
-    const rest = [...known.lines, ...this.#tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
+    const rest = [...known.lines, ...this.tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
     const fetched = missing > 0 && this.#kept?.more !== false ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
     return [...head.slice(from, until), ...fetched, ...rest];
   }
 
   /**
-   * All lines in pieces, then what is said at the end. When all are told, `more` resolves with whether there are others by then; it is
-   * given how to find out.
+   * All lines in pieces, but for what is said at the end. When all are told, `more` resolves with whether there are others by then; it is
+   * given how to find out. `own`: without what stands before the launch of this driver.
    */
-  async *pages(more: (others: () => boolean) => Promise<boolean>, signal: AbortSignal): AsyncGenerator<readonly string[]> {
-    let at = 0;
+  async *pages(
+    more: (others: () => boolean) => Promise<boolean>,
+    signal: AbortSignal,
+    { own = false }: { own?: boolean } = {},
+  ): AsyncGenerator<readonly string[]> {
+    let at = own ? this.#before.length : 0;
     do {
       while (at < this.#settled) {
         const until = Math.min(at + PAGE_LINES, this.#settled);
@@ -88,7 +92,6 @@ export class SessionLog {
         if (lines.length > 0) yield lines;
       }
     } while (await more(() => at < this.#settled));
-    yield this.#tidings;
   }
 
   /** Fetches what is to be kept while the driver can still be asked. Never rejects. */
@@ -141,7 +144,8 @@ export class SessionLog {
     return joined ? [...lines.slice(0, tailFrom - fromLine), ...logTail] : logTail;
   }
 
-  get #tidings(): readonly string[] {
+  /** What is to be said at the end, by now. */
+  get tidings(): readonly string[] {
     const told = this.#source.tidings();
     // A launch's phase is there already.
     return this.#view.logTotal === 0 && this.#kept === null && told[0] === this.#launch.at(-1) ? told.slice(1) : told;
@@ -153,10 +157,11 @@ const keptOf = (lines: readonly string[], logLines = 0) => {
   return { from, lines, more: from > 0 };
 };
 
-const linesOfAttempt = ({ logTail, state, reason }: Attempt, index: number): readonly string[] => [
-  ...logTail,
-  `Attempt ${index + 1} ended (${state}): ${reason}`,
-];
+/** What a log remembers of an attempt before; `index`: from 0. */
+export const linesOfAttempt = (attempt: Attempt, index: number): readonly string[] => [...attempt.logTail, endOfAttempt(attempt, index)];
+
+/** The line that follows what an attempt wrote. */
+export const endOfAttempt = ({ state, reason }: Attempt, index: number): string => `Attempt ${index + 1} ended (${state}): ${reason}`;
 
 /** What was said after the last known lines: all of it when nothing of it is known. */
 const following = (known: readonly string[], said: readonly string[]): readonly string[] => {

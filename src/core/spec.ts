@@ -131,10 +131,20 @@ export const redactValue = (key: string, value: string): string =>
 const redactConf = (conf: Conf): Record<string, string> =>
   Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, value)]));
 
-/** The spec with the values of secret conf keys taken out. */
+/** An argument is secret when its name says so: `--token=…`, or what follows `--token`. */
+const redactArguments = (args: readonly string[]): string[] =>
+  args.map((argument, index) => {
+    const before = args[index - 1] ?? "";
+    if (/^-[^=]*$/.test(before) && REDACTED_KEYS.test(before) && !argument.startsWith("-")) return REDACTED;
+    const [, name = ""] = /^([^=]*=)./s.exec(argument) ?? [];
+    return REDACTED_KEYS.test(name) ? name + REDACTED : argument;
+  });
+
+/** The spec with the values of secret conf keys and arguments taken out. */
 export const redactSpec = (spec: SessionSpec): SessionSpec => ({
   ...spec,
   conf: redactConf(spec.conf),
   ...(spec.configuration === undefined ? {} : { configuration: redactConf(spec.configuration) }),
+  ...(spec.application === undefined ? {} : { application: { ...spec.application, args: redactArguments(spec.application.args) } }),
   ...(spec.preset === undefined ? {} : { preset: { ...spec.preset, conf: redactConf(spec.preset.conf) } }),
 });

@@ -197,11 +197,14 @@ class KubernetesLauncher implements Launcher {
   }
 
   async retry(claim: Claim, attempt: Attempt): Promise<Claim> {
-    const state = await this.#parts.claims.retry(this.#known.get(claim.uid) ?? goneState(claim), attempt, this.#cleaning());
+    const known = this.#known.get(claim.uid) ?? goneState(claim);
+    const state = await this.#parts.claims.retry({ ...known, claim }, attempt, this.#cleaning());
     this.#known.put(state);
-    await this.#workloads.get(claim.uid)?.release();
-    this.#workloads.delete(claim.uid);
-    this.#byName.delete(driverName(this.#parts.settings.instance, claim));
+    const name = driverName(this.#parts.settings.instance, claim);
+    const workload = this.#byName.get(name);
+    await workload?.release();
+    this.#byName.delete(name);
+    if (this.#workloads.get(claim.uid) === workload) this.#workloads.delete(claim.uid);
     return state.claim;
   }
 

@@ -93,9 +93,28 @@ describe("a batch", () => {
     ]);
     expect(batch.logTail(100)).toEqual([
       ...["note", "wrote 3", "Attempt 1 ended (dead): exited with 3", "wrote 4", "Attempt 2 ended (dead): exited with 4"],
-      ...["done", "Session ended (success): ended"],
+      ...["done", "Batch ended (success): ended"],
     ]);
     expect(launches.concluded).toHaveLength(1);
+  });
+
+  test("is followed by whoever follows its log from one attempt to the next", async () => {
+    const launches = new Launches();
+    const batch = launches.batch(claimOf());
+    batch.start();
+    const lines: string[] = [];
+    const following = (async () => {
+      for await (const page of batch.wholeLog(true, AbortSignal.timeout(5_000))) lines.push(...page);
+    })();
+    await until("it is followed", 5_000, () => (lines.length > 0 ? true : undefined), 1);
+    await launches.end(1, failed(3));
+    await launches.end(2, failed(4));
+    await launches.end(3, SUCCEEDED);
+    await following;
+    // No link told of what they wrote; the claim has it of those that passed unseen.
+    expect(lines.filter((line) => !line.startsWith("wrote"))).toEqual([
+      ...["note", "Attempt 1 ended (dead): exited with 3", "Attempt 2 ended (dead): exited with 4", "done", "Batch ended (success): ended"],
+    ]);
   });
 
   test("ends when its attempts are spent, or after an end that is none of those it is to be tried after", async () => {

@@ -32,7 +32,7 @@ type Log = ReturnType<typeof logOf>["log"];
 const pagesOf = async (log: Log, more: Parameters<Log["pages"]>[0] = async (others) => others()) => {
   const pages: (readonly string[])[] = [];
   for await (const page of log.pages(more, soon())) pages.push(page);
-  return pages;
+  return [...pages, log.tidings];
 };
 
 describe("while a session starts its log", () => {

@@ -75,7 +75,7 @@ while not os.path.exists(${JSON.stringify(stop)}):
     expect(ended.longwick.attempts).toMatchObject([{ attempt: 1, state: "success", exitCode: 0, appId: running.appId }]);
     const log = await livy.batchLog(made.id);
     expect(log).toContain("sum is 90 ['--flag', 'héllo wörld']");
-    expect(log.at(-1)).toBe("Session ended (success): The application has ended.");
+    expect(log.at(-1)).toBe("Batch ended (success): The application has ended.");
     expect((await followed).trimEnd().split("\n")).toEqual(log);
     // As Airflow reads it: page by page, the last one empty.
     const { total } = await livy.expect<{ total: number }>(200, "GET", `/batches/${made.id}/log?from=0&size=100`);
@@ -135,6 +135,7 @@ while not os.path.exists(${JSON.stringify(stop)}):
       livy.createBatch({ file, args: [trace("other"), 1], retry: { maxAttempts: 3, backoffSeconds: 0, on: ["driver-lost"] } }),
       livy.createBatch({ file, args: [trace("plain"), 1] }),
     ]);
+    const followed = fetch(`${server.url}/batches/${good.id}/driver-log?follow`).then((answer) => answer.text());
     const ended = await livy.batchIn(good.id, ["success"]);
     expect(ended.longwick.attempts).toMatchObject([
       { attempt: 1, state: "dead", cause: "non-zero-exit", exitCode: 7 },
@@ -143,11 +144,13 @@ while not os.path.exists(${JSON.stringify(stop)}):
     ]);
     const [first, second] = ended.longwick.attempts;
     expect(second?.startedMs).toBeGreaterThanOrEqual(first?.endedMs ?? Number.NaN);
-    expect((await livy.batchLog(good.id)).filter((line) => /^(run|Attempt) /.test(line))).toEqual([
+    const runs = [
       ...["run 1", "Attempt 1 ended (dead): The application exited with code 7."],
       ...["run 2", "Attempt 2 ended (dead): The application exited with code 7."],
       "run 3",
-    ]);
+    ];
+    expect((await livy.batchLog(good.id)).filter((line) => /^(run|Attempt) /.test(line))).toEqual(runs);
+    expect((await followed).split("\n").filter((line) => /^(run|Attempt) /.test(line))).toEqual(runs);
     expect((await livy.batchIn(spent.id, ["dead"])).longwick.attempts).toHaveLength(2);
     expect((await livy.batchIn(other.id, ["dead"])).longwick.attempts).toHaveLength(1);
     expect((await livy.batchIn(plain.id, ["dead"])).longwick.attempts).toHaveLength(1);

@@ -1,10 +1,10 @@
-import { setTimeout as pause } from "node:timers/promises";
 import { Check } from "typebox/value";
 import { kernelIdOf } from "../../core/kernel-id.ts";
 import type { Attempt, Claim, ClaimDraft, SessionEnd, WantedClaim } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
 import { redactSpec, SessionSpec } from "../../core/spec.ts";
 import { type Api, isStatus } from "./api.ts";
+import { ClaimHolders, found, ignoreConflict } from "./claim-holders.ts";
 import { attemptKeys, type ClaimJson, type ClaimState, type ConfigMap, type Doom, readClaim, uidOf, writeEnd } from "./claim-reading.ts";
 import type { MasterKeys } from "./keys.ts";
 import {
@@ -17,7 +17,6 @@ import {
   PART_LABEL,
   SESSION_LABEL,
   sessionLabels,
-  sharedName,
   specName,
 } from "./names.ts";
 import { type Stored, Watch } from "./watch.ts";
@@ -37,13 +36,9 @@ export interface ClaimWatcher {
 
 type Removable = Pick<ClaimState, "hasSecret" | "shared"> & { readonly claim: Pick<Claim, "id" | "uid" | "spec"> };
 
-/** A new name is its session's before the claim is written; so long an unknown holder is believed. */
-const HOLDER_GRACE_MS = 60_000;
 /** Nothing in a claim is worth waiting for longer. */
 const STORE_MS = 30_000;
 const UNDO_MS = 5_000;
-/** How often a claim that another server is making is looked for. */
-const SHARED_LOOK_MS = 200;
 
 /** Claims as ConfigMaps of the server's own namespace: whoever creates one has the id. */
 export class Claims {
@@ -51,6 +46,7 @@ export class Claims {
   readonly #api: Api;
   readonly #instance: string;
   readonly #keys: MasterKeys;
+  readonly #holders: ClaimHolders;
   /** One id at a time: the servers compete for the mark, our own requests need not. */
   #numbering: Promise<unknown> = Promise.resolve();
   #mark: { readonly next: number; readonly resourceVersion: string } | null = null;
@@ -60,6 +56,7 @@ export class Claims {
     this.namespace = namespace;
     this.#instance = instance;
     this.#keys = keys;
+    this.#holders = new ClaimHolders(api, instance, this.#configMaps);
   }
 
   /**
@@ -71,17 +68,15 @@ export class Claims {
       const within = AbortSignal.any([signal, AbortSignal.timeout(STORE_MS)]);
       const { uid } = draft;
       const id = await this.#takeId(within);
-      const other = draft.shared === true ? await this.#takeShared(id, uid, within) : null;
+      const other = draft.shared === true ? await this.#holders.takeShared(id, uid, within) : null;
       if (other !== null) return other;
-      if (draft.spec.name !== null) await this.#takeName(draft.spec.name, id, uid, within);
       try {
+        if (draft.spec.name !== null) await this.#holders.takeName(draft.spec.name, id, uid, within);
         return await this.#write(id, draft, within);
       } catch (error) {
         // Its answer may be all that was lost.
-        await this.remove(
-          { claim: { id, uid, spec: draft.spec }, hasSecret: true, shared: draft.shared === true },
-          AbortSignal.timeout(UNDO_MS),
-        ).catch(() => undefined);
+        const begun = { claim: { id, uid, spec: draft.spec }, hasSecret: true, shared: draft.shared === true };
+        await this.remove(begun, AbortSignal.timeout(UNDO_MS)).catch(() => undefined);
         throw error;
       }
     });
@@ -183,15 +178,15 @@ export class Claims {
         if (!isStatus(error, 409)) throw error;
       }
     }
-    await this.#leaveName(claim.spec.name, claim.uid, signal);
-    if (shared) await this.#leaveShared(claim.uid, signal);
+    await this.#holders.leaveName(claim.spec.name, claim.uid, signal);
+    if (shared) await this.#holders.leaveShared(claim.uid, signal);
     if (hasSecret) await this.#forgetSpec(claim, signal);
     return written;
   }
 
   async remove({ claim, hasSecret, shared }: Removable, signal: AbortSignal): Promise<void> {
-    await this.#leaveName(claim.spec.name, claim.uid, signal);
-    if (shared) await this.#leaveShared(claim.uid, signal);
+    await this.#holders.leaveName(claim.spec.name, claim.uid, signal);
+    if (shared) await this.#holders.leaveShared(claim.uid, signal);
     if (hasSecret) await this.#forgetSpec(claim, signal);
     const stored = await this.#get(claim.id, signal);
     if (stored === null || uidOf(stored) !== claim.uid) return;
@@ -318,87 +313,7 @@ export class Claims {
     if (!Number.isSafeInteger(next) || next < 0) throw new Error(`ConfigMap ${idsName(this.#instance)} holds no next id`);
     return { next, resourceVersion: mark.metadata.resourceVersion };
   }
-
-  // ── Names ──
-
-  /** Takes a uid that other servers may claim too; answers the claim of the one that was first. */
-  async #takeShared(id: number, uid: string, signal: AbortSignal): Promise<ClaimState | null> {
-    const name = sharedName(this.#instance, uid);
-    const object = { metadata: { name, labels: sessionLabels(this.#instance, uid, "shared") }, data: { session: String(id) } };
-    for (;;) {
-      try {
-        await this.#api.create(this.#configMaps, object, signal);
-        return null;
-      } catch (error) {
-        if (!isStatus(error, 409)) throw error;
-      }
-      const holder = await found(this.#api.get<ConfigMap>(`${this.#configMaps}/${name}`, signal));
-      if (holder === null) continue;
-      const holderId = Number(holder.data?.["session"]);
-      // The answer to our own creation may be all that was lost.
-      if (holderId === id) return null;
-      const claim = await this.#get(holderId, signal);
-      if (claim !== null && uidOf(claim) === uid) return readClaim(claim);
-      if (Date.now() - Date.parse(holder.metadata.creationTimestamp ?? "") < HOLDER_GRACE_MS)
-        await pause(SHARED_LOOK_MS, undefined, { signal });
-      else await this.#leaveShared(uid, signal, holder.metadata.uid);
-    }
-  }
-
-  async #leaveShared(uid: string, signal: AbortSignal, holderUid?: string): Promise<void> {
-    const only = holderUid === undefined ? {} : { preconditions: { uid: holderUid } };
-    await this.#api.delete(`${this.#configMaps}/${sharedName(this.#instance, uid)}`, signal, only).catch(ignoreConflict);
-  }
-
-  async #takeName(name: string, id: number, uid: string, signal: AbortSignal): Promise<void> {
-    const path = `${this.#configMaps}/${holderName(this.#instance, name)}`;
-    const object = {
-      metadata: { name: holderName(this.#instance, name), labels: sessionLabels(this.#instance, uid, "name") },
-      data: { name, session: String(id) },
-    };
-    for (;;) {
-      try {
-        await this.#api.create(this.#configMaps, object, signal);
-        return;
-      } catch (error) {
-        if (!isStatus(error, 409)) throw error;
-      }
-      const holder = await found(this.#api.get<ConfigMap>(path, signal));
-      if (holder === null) continue;
-      if (holder.metadata.labels?.[SESSION_LABEL] === uid) return;
-      if (await this.#lives(holder, signal)) throw new Problem("NAME_TAKEN", `Duplicate session name: ${name} for session ${id}`);
-      await this.#api.delete(path, signal, { preconditions: { uid: holder.metadata.uid } }).catch(ignoreConflict);
-    }
-  }
-
-  async #lives(holder: ConfigMap, signal: AbortSignal): Promise<boolean> {
-    const claim = await this.#get(Number(holder.data?.["session"]), signal);
-    if (claim === null || claim.metadata.labels?.[SESSION_LABEL] !== holder.metadata.labels?.[SESSION_LABEL])
-      return Date.now() - Date.parse(holder.metadata.creationTimestamp ?? "") < HOLDER_GRACE_MS;
-    return claim.data?.["end.json"] === undefined;
-  }
-
-  async #leaveName(name: string | null, uid: string, signal: AbortSignal): Promise<void> {
-    if (name === null) return;
-    const path = `${this.#configMaps}/${holderName(this.#instance, name)}`;
-    const holder = await found(this.#api.get<ConfigMap>(path, signal));
-    if (holder?.metadata.labels?.[SESSION_LABEL] !== uid) return;
-    await this.#api.delete(path, signal, { preconditions: { uid: holder.metadata.uid } }).catch(ignoreConflict);
-  }
 }
-
-const found = async <T>(asked: Promise<T>): Promise<T | null> => {
-  try {
-    return await asked;
-  } catch (error) {
-    if (isStatus(error, 404)) return null;
-    throw error;
-  }
-};
-
-const ignoreConflict = (error: unknown): void => {
-  if (!isStatus(error, 409)) throw error;
-};
 
 const readIf = (item: ConfigMap | null): ClaimState | null => (item === null ? null : readClaim(item));
 
