@@ -220,8 +220,6 @@ describe("a session", { timeout: 180_000 }, () => {
         "spark.decommission.enabled": "true",
         "spark.storage.decommission.enabled": "true",
         "spark.storage.decommission.shuffleBlocks.enabled": "true",
-        // How long the last executor looks for another to leave its blocks to.
-        "spark.storage.decommission.replicationReattemptInterval": "1s",
       },
     });
     const executors = async () =>
