@@ -74,6 +74,8 @@ const defaultConf = (settings: PodSettings, executors: V1Pod, asked: Conf): Conf
     : { "spark.kubernetes.container.image.pullSecrets": settings.imagePullSecrets.join(",") }),
   "spark.kubernetes.executor.deleteOnTermination": "true",
   "spark.jars.ivy": `${PATHS.state}/ivy`,
+  // As the driver's: without a locale Java has no path for a file whose name is not ASCII, and an executor that was to fetch one ends.
+  "spark.executorEnv.LC_ALL": "C.UTF-8",
 });
 
 /** Spark takes the conf's image before the template's, and the conf has one by default. */
