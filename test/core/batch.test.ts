@@ -145,6 +145,7 @@ describe("a batch", () => {
     await waits.end(1, failed(3));
     await until("its second attempt is waited for", 5_000, () => (waiting.attempts.length === 2 ? true : undefined), 1);
     expect(waiting.state).toBe("starting");
+    expect(waiting.logTail(1)).toEqual([expect.stringMatching(/^Attempt 2 begins at \d{4}-/)]);
     await waiting.stop("killed", "it was deleted");
     expect(waiting.end).toMatchObject({ state: "killed", reason: "it was deleted" });
     expect([launches.launched.length, waits.launched.length]).toEqual([1, 1]);
