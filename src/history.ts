@@ -7,6 +7,6 @@ export const historyUrl = (
   { appId, end, spec }: Pick<Life, "appId" | "end" | "spec">,
 ): string | null => {
   if (historyServer === null || end === null || appId === null) return null;
-  const events = { ...sparkConf, ...spec.preset?.conf, ...spec.conf }["spark.eventLog.enabled"];
+  const events = { ...(spec.configuration ?? sparkConf), ...spec.preset?.conf, ...spec.conf }["spark.eventLog.enabled"];
   return events === "true" ? `${historyServer.replace(/\/+$/, "")}/history/${encodeURIComponent(appId)}/` : null;
 };

@@ -488,7 +488,7 @@ class InterpreterRecordFacts(TypedDict):
 
 
 class InterpreterRecord(TypedDict):
-    """The interpreter's life."""
+    """The interpreter's life; where an application runs in its place, what is known of its Spark."""
 
     frame: Literal["record"]
     seq: int

@@ -112,6 +112,12 @@ export class Driver {
     return [...down, ...troubles.filter((trouble) => trouble !== null)];
   }
 
+  /** Says why its workload is not begun yet. */
+  waits(reason: string): void {
+    this.#setPhase({ phase: "pending", reason });
+    this.#parts.changed();
+  }
+
   /** Follows the workload until its end, which it answers once all is folded that the driver said; null: it was let go of. */
   async follow(workload: Workload): Promise<EndedPhase | null> {
     this.#workload = workload;

@@ -42,6 +42,8 @@ export abstract class Life {
   #end: SessionEnd | null;
   #stopping: { state: EndState; reason: string } | null = null;
   #stopped: Promise<void> | null = null;
+  /** What was heard of its end while nothing of it was followed. */
+  #elsewhere: SessionEnd | null = null;
   #touchedMs = 0;
   #revision = 0;
   #followed: Promise<void> = Promise.resolve();
@@ -138,8 +140,9 @@ export abstract class Life {
 
   async #live(): Promise<void> {
     while (this.#end === null) {
-      const restMs = (this.claim.attempts.at(-1)?.nextMs ?? 0) - this.parts.clock.now();
-      if (restMs > 0) await this.until(() => this.#stopping !== null, restMs, this.#closing.signal).catch(() => undefined);
+      const resting = this.#rest();
+      if (resting !== null) await resting;
+      if (this.#elsewhere !== null) return this.#over(this.#elsewhere);
       if (this.#closing.signal.aborted) return;
       // At once: whoever stops it finds the workload.
       const ended = this.#stopping === null ? await this.driver.follow(this.parts.launcher.launch(this.claim)) : STOPPED;
@@ -148,6 +151,16 @@ export abstract class Life {
       const nextMs = this.#stopping === null ? nextAttemptMs(this.claim, end) : null;
       await (nextMs === null ? this.#conclude(end) : this.#again(end, nextMs));
     }
+  }
+
+  /** Until the current attempt may begin, or shall not; null: it may now. */
+  #rest(): Promise<unknown> | null {
+    const { attempts } = this.claim;
+    const nextMs = attempts.at(-1)?.nextMs ?? 0;
+    const restMs = nextMs - this.parts.clock.now();
+    if (restMs <= 0) return null;
+    this.driver.waits(`Attempt ${attempts.length + 1} begins at ${new Date(nextMs).toISOString()}.`);
+    return this.until(() => this.#stopping !== null || this.#elsewhere !== null, restMs, this.#closing.signal).catch(() => undefined);
   }
 
   async #again(end: SessionEnd, nextMs: number): Promise<void> {
@@ -177,6 +190,12 @@ export abstract class Life {
       keptLog: (from, lines) => launcher.log(claim, from, lines),
       fail: (reason) => void this.stop("dead", reason),
     });
+  }
+
+  /** Another server has ended it. A driver that is followed tells of that itself. */
+  endedElsewhere(end: SessionEnd): void {
+    this.#elsewhere = end;
+    this.changedNow();
   }
 
   /**

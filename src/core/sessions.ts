@@ -117,7 +117,12 @@ export class Sessions {
   }
 
   #known(claim: Claim): void {
-    if (this.#closed || this.#byId.has(claim.id)) return;
+    if (this.#closed) return;
+    const present = this.#byId.get(claim.id);
+    if (present !== undefined) {
+      if (claim.end !== null && present.end === null) present.endedElsewhere(claim.end);
+      return;
+    }
     this.#take(claim);
     // The news of our own claim may be here before the answer to it.
     if (claim.end === null && !this.#coming.has(claim.uid))
@@ -125,8 +130,10 @@ export class Sessions {
   }
 
   #gone({ id, uid }: Claim): void {
-    if (this.#byId.get(id)?.uid !== uid || this.#deleting.has(id)) return;
+    const session = this.#byId.get(id);
+    if (session?.uid !== uid || this.#deleting.has(id)) return;
     this.#byId.delete(id);
+    session.endedElsewhere({ state: "killed", reason: "It was deleted.", logTail: [], endedMs: this.#parts.clock.now(), appId: null });
     publishSession({ session: id, event: "removed", detail: "another server removed it" });
   }
 

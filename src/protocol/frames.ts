@@ -338,7 +338,7 @@ export const Records = {
     statement: StatementId,
     bytes: Type.Integer({ description: "Bytes dropped since the last mark." }),
   }),
-  interpreter: record("interpreter", "The interpreter's life.", {
+  interpreter: record("interpreter", "The interpreter's life; where an application runs in its place, what is known of its Spark.", {
     phase: Type.Union([Type.Literal("starting"), Type.Literal("ready"), Type.Literal("exited")]),
     reason: Type.Union([Text, Type.Null()]),
     facts: Type.Union([SparkFacts, Type.Null()]),

@@ -145,9 +145,21 @@ describe("a batch", () => {
     await waits.end(1, failed(3));
     await until("its second attempt is waited for", 5_000, () => (waiting.attempts.length === 2 ? true : undefined), 1);
     expect(waiting.state).toBe("starting");
+    expect(waiting.logTail(1)).toEqual([expect.stringMatching(/^Attempt 2 begins at \d{4}-/)]);
     await waiting.stop("killed", "it was deleted");
     expect(waiting.end).toMatchObject({ state: "killed", reason: "it was deleted" });
     expect([launches.launched.length, waits.launched.length]).toEqual([1, 1]);
+  });
+
+  test("whose end another server has written down is over at once, also between two attempts", async () => {
+    const launches = new Launches();
+    const batch = launches.batch(claimOf({ backoffMs: 3_600_000 }));
+    batch.start();
+    await launches.end(1, failed(3));
+    await until("its second attempt is waited for", 5_000, () => (batch.attempts.length === 2 ? true : undefined), 1);
+    batch.endedElsewhere({ ...endOf(undefined), state: "killed", reason: "elsewhere" });
+    expect(await over(batch)).toMatchObject({ state: "killed", reason: "elsewhere" });
+    expect([launches.launched.length, launches.concluded.length]).toEqual([1, 0]);
   });
 
   test("that a server finds between two attempts waits for as long as was left", async () => {
