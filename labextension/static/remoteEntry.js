@@ -73,12 +73,9 @@
         // A kernel that is gone says so itself.
         const look = () => resume(panel, kernel).catch(() => undefined);
         void look();
-        // To the server a request of an earlier page is not this page's: after a lost connection nobody else asks for it again.
-        let connected = kernel.connectionStatus === "connected";
-        kernel.connectionStatusChanged.connect((_, status) => {
-          if (status !== "connected") return;
-          if (connected) void look();
-          connected = true;
+        // The server was away, or the way to it: it tells again what this page has asked for, and an earlier page's requests are not.
+        kernel.iopubMessage.connect((_, { metadata }) => {
+          if (metadata?.longwick_joined === true && attached.size > 0) void look();
         });
       };
       panel.sessionContext.kernelChanged.connect((_, { newValue }) => start(newValue));
