@@ -24,7 +24,7 @@ export interface Received {
   readonly channel: string;
   readonly type: string;
   readonly parent: string | undefined;
-  readonly metadata: { readonly longwick?: { readonly at: string } };
+  readonly metadata: { readonly longwick?: { readonly at: string }; readonly longwick_joined?: boolean };
   readonly content: Readonly<Record<string, unknown>>;
   readonly buffers: readonly Buffer[];
   /** Whether it came in a binary frame. */

@@ -24,15 +24,18 @@
       return kernel.sendShellMessage(message, true, false);
     };
 
-    /** Cells that show a request of an earlier page, until it has ended. */
-    const attached = new Set();
+    /** Cells that show a request of an earlier page, with what they wait for, until it has ended. */
+    const attached = new Map();
+    const isAttached = (cell) => attached.has(cell) && attached.get(cell) === cell.outputArea.future;
 
     /** Shows in a cell what its request has shown and will show. */
     const attach = (cell, kernel, { code, header }) => {
       const { model } = cell;
+      // Before the next one of the same id: it takes its id along.
+      cell.outputArea.future?.dispose();
       const future = send(kernel, "execute_request", { code }, { header, metadata: { longwick: { again: true } } });
       cell.outputArea.future = future;
-      attached.add(cell);
+      attached.set(cell, future);
       model.trusted = true;
       model.executionState = "running";
       future.done
@@ -42,47 +45,52 @@
         .catch(() => undefined)
         .finally(() => {
           // Another one has taken its place when the connection was lost meanwhile.
-          if (cell.isDisposed || cell.outputArea.future !== future) return;
+          if (cell.isDisposed || attached.get(cell) !== future) return;
           attached.delete(cell);
           model.executionState = "idle";
         });
     };
 
-    const resume = async (panel, kernel) => {
-      const { implementation } = await kernel.info;
-      if (implementation !== "longwick") return;
-      // Those that were run in this page show their output already.
-      const isOurs = (cell) => cell.model.type === "code" && (!cell.outputArea.future || attached.has(cell));
+    // Those that were run in this page show their output already.
+    const isOurs = (cell) => !cell.isDisposed && cell.model.type === "code" && (!cell.outputArea.future || isAttached(cell));
+
+    /** Asks what became of the notebook's cells; `isLast` says whether nobody has asked since. */
+    const resume = async (panel, kernel, isLast) => {
       const cells = panel.content.widgets.filter(isOurs);
       const asked = send(kernel, "longwick_cells_request", { cells: cells.map(({ model }) => model.id) });
       const { cells: known = {} } = (await asked.done).content;
+      if (!isLast()) return;
       const savedMs = Date.parse(panel.context.contentsModel?.last_modified ?? "") || 0;
       for (const cell of cells) {
         const told = known[cell.model.id];
-        if (told === undefined || cell.isDisposed || !isOurs(cell)) continue;
+        if (told === undefined || !isOurs(cell)) continue;
         const changed = told.code !== cell.model.sharedModel.getSource();
-        const saved = told.finished !== null && told.finished <= savedMs;
+        const saved = told.finished !== null && told.finished <= savedMs && !isAttached(cell);
         if (!changed && !saved) attach(cell, kernel, told);
       }
     };
 
+    const follow = (panel, kernel) => {
+      let turn = 0;
+      const look = () => {
+        turn += 1;
+        const mine = turn;
+        // A kernel that is gone says so itself; an answer that was lost on its way is asked for again, below.
+        resume(panel, kernel, () => mine === turn).catch(() => undefined);
+      };
+      kernel.info.then(({ implementation }) => implementation === "longwick" && look()).catch(() => undefined);
+      // Our kernels say so whenever the server, or the way to it, was away. To it an earlier page's requests are not this page's.
+      kernel.iopubMessage.connect((_, { metadata }) => {
+        if (metadata?.longwick_joined === true) look();
+      });
+    };
+
     const watch = async (panel) => {
       await panel.context.ready;
-      const start = (kernel) => {
-        if (!kernel) return;
-        // A kernel that is gone says so itself.
-        const look = () => resume(panel, kernel).catch(() => undefined);
-        void look();
-        // To the server a request of an earlier page is not this page's: after a lost connection nobody else asks for it again.
-        let connected = kernel.connectionStatus === "connected";
-        kernel.connectionStatusChanged.connect((_, status) => {
-          if (status !== "connected") return;
-          if (connected) void look();
-          connected = true;
-        });
-      };
-      panel.sessionContext.kernelChanged.connect((_, { newValue }) => start(newValue));
-      start(panel.sessionContext.session?.kernel);
+      const { sessionContext } = panel;
+      sessionContext.kernelChanged.connect((_, { newValue }) => newValue && follow(panel, newValue));
+      const kernel = sessionContext.session?.kernel;
+      if (kernel) follow(panel, kernel);
     };
 
     return {

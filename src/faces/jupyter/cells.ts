@@ -8,12 +8,15 @@ import { causeOf } from "./origin.ts";
 /**
  * What a page needs that was loaded anew: front ends keep in their memory alone which request is which cell's. Ours (`kernelspec/labextension/`) asks
  * by `longwick_cells_request` what became of a notebook's cells. For those that it does not show whole it sends their execute_request as it
- * was, with `longwick.again` in its metadata: nothing runs, the messages that answered it come once more, and those that follow.
+ * was, with `longwick.again` in its metadata: nothing runs, the messages that answered it come once more, and those that follow. When the
+ * kernel is reached anew, which the first message over each socket says (`longwick_joined`), it asks again.
  */
 
 /** Bounds of a cell's name, and of how many are asked for. */
 const CELL_CHARS = 128;
 const CELLS = 10_000;
+/** Shorter than the client's patience; what is known by then is told. */
+const CATCH_UP_MS = 8_000;
 
 /** The cell that an execute_request is of. */
 export const cellOf = ({ metadata }: Request): string | null => {
@@ -29,6 +32,8 @@ export const cells = async (kernel: Kernel, { cells: named }: Content, signal: A
   const { session } = kernel;
   const wanted = new Set(Array.isArray(named) ? named.slice(0, CELLS) : []);
   const told: Record<string, Content> = {};
+  // A server that has just started hears first what ran before it.
+  if (kernel.inherited) await session.caughtUp(CATCH_UP_MS, signal);
   if (isEnded(session.state)) return { status: "ok", cells: told };
   const last = new Map<string, StatementView>();
   for (const statement of session.heardAfter(0)) {

@@ -7,7 +7,7 @@ import type { RecordFrame } from "../../protocol/frames.ts";
 import { isAgain } from "./cells.ts";
 import type { Connection } from "./connection.ts";
 import { Follower } from "./follower.ts";
-import { type Content, type Draft, type ExecutionState, type Message, message, type Request } from "./messages.ts";
+import { type Content, type Draft, type ExecutionState, type Message, message, type Request, withMetadata } from "./messages.ts";
 import { causeOf } from "./origin.ts";
 import { Outbox } from "./outbox.ts";
 import type { Position } from "./position.ts";
@@ -118,7 +118,7 @@ export class Kernel {
     if (sessionId !== "") this.#routes.set(sessionId, connection);
     if (before !== null) connection.resumeAt(before);
     else if (stranger && !counted && this.#mayHaveLost) connection.post(this.message(status("restarting")));
-    this.#sayState((each) => connection.post(each));
+    this.#sayState((each) => connection.post(withMetadata(each, { longwick_joined: true })));
     // Ends with the connection; what a driver that is gone cannot tell any more ends it too, and the client comes back.
     const follower = new Follower(this, connection);
     this.#followers.set(connection, follower);

@@ -34,6 +34,7 @@ test("a kernel says what ran last of each cell that is asked for", () =>
     await service.until(() => cells(driver) === 3);
     const other = await open();
     const told = await ask(other, ["a", "c", 7]);
+    expect(other.received.findIndex(({ metadata }) => metadata.longwick_joined === true)).toBe(0);
     expect(Object.keys(told)).toEqual(["a"]);
     expect(told["a"]).toMatchObject({ code: "second", header: { msg_id: second, session: page.session }, finished: null });
     expect(await ask(other, "no list")).toEqual({});

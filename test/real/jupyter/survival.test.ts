@@ -56,6 +56,31 @@ describe("a server killed with 9 while a cell prints", () => {
     second.close();
   });
 
+  test("a page that was loaded anew, and whose server is another one since, is shown all of its cell, once", async () => {
+    const page = await Channels.open(server.url, kernel);
+    const id = page.execute(LOOP, {}, { metadata: { cellId: "loop" } });
+    await page.until("some is printed", () => page.shown(id).length > 20);
+    page.close();
+    const session = randomUUID();
+    /** As JupyterLab's extension does whenever it has reached the kernel. */
+    const find = async (channels: Channels) => {
+      const messages = await channels.idle(channels.send("shell", "longwick_cells_request", { cells: ["loop"] }));
+      const told = messages.find(({ type }) => type === "longwick_cells_reply")?.content["cells"] as Record<string, { header: object }>;
+      channels.execute(LOOP, {}, { ...told["loop"]?.header, id, metadata: { longwick: { again: true } } });
+    };
+    const first = await Channels.open(server.url, kernel, { session });
+    await find(first);
+    await first.until("it is told", () => first.shown(id).length > 20);
+    await server.kill();
+    await server.start();
+    const second = await Channels.open(server.url, kernel, { session });
+    await find(second);
+    await second.idle(id);
+    expect(second.shown(id)).toBe(WHOLE);
+    expect(second.of(id).filter(({ type }) => type === "execute_reply")).toHaveLength(1);
+    second.close();
+  });
+
   test("kernel id, numbers and history are the same after it", async () => {
     const channels = await Channels.open(server.url, kernel);
     const before = await channels.idle(channels.execute("'before'"));
