@@ -29,6 +29,20 @@ sys.stdout.flush()
 time.sleep(float(sys.argv[1]))
 `;
 
+/** Packs a virtual environment of the image's Python with a module of its own in it. */
+const PACK = `
+import glob, subprocess, sys
+subprocess.run([sys.executable, "-m", "venv", "--without-pip", "environment"], check=True)
+open(glob.glob("environment/lib/python*/site-packages")[0] + "/packed.py", "w").write("WORD = 'from the environment'")
+subprocess.run(["tar", "-czf", "environment.tar.gz", "-C", "environment", "."], check=True)
+`;
+const PACKED = `from pyspark.sql import SparkSession
+def word(_):
+    import packed, sys
+    return packed.WORD + " in " + sys.prefix.rsplit("/", 1)[-1]
+print("executors say:", set(SparkSession.builder.getOrCreate().sparkContext.parallelize(range(2), 2).map(word).collect()))
+`;
+
 describe("a batch in pods", { timeout: 2 * RUN_MS }, () => {
   const site = new ClusterSite();
   let server: Server;
@@ -44,6 +58,8 @@ describe("a batch in pods", { timeout: 2 * RUN_MS }, () => {
       "of_ours.py": text("def double(x):\n    return 2 * x\n"),
       "fails.py": text("raise ValueError('no such luck')\n"),
       "sleeps.py": text("import sys, time\nprint('asleep', flush=True)\ntime.sleep(600)\n"),
+      "prepare.py": text(PACK),
+      "packed.py": text(PACKED),
       "spark-pi.jar": await readFile(await applications.sparkPi()),
     });
     server = await startReplica(site);
@@ -96,6 +112,13 @@ describe("a batch in pods", { timeout: 2 * RUN_MS }, () => {
         (await site.left()).filter((name) => name !== `configmaps/${site.settings.instance}-files` && !name.startsWith("pods/")),
       )
       .toEqual([]);
+  });
+
+  test("has a packed virtual environment on its executors", async () => {
+    const conf = { "spark.pyspark.driver.python": "python3", "spark.pyspark.python": "./environment/bin/python" };
+    const { id } = await livy.createBatch({ file: `${files}/packed.py`, archives: [`${files}/environment.tar.gz#environment`], conf });
+    await livy.batchIn(id, ["success"], RUN_MS);
+    expect(await livy.batchLog(id)).toContain("executors say: {'from the environment in environment'}");
   });
 
   test("runs a JVM application; one that fails says why; one whose pod is deleted is tried again as another pod", async () => {

@@ -11,6 +11,8 @@ def archive(path, **members):
             file.writestr(name, text)
 for name in os.listdir("/files"):
     os.path.isfile("/files/" + name) and os.symlink("/files/" + name, name)
+if os.path.exists("prepare.py"):
+    exec(open("prepare.py").read())
 open("helper.py", "w").write("def answer(n): return n + 41")
 open("data.txt", "w").write("some data")
 archive("tools.zip", tool="a tool")
@@ -24,7 +26,10 @@ open(home + "/greeting-1.0.pom", "w").write(
 http.server.test(HandlerClass=http.server.SimpleHTTPRequestHandler, port=8000, bind="0.0.0.0")
 `;
 
-/** Starts an HTTP server in the cluster, where pods reach it; answers its URL. It goes with the site's other pods. `files`: more of them. */
+/**
+ * Starts an HTTP server in the cluster, where pods reach it; answers its URL. It goes with the site's other pods. `files`: more of them; a
+ * `prepare.py` among them is run there first.
+ */
 export const serveFiles = async ({ api, settings }: ClusterSite, files: Readonly<Record<string, Uint8Array>> = {}): Promise<string> => {
   const name = `${settings.instance}-files`;
   const securityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };

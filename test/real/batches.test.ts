@@ -38,7 +38,10 @@ describe("a batch", { timeout: 240_000 }, () => {
   });
 
   test("runs a Python application with its arguments and modules to its end; its log and its UI are there meanwhile, the log after it", async () => {
-    const module = await applications.module("wheel-of-ours.zip", "of_ours.py", "def double(x):\n    return 2 * x\n");
+    const pyFiles = await Promise.all([
+      applications.module("of_ours.zip", "of_ours.py", "def double(x):\n    return 2 * x\n"),
+      applications.module("wheeled-1.0-py3-none-any.whl", "wheeled/__init__.py", "def add(x):\n    return x + 1\n"),
+    ]);
     const stop = join(applications.directory, "stop");
     const file = await applications.python(
       "sum.py",
@@ -46,14 +49,14 @@ describe("a batch", { timeout: 240_000 }, () => {
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
 def doubled(x):
-    import of_ours
-    return of_ours.double(x)
+    import of_ours, wheeled
+    return wheeled.add(of_ours.double(x))
 print("sum is", spark.sparkContext.parallelize(range(int(sys.argv[1])), 2).map(doubled).sum(), sys.argv[2:], flush=True)
 while not os.path.exists(${JSON.stringify(stop)}):
     time.sleep(0.1)
 `,
     );
-    const made = await livy.createBatch({ file, name: "sum", pyFiles: [module], args: [10, "--flag", "héllo wörld"] });
+    const made = await livy.createBatch({ file, name: "sum", pyFiles, args: [10, "--flag", "héllo wörld"] });
     expect(made).toMatchObject({ name: "sum", state: "starting", appId: null });
     const followed = fetch(`${server.url}/batches/${made.id}/driver-log?follow`).then((answer) => answer.text());
     const running = await until("Spark is up and the sum is told", 120_000, async () => {
@@ -74,7 +77,7 @@ while not os.path.exists(${JSON.stringify(stop)}):
     expect(ended.longwick).toMatchObject({ reason: "The application has ended.", cause: null, exitCode: 0 });
     expect(ended.longwick.attempts).toMatchObject([{ attempt: 1, state: "success", exitCode: 0, appId: running.appId }]);
     const log = await livy.batchLog(made.id);
-    expect(log).toContain("sum is 90 ['--flag', 'héllo wörld']");
+    expect(log).toContain("sum is 100 ['--flag', 'héllo wörld']");
     expect(log.at(-1)).toBe("Batch ended (success): The application has ended.");
     expect((await followed).trimEnd().split("\n")).toEqual(log);
     // As Airflow reads it: page by page, the last one empty.
