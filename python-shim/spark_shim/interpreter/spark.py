@@ -16,6 +16,8 @@ from .gate import Gate
 from .statement import CURRENT, Statement
 from .streams import Outputs
 
+#: A JVM that lives says nothing to a new connection; one that dies has dropped it by then.
+_DYING_SECONDS = 0.3
 #: Seconds between two looks at a running statement's jobs, and at the executors while nothing runs.
 PROGRESS_SECONDS = 1 / 3
 EXECUTORS_SECONDS = 5.0
@@ -77,14 +79,17 @@ class Spark:
         return {"spark": spark, "sc": spark.sparkContext, "sqlContext": sql_context}
 
     def is_gone(self, error: BaseException) -> bool:
-        """Whether the error is that of a connection to Spark, and nobody listens there any more."""
-        if self._port is None or not any(kind is OSError or kind.__name__ == "Py4JError" for kind in type(error).__mro__):
+        """Whether the error is that of a connection to Spark, and nobody is there any more. A JVM that dies may take connections until it is dead."""
+        if self._port is None or not _is_of_connection(error):
             return False
         try:
-            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+                connection.settimeout(_DYING_SECONDS)
+                return not connection.recv(1)
+        except socket.timeout:
+            return False
         except OSError:
             return True
-        return False
 
     def facts(self) -> Dict[str, Any]:
         """What the `ready` message says of Spark."""
@@ -349,6 +354,12 @@ class Watcher:
         if count is not None and count != self._executors:
             self._executors = count
             self._outputs.send({"is": "executors", "count": count})
+
+
+def _is_of_connection(error: BaseException) -> bool:
+    """py4j's answer to a connection that ended is a plain Py4JError; what Java code raised is a subclass of it."""
+    kind = type(error)
+    return kind is OSError or issubclass(kind, ConnectionError) or kind.__name__ in ("Py4JError", "Py4JNetworkError")
 
 
 def _version() -> Any:
