@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from "fastify";
 import { type Config, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
 import { Presets } from "./core/presets.ts";
+import { Schedules } from "./core/schedules.ts";
 import { Sessions } from "./core/sessions.ts";
 import { uploadsIn } from "./core/upload-uri.ts";
 import { Uploads } from "./core/uploads.ts";
@@ -9,6 +10,7 @@ import { Auth } from "./faces/auth.ts";
 import { Certificate } from "./faces/certificate.ts";
 import { createHttp } from "./faces/http.ts";
 import { jupyterFace } from "./faces/jupyter/routes.ts";
+import { readKeptRequest } from "./faces/livy/batch-draft.ts";
 import { livyFace } from "./faces/livy/routes.ts";
 import type { SpecRules } from "./faces/livy/spec.ts";
 import { historyUrl } from "./history.ts";
@@ -96,6 +98,13 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     } satisfies SpecRules;
     const paths = { driversAreHere: config.launcher === "local", localDirs: config.localPaths, uploads };
 
+    const schedules = new Schedules({
+      ...{ launcher, sessions, access, clock },
+      read: (request, caller) => readKeptRequest(request, caller, { presets: chosen, spec: rules, paths }),
+      checkOwner: (owner) => auth.checkUser(owner),
+    });
+    opened.push(() => schedules.close());
+
     const http = await createHttp({
       basePath: config.basePath,
       trustedProxies: config.trustedProxies,
@@ -116,6 +125,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
       faces: [
         livyFace({
           sessions,
+          schedules,
           presets: chosen,
           spec: rules,
           paths,
@@ -134,6 +144,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     opened.push(() => http.close(config.drainMs));
 
     await sessions.adopt(AbortSignal.timeout(ADOPT_MS));
+    await schedules.start(AbortSignal.timeout(ADOPT_MS));
     adopted = true;
     uploads?.start();
     const url = `${await http.listen(config)}${config.basePath}`;

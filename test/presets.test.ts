@@ -108,6 +108,10 @@ describe("a preset that is tried out", () => {
         executorLog: unused,
         conclude: unused,
         records: () => never("not to be called"),
+        schedules: {
+          ...{ follow: unused, create: unused, find: unused, change: unused, remove: unused },
+          ...{ request: unused, accepted: unused, conclude: unused, close: unused },
+        },
         remove: unused,
         close: unused,
       },

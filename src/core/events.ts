@@ -2,7 +2,19 @@ import diagnostics from "node:diagnostics_channel";
 
 /** Who did what to which session. Never the code, a conf value or a token (design.md §4). */
 export interface AuditEvent {
-  readonly action: "create" | "submit" | "cancel" | "interrupt" | "restart" | "delete" | "upload" | "delete-upload" | "refuse";
+  readonly action:
+    | "create"
+    | "submit"
+    | "cancel"
+    | "interrupt"
+    | "restart"
+    | "delete"
+    | "upload"
+    | "delete-upload"
+    | "schedule"
+    | "change-schedule"
+    | "delete-schedule"
+    | "refuse";
   /** Who is logged in; null while authentication is off. */
   readonly user: string | null;
   /** Address the request came from; null for what the server does by itself. */
@@ -12,6 +24,8 @@ export interface AuditEvent {
   readonly statement: number | null;
   /** An upload's id, where that is what it is about. */
   readonly upload?: string;
+  /** A schedule's name, where that is what it is about. */
+  readonly schedule?: string;
   /** A problem's code for a refusal, else null. */
   readonly problem: string | null;
 }

@@ -290,6 +290,12 @@ export abstract class Life {
     return this.until(() => this.driver.up || this.#end !== null || this.driver.refused !== null, waitMs, signal);
   }
 
+  /** Resolves with how it ended, once it has; rejects with the signal's reason. */
+  async ended(signal: AbortSignal): Promise<SessionEnd> {
+    while (this.#end === null) await this.until(() => this.#end !== null, FOREVER_MS, signal);
+    return this.#end;
+  }
+
   /** Resolves with true once `revision` is past the one given, with false after `waitMs`. */
   changed(revision: number, waitMs: number, signal: AbortSignal): Promise<boolean> {
     return this.until(() => this.revision !== revision, waitMs, signal);

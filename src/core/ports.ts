@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import type { Hello, RecordFrame, ReplyResult, RequestBody, RequestName, Snapshot } from "../protocol/frames.ts";
+import type { ScheduleKeeper } from "./schedule.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndCause, EndState, WorkloadPhase } from "./states.ts";
 
@@ -133,6 +134,8 @@ export interface Launcher {
   executors(claim: Claim, signal: AbortSignal): Promise<readonly ExecutorView[]>;
   /** The last lines of an executor's log, while it is there; null: there is none of that name. */
   executorLog(claim: Claim, name: string, lines: number, signal: AbortSignal): Promise<string | null>;
+  /** Where schedules are kept beside the claims. */
+  readonly schedules: ScheduleKeeper;
   /** Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended. */
   remove(claim: Claim): Promise<void>;
   /** Lets go of everything without ending any workload. Idempotent. */

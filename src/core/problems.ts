@@ -5,7 +5,7 @@
 export const PROBLEMS = {
   INVALID: { status: 400, meaning: "The request is malformed; the message says where." },
   SPEC_REFUSED: { status: 400, meaning: "The session asked for is not allowed or not possible." },
-  NAME_TAKEN: { status: 400, meaning: "Another session has this name." },
+  NAME_TAKEN: { status: 400, meaning: "Another session or schedule has this name." },
   TOO_MANY_SESSIONS: { status: 400, meaning: "A limit on sessions is reached." },
   TOO_MANY_STATEMENTS: { status: 400, meaning: "The session's queue is full." },
   KIND_UNAVAILABLE: { status: 400, meaning: "This kind of statement cannot run here." },
@@ -15,6 +15,7 @@ export const PROBLEMS = {
   FORBIDDEN: { status: 403, meaning: "You may not do this." },
   SESSION_NOT_FOUND: { status: 404, meaning: "No such session." },
   STATEMENT_NOT_FOUND: { status: 404, meaning: "No such statement." },
+  SCHEDULE_NOT_FOUND: { status: 404, meaning: "No such schedule." },
   UPLOAD_NOT_FOUND: { status: 404, meaning: "No such upload." },
   NOT_FOUND: { status: 404, meaning: "No such address." },
   METHOD_NOT_ALLOWED: { status: 405, meaning: "The address exists, the method does not." },

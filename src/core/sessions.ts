@@ -80,14 +80,19 @@ export class Sessions {
    * @throws Problem as `create`
    */
   async createBatch(draft: SessionDraft, key: string | null, caller: Caller, signal: AbortSignal): Promise<Batch> {
-    const made = await this.#createKeyed(draft, key, caller, signal);
-    if (made instanceof Batch) return made;
-    throw new Error(`claim ${made.id} is no batch's`);
+    if (key === null) return asBatch(await this.#claim({ ...draft, uid: randomUUID() }, caller, signal));
+    return this.createBatchAs(uuidv5(JSON.stringify([draft.owner, key]), KEY_NAMESPACE), draft, caller, signal);
   }
 
-  async #createKeyed(draft: SessionDraft, key: string | null, caller: Caller, signal: AbortSignal): Promise<Life> {
-    if (key === null) return this.#claim({ ...draft, uid: randomUUID() }, caller, signal);
-    const uid = uuidv5(JSON.stringify([draft.owner, key]), KEY_NAMESPACE);
+  /**
+   * The same for whoever knows the uid beforehand: one batch has it, whichever servers are asked for it and how often.
+   * @throws Problem as `create`
+   */
+  async createBatchAs(uid: string, draft: SessionDraft, caller: Caller, signal: AbortSignal): Promise<Batch> {
+    return asBatch(await this.#createKeyed(uid, draft, caller, signal));
+  }
+
+  async #createKeyed(uid: string, draft: SessionDraft, caller: Caller, signal: AbortSignal): Promise<Life> {
     const known = [...this.#byId.values()].find((life) => life.uid === uid);
     if (known !== undefined) return known;
     const creating = this.#keyed.get(uid) ?? this.#claim({ ...draft, uid, shared: true }, caller, signal);
@@ -208,6 +213,12 @@ export class Sessions {
     return this.#list(Batch, caller);
   }
 
+  /** The batch of this uid, whoever it is of; null: none is known. */
+  batchOf(uid: string): Batch | null {
+    for (const life of this.#byId.values()) if (life.uid === uid && life instanceof Batch) return life;
+    return null;
+  }
+
   /** What has not ended, whoever it is of. */
   living(): readonly Life[] {
     return [...this.#byId.values()].filter((life) => life.end === null);
@@ -308,3 +319,8 @@ export class Sessions {
     }
   }
 }
+
+const asBatch = (made: Life): Batch => {
+  if (made instanceof Batch) return made;
+  throw new Error(`claim ${made.id} is no batch's`);
+};

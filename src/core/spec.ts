@@ -42,6 +42,12 @@ export const Application = Type.Object({
     backoffMs: Type.Integer({ minimum: 0, description: "Before the second attempt; twice as long before each later one." }),
     on: Type.Array(Type.Enum([...END_CAUSES])),
   }),
+  run: Type.Optional(
+    Type.Object(
+      { schedule: Text, scheduleUid: Text, dueMs: Type.Integer({ description: "Unix time in milliseconds." }) },
+      { description: "The schedule it is a run of; absent: somebody asked for it." },
+    ),
+  ),
 });
 export type Application = Static<typeof Application>;
 

@@ -93,6 +93,20 @@ export class Auth {
     return this.#verify(key, authorization, remote);
   }
 
+  /**
+   * Whether somebody who is not calling now could: what was put off in their name is still theirs.
+   * @throws Problem FORBIDDEN
+   */
+  async checkUser(name: string | null): Promise<void> {
+    if (!this.on) return;
+    const changes = await Promise.all([this.#passwords?.refresh(), this.#tokens?.refresh()]);
+    if (changes.includes(true)) this.#changed();
+    if (this.#shut !== null) throw new Problem("FORBIDDEN", this.#shut);
+    if (name === null) throw new Problem("FORBIDDEN", "It is nobody's: it was made while authentication was off.");
+    if (!this.#users.includes(name)) throw new Problem("FORBIDDEN", `User '${name}' is not known here any more.`);
+    this.#options.access.checkAllowed({ name, remote: null });
+  }
+
   get #fresh(): boolean {
     return (this.#passwords?.fresh ?? true) && (this.#tokens?.fresh ?? true);
   }

@@ -32,6 +32,7 @@ import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kuberne
 import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
+import { CronJobs } from "./kubernetes/schedules.ts";
 import { eraseSession, type SessionPlace } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
@@ -83,6 +84,7 @@ interface PodEvent extends Stored {
 }
 
 class KubernetesLauncher implements Launcher {
+  readonly schedules: CronJobs;
   readonly #parts: LauncherParts;
   readonly #known: KnownClaims;
   readonly #logs: KeptLogs;
@@ -104,6 +106,7 @@ class KubernetesLauncher implements Launcher {
     this.#parts = parts;
     this.#known = new KnownClaims(parts.claims);
     this.#logs = new KeptLogs(parts.api, parts.claims.namespace, parts.settings.instance);
+    this.schedules = new CronJobs(parts.api, parts.claims.namespace, parts.settings);
     this.#watch(parts.settings.namespace);
   }
 
@@ -264,7 +267,7 @@ class KubernetesLauncher implements Launcher {
   async #close(): Promise<void> {
     this.#closing.abort(new Error("the launcher was closed"));
     await Promise.all([...this.#workloads.values()].map((workload) => workload.release()));
-    await Promise.all([this.#known, ...this.#pods.values(), ...this.#events.values()].map((watch) => watch.close()));
+    await Promise.all([this.#known, this.schedules, ...this.#pods.values(), ...this.#events.values()].map((watch) => watch.close()));
     this.#parts.api.close();
   }
 

@@ -21,6 +21,7 @@ import { shownConf, sourced } from "./conf.ts";
 import { type DriverLimits, driverFile } from "./driver-file.ts";
 import { writeWhole } from "./files.ts";
 import { readJournal, readLog } from "./journal.ts";
+import { LocalSchedules } from "./local-schedules.ts";
 import { LocalWorkload } from "./local-workload.ts";
 import { signalProcess, sweep } from "./processes.ts";
 import { currentPaths, RuntimeDirectory, type SessionPaths } from "./runtime.ts";
@@ -56,6 +57,7 @@ export const openLocalLauncher = async (settings: LocalSettings): Promise<Launch
 };
 
 class LocalLauncher implements Launcher {
+  readonly schedules: LocalSchedules;
   readonly #settings: LocalSettings;
   readonly #runtime: RuntimeDirectory;
   readonly #archive: ArchiveJob;
@@ -67,6 +69,7 @@ class LocalLauncher implements Launcher {
     this.#settings = settings;
     this.#runtime = runtime;
     this.#archive = archive;
+    this.schedules = new LocalSchedules(runtime.schedules, { now: Date.now });
   }
 
   async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
@@ -167,6 +170,7 @@ class LocalLauncher implements Launcher {
   }
 
   async close(): Promise<void> {
+    await this.schedules.close();
     await this.#archive.close();
     await Promise.all([...this.#workloads.values()].map((workload) => workload.release()));
     await this.#runtime.close();

@@ -53,7 +53,7 @@ const PRIVATE = 0o700;
 /**
  * The directory where a local server keeps what must survive it: claims, names, the master key. One server at a time holds it.
  *
- *     lock-<n>  master.key  next-id  names/<hash>  trash/
+ *     lock-<n>  master.key  next-id  names/<hash>  schedules/<name>.json  trash/
  *     sessions/<id>/  claim.json spec.json end.json driver.json supervisor.json driver.out driver.sock journal/ work/ uploads/ termination.json
  *     sessions/<id>/  attempts.json  attempt-<n>/ with the driver's files, from the second one on
  */
@@ -80,7 +80,7 @@ export class RuntimeDirectory {
     await chmod(root, PRIVATE);
     const lock = await lockDirectory(root);
     try {
-      for (const name of ["sessions", "names", "trash"]) await mkdir(join(root, name), { recursive: true, mode: PRIVATE });
+      for (const name of ["sessions", "names", "schedules", "trash"]) await mkdir(join(root, name), { recursive: true, mode: PRIVATE });
       // Nothing here needs room on the disk when it was there before: a server must come back on a full one.
       for (const name of await readdir(join(root, "trash"))) await rm(join(root, "trash", name), { recursive: true, force: true });
       const masterKey = await readOrMakeKey(join(root, "master.key"));
@@ -89,6 +89,11 @@ export class RuntimeDirectory {
       await lock.release();
       throw error;
     }
+  }
+
+  /** Where schedules are kept. */
+  get schedules(): string {
+    return join(this.#root, "schedules");
   }
 
   /** The link's key: derived, so that a server needs nothing but the claim to speak to a driver. */

@@ -17,6 +17,8 @@ test("the OpenAPI document has every route of the interface, with what it takes 
   const routes = Object.entries(paths).flatMap(([path, item]) => Object.keys(item).map((method) => `${method} ${path}`));
   expect(routes.sort()).toEqual(
     [
+      ...["get /schedules", "post /schedules", "get /schedules/{schedule}", "patch /schedules/{schedule}", "delete /schedules/{schedule}"],
+      "get /schedules/{schedule}/runs",
       ...["get /uploads", "post /uploads", "get /uploads/{upload}", "delete /uploads/{upload}"],
       ...["get /version", "get /presets", "get /sessions", "post /sessions", "get /sessions/{session}", "delete /sessions/{session}"],
       ...["state", "log", "statements", "statements/{statement}", "statements/{statement}/records", "jobs/{job}", "ui", "driver-log"].map(

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import pino from "pino";
 import { Access, type AccessRules } from "../../src/core/access.ts";
@@ -16,6 +19,7 @@ import type {
 } from "../../src/core/ports.ts";
 import { type Preset, Presets } from "../../src/core/presets.ts";
 import { Problem } from "../../src/core/problems.ts";
+import { Schedules } from "../../src/core/schedules.ts";
 import { Sessions, type SessionsLimits } from "../../src/core/sessions.ts";
 import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
@@ -24,8 +28,10 @@ import { type UploadRules, Uploads } from "../../src/core/uploads.ts";
 import { Auth } from "../../src/faces/auth.ts";
 import { createHttp, type Http, type HttpOptions } from "../../src/faces/http.ts";
 import { type JupyterOptions, jupyterFace } from "../../src/faces/jupyter/routes.ts";
+import { readKeptRequest } from "../../src/faces/livy/batch-draft.ts";
 import type { LivyOptions } from "../../src/faces/livy/room.ts";
 import { livyFace } from "../../src/faces/livy/routes.ts";
+import { LocalSchedules } from "../../src/launch/local-schedules.ts";
 import { openLink } from "../../src/link/link.ts";
 import type { RecordFrame } from "../../src/protocol/frames.ts";
 import { openDirectoryStore } from "../../src/uploads/directory.ts";
@@ -42,6 +48,10 @@ export class FakeLauncher implements Launcher {
   readonly unheard: Claim[] = [];
   asked = 0;
   readonly removed: number[] = [];
+  readonly #directory = mkdtempSync(join(tmpdir(), "longwick-schedules-"));
+  readonly schedules = new LocalSchedules(this.#directory, { now: () => this.now });
+  /** Clock of the schedules. */
+  now = Date.now();
   readonly #names = new Map<string, number>();
   readonly #ends = new Map<number, PromiseWithResolvers<WorkloadPhase>>();
   #listener: ClaimListener | null = null;
@@ -152,7 +162,10 @@ export class FakeLauncher implements Launcher {
     if (claim.spec.name !== null) this.#names.delete(claim.spec.name);
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    await this.schedules.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
 }
 
 export interface ServiceOptions {
@@ -182,6 +195,7 @@ export interface Asking {
 export class Service implements AsyncDisposable {
   readonly launcher = new FakeLauncher();
   readonly sessions: Sessions;
+  readonly schedules: Schedules;
   readonly http: Http;
   /** What the log got, a line each. */
   readonly lines: Record<string, unknown>[];
@@ -226,8 +240,14 @@ export class Service implements AsyncDisposable {
       checkUsers: options.checkUsers ?? (() => undefined),
       onFault: (message) => log.warn(message),
     });
+    const schedules: Schedules = new Schedules({
+      ...{ launcher, sessions, access, clock: { now: Date.now } },
+      read: (request, caller) => readKeptRequest(request, caller, livy),
+      checkOwner: (owner) => auth.checkUser(owner),
+    });
+    await schedules.start(AbortSignal.timeout(1_000));
     const livy: LivyOptions = {
-      sessions,
+      ...{ sessions, schedules },
       presets: new Presets(options.presets ?? [], options.defaultPreset ?? null, access),
       spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
       paths: { driversAreHere: true, localDirs: [], uploads },
@@ -250,12 +270,13 @@ export class Service implements AsyncDisposable {
       log,
       faces: [livyFace(livy), jupyterFace(jupyter), ...(options.http?.faces ?? [])],
     });
-    return new Service(launcher, sessions, http, lines);
+    return new Service(launcher, sessions, schedules, http, lines);
   }
 
-  private constructor(launcher: FakeLauncher, sessions: Sessions, http: Http, lines: Record<string, unknown>[]) {
+  private constructor(launcher: FakeLauncher, sessions: Sessions, schedules: Schedules, http: Http, lines: Record<string, unknown>[]) {
     this.launcher = launcher;
     this.sessions = sessions;
+    this.schedules = schedules;
     this.http = http;
     this.lines = lines;
   }
@@ -310,7 +331,9 @@ export class Service implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.http.close(100);
+    await this.schedules.close();
     await this.sessions.close();
+    await this.launcher.close();
     for (const driver of this.launcher.drivers) driver.cut();
   }
 }

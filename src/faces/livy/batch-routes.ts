@@ -1,13 +1,13 @@
 import type { FastifyRequest } from "fastify";
 import type { Batch } from "../../core/batch.ts";
-import { readBatchSpec } from "./batch-spec.ts";
+import { readBatchDraft } from "./batch-draft.ts";
 import { batchObject } from "./batch-view.ts";
 import { readDryRun, rejected } from "./creation.ts";
 import { readIdempotencyKey } from "./idempotency.ts";
 import { logPage } from "./log-page.ts";
-import { checkUris } from "./paths.ts";
 import { type App, answers, audit, type Room, sendJson } from "./room.ts";
 import {
+  BatchesQuery,
   BatchList,
   BatchObject,
   BatchParams,
@@ -16,10 +16,10 @@ import {
   CreateQuery,
   Message,
   PageQuery,
+  RESOURCES_LIMIT_BYTES,
   SessionLog,
   SessionPlan,
 } from "./schemas.ts";
-import { readPresetName } from "./spec.ts";
 import { planObject } from "./view.ts";
 
 const tags = ["batches"];
@@ -27,17 +27,19 @@ const PAGE = 100;
 
 /** Every `/batches` route of Livy's. */
 export const batchRoutes = (app: App, room: Room): void => {
-  const { sessions, presets, historyUrl } = room.options;
+  const { sessions, historyUrl } = room.options;
   const schema = { tags, params: BatchParams };
   const shown = (batch: Batch, { publicUrl }: Pick<FastifyRequest, "publicUrl">) =>
     room.text(batch, publicUrl, () => batchObject(batch, publicUrl, historyUrl(batch)));
 
   app.get(
     "/batches",
-    { schema: { tags, summary: "List the batches you may see", querystring: PageQuery, response: answers({ 200: BatchList }) } },
+    { schema: { tags, summary: "List the batches you may see", querystring: BatchesQuery, response: answers({ 200: BatchList }) } },
     (request, reply) => {
-      const { from = 0, size = PAGE } = request.query;
-      const all = sessions.listBatches(request.caller);
+      const { from = 0, size = PAGE, schedule } = request.query;
+      const all = sessions
+        .listBatches(request.caller)
+        .filter(({ application: { run } }) => schedule === undefined || run?.schedule === schedule || run?.scheduleUid === schedule);
       const page = all.slice(Math.max(0, from), Math.max(0, from + size)).map((batch) => shown(batch, request));
       return sendJson(reply, `{"from":${from},"total":${all.length},"sessions":[${page.join(",")}]}`);
     },
@@ -54,17 +56,14 @@ export const batchRoutes = (app: App, room: Room): void => {
         body: CreateBatch,
         response: answers({ 200: SessionPlan, 201: BatchObject }),
       },
-      bodyLimit: 4 * 1024 * 1024,
+      bodyLimit: RESOURCES_LIMIT_BYTES,
     },
     async (request, reply) => {
       const { caller, body, query } = request;
       sessions.checkOpen();
       const dryRun = readDryRun(query.dryRun);
       const key = readIdempotencyKey(request);
-      const preset = presets.choose(readPresetName(body), caller);
-      const asked = readBatchSpec({ body, doAs: query.doAs, preset }, room.options.spec);
-      const spec = await checkUris(asked.spec, room.options.paths, caller);
-      const draft = { owner: caller.name, spec, notes: asked.notes };
+      const draft = await readBatchDraft({ body, doAs: query.doAs }, caller, room.options);
       if (dryRun) return reply.send(planObject(draft, await sessions.plan(draft, caller, request.signal).catch(rejected)));
       const batch = await sessions.createBatch(draft, key, caller, request.signal).catch(rejected);
       audit(request, "create", batch);

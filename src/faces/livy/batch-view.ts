@@ -9,7 +9,7 @@ const LOG_LINES = 10;
 /** A batch as Livy 0.9 shows it; what is ours stands in `longwick`. `at`: where its reader finds this server. */
 export const batchObject = (batch: Batch, at: string, historyUrl: string | null): BatchObject => {
   const { application, end, facts, spec } = batch;
-  const { file, className, args, retry } = application;
+  const { file, className, args, retry, run } = application;
   const { reason, cause, exitCode } = endFields(end);
   return {
     id: batch.id,
@@ -34,6 +34,7 @@ export const batchObject = (batch: Batch, at: string, historyUrl: string | null)
       sparkUser: facts?.sparkUser ?? null,
       historyUrl,
       ...{ file, className, args },
+      schedule: run === undefined ? null : { name: run.schedule, uid: run.scheduleUid, dueMs: run.dueMs },
       retry: { maxAttempts: retry.maxAttempts, backoffSeconds: retry.backoffMs / 1_000, on: retry.on },
       attempts: batch.attempts.map(({ number, startedMs, end: ended }) => ({
         attempt: number,

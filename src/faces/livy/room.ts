@@ -13,6 +13,7 @@ import type { Batch } from "../../core/batch.ts";
 import { type AuditEvent, publishAudit } from "../../core/events.ts";
 import type { Life } from "../../core/life.ts";
 import type { Presets } from "../../core/presets.ts";
+import type { Schedules } from "../../core/schedules.ts";
 import type { Session } from "../../core/session.ts";
 import type { Sessions } from "../../core/sessions.ts";
 import { badNumber, readInt32 } from "../validation.ts";
@@ -23,6 +24,7 @@ import { oldSessionObject, sessionObject } from "./view.ts";
 
 export interface LivyOptions {
   readonly sessions: Sessions;
+  readonly schedules: Schedules;
   readonly presets: Presets;
   readonly spec: SpecRules;
   readonly paths: PathRules;

@@ -10,6 +10,7 @@ import { presetRoutes } from "./preset-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { resourceRoutes } from "./resource-routes.ts";
 import { answers, type LivyOptions, Room } from "./room.ts";
+import { scheduleRoutes } from "./schedule-routes.ts";
 import { Version } from "./schemas.ts";
 import { sessionRoutes } from "./session-routes.ts";
 import { statementRoutes } from "./statement-routes.ts";
@@ -40,6 +41,7 @@ export const livyFace =
     sessionRoutes(app, room);
     presetRoutes(app, room);
     batchRoutes(app, room);
+    scheduleRoutes(app, room);
     statementRoutes(app, room);
     recordRoutes(app, room);
     logRoutes(app, room);

@@ -6,6 +6,9 @@ import { END_CAUSES } from "../../core/states.ts";
  * "not asked for" and fields of their own; answers hold Livy 0.9's fields to the letter (recorded in `test/fixtures/livy-0.9.0.jsonl`).
  */
 
+/** The longest body of what may name many resources. */
+export const RESOURCES_LIMIT_BYTES = 4 * 1024 * 1024;
+
 const INT32_MAX = 2_147_483_647;
 
 const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
@@ -117,6 +120,10 @@ export const PageQuery = Type.Object({
   from: Type.Optional(int32("Position of the first one, from 0.")),
   size: Type.Optional(int32("How many at most.")),
 });
+export const BatchesQuery = Type.Object({
+  ...PageQuery.properties,
+  schedule: Type.Optional(Type.String({ description: "Longwick's own: only the runs of the schedule of this name or uid." })),
+});
 export const StatementsQuery = Type.Object({
   ...PageQuery.properties,
   order: Type.Optional(Type.String({ description: "`desc`: newest first." })),
@@ -227,6 +234,12 @@ export const BatchObject = Type.Object({
     file: Type.String(),
     className: text,
     args: Type.Array(Type.String()),
+    schedule: nullable(
+      Type.Object(
+        { name: Type.String(), uid: Type.String(), dueMs: Type.Integer() },
+        { description: "The schedule it is a run of; null: somebody asked for it." },
+      ),
+    ),
     retry: Type.Object({ maxAttempts: Type.Integer(), backoffSeconds: Type.Number(), on: Type.Array(Type.String()) }),
     attempts: Type.Array(
       Type.Object({

@@ -179,7 +179,8 @@ export class Claims {
       }
     }
     await this.#holders.leaveName(claim.spec.name, claim.uid, signal);
-    if (shared) await this.#holders.leaveShared(claim.uid, signal);
+    // Of a schedule's run servers learn at the same moment: one that is late finds whose it was.
+    if (shared && claim.spec.application?.run === undefined) await this.#holders.leaveShared(claim.uid, signal);
     if (hasSecret) await this.#forgetSpec(claim, signal);
     return written;
   }

@@ -6,7 +6,7 @@ import { type DriverCluster, openCluster } from "./cluster.ts";
 import { planDriver } from "./driver.ts";
 import { namespaceOf } from "./pod.ts";
 import { readRefusal } from "./refusals.ts";
-import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, type Right, SERVER_RIGHTS } from "./rights.ts";
+import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, type Right, SCHEDULE_RIGHTS, SERVER_RIGHTS } from "./rights.ts";
 import type { KubernetesSettings } from "./settings.ts";
 
 /** One thing that was looked at; `mend` says what to do about it. */
@@ -63,10 +63,10 @@ const missing = async (
   rights: readonly Right[],
   allowed: (attributes: object) => Promise<boolean>,
 ): Promise<readonly string[]> => {
-  const lacking = rights.map(async ({ where, resource, verbs }) => {
+  const lacking = rights.map(async ({ where, group = "", resource, verbs }) => {
     const [name, subresource] = resource.split("/");
     const place = where === "server" ? namespace : pods.namespace;
-    const attributes = { namespace: place, resource: name, ...(subresource === undefined ? {} : { subresource }) };
+    const attributes = { namespace: place, group, resource: name, ...(subresource === undefined ? {} : { subresource }) };
     const refused = await Promise.all(verbs.map(async (verb) => ((await allowed({ ...attributes, verb })) ? [] : [verb])));
     return refused.flat().length === 0 ? [] : [`${refused.flat().join("/")} ${resource} in ${place}`];
   });
@@ -82,10 +82,13 @@ const serverRights = async (cluster: DriverCluster): Promise<readonly ClusterFin
   try {
     const rights = [...SERVER_RIGHTS, ...(reach === "port-forward" ? PORT_FORWARD_RIGHTS : [])];
     const lacking = await missing(cluster, rights, allowed);
+    const schedules = await missing(cluster, SCHEDULE_RIGHTS, allowed);
+    const off: readonly ClusterFinding[] =
+      schedules.length === 0 ? [] : [{ state: "note", what: `there can be no schedules: the server may not ${schedules.join(", ")}` }];
     const where =
       namespace === pods.namespace ? `namespace ${namespace}` : `namespaces ${namespace} (claims) and ${pods.namespace} (drivers)`;
-    if (lacking.length === 0) return [{ state: "ok", what: `the server may do all that it needs in ${where}` }];
-    return [{ state: "bad", what: `the server may not ${lacking.join(", ")}`, mend: MANIFESTS }];
+    if (lacking.length === 0) return [{ state: "ok", what: `the server may do all that it needs in ${where}` }, ...off];
+    return [{ state: "bad", what: `the server may not ${lacking.join(", ")}`, mend: MANIFESTS }, ...off];
   } catch (error) {
     return [{ state: "note", what: `what the server may do cannot be asked: ${describe(error)}` }];
   }

@@ -1,7 +1,9 @@
-/** What an account must be allowed on one kind of object (all of them of the core API group). */
+/** What an account must be allowed on one kind of object. */
 export interface Right {
   /** `server`: the namespace of claims; `sessions`: that of drivers. */
   readonly where: "server" | "sessions";
+  /** Its API group; absent: the core one. */
+  readonly group?: "batch";
   /** A resource, with its subresource after a slash: `pods/log`. */
   readonly resource: string;
   readonly verbs: readonly string[];
@@ -16,6 +18,13 @@ export const SERVER_RIGHTS: readonly Right[] = [
   { where: "sessions", resource: "secrets", verbs: ["create", "get", "patch", "delete"] },
   { where: "sessions", resource: "configmaps", verbs: ["create", "get", "patch", "delete"] },
   { where: "sessions", resource: "events", verbs: ["list", "watch"] },
+];
+
+/** What schedules need besides, in the same Roles; a server without it has none. */
+export const SCHEDULE_RIGHTS: readonly Right[] = [
+  { where: "server", group: "batch", resource: "cronjobs", verbs: ["create", "get", "list", "watch", "patch", "delete"] },
+  { where: "server", group: "batch", resource: "jobs", verbs: ["get", "list", "watch"] },
+  { where: "server", group: "batch", resource: "jobs/status", verbs: ["patch"] },
 ];
 
 /** From outside of the cluster; which verb it is depends on the version of Kubernetes. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Api } from "../../../src/launch/kubernetes/api.ts";
-import { DRIVER_RIGHTS, type Right, SERVER_RIGHTS } from "../../../src/launch/kubernetes/rights.ts";
+import { DRIVER_RIGHTS, type Right, SCHEDULE_RIGHTS, SERVER_RIGHTS } from "../../../src/launch/kubernetes/rights.ts";
 import { soon, testApi } from "../../kit/cluster.ts";
 import { type Deployment, deploy } from "../../kit/deployment.ts";
 
@@ -93,13 +93,19 @@ describe("what the accounts may do", { timeout: 180_000 }, () => {
   const account = (namespace: string, name: string): string => `system:serviceaccount:${namespace}:${name}`;
   const places = () => ({ server: deployment.namespace, sessions: deployment.sessionsNamespace, elsewhere: "kube-system" });
   const table = (rights: readonly Right[]): readonly string[] =>
-    rights.flatMap(({ where, resource, verbs }) => verbs.map((verb) => `${where} ${resource} ${verb}`)).sort();
+    rights
+      .flatMap(({ where, group, resource, verbs }) =>
+        verbs.map((verb) => `${where} ${group === undefined ? "" : `${group}/`}${resource} ${verb}`),
+      )
+      .sort();
 
   test("is what they need and nothing else, over all resources and verbs there are", async () => {
     const nobody = new Set(await sweep(account(deployment.namespace, "nobody"), places()));
     const besides = (allowed: readonly string[]) => allowed.filter((one) => !nobody.has(one));
     expect(resources.length).toBeGreaterThan(100);
-    expect(besides(await sweep(account(deployment.namespace, "longwick"), places()))).toEqual(table(SERVER_RIGHTS));
+    expect(besides(await sweep(account(deployment.namespace, "longwick"), places()))).toEqual(
+      table([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]),
+    );
     expect(besides(await sweep(account(deployment.sessionsNamespace, "longwick-driver"), places()))).toEqual(table(DRIVER_RIGHTS));
     // Executors run under this one.
     expect(besides(await sweep(account(deployment.sessionsNamespace, "default"), places()))).toEqual([]);

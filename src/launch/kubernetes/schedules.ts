@@ -1,0 +1,256 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+import { publishSession } from "../../core/events.ts";
+import { Problem } from "../../core/problems.ts";
+import {
+  type BatchRequest,
+  type Run,
+  type RunEnd,
+  redactRequest,
+  type Schedule,
+  type ScheduleChange,
+  type ScheduleDraft,
+  type ScheduleKeeper,
+  type ScheduleListener,
+} from "../../core/schedule.ts";
+import { type Api, isStatus } from "./api.ts";
+import {
+  type CronJob,
+  cronJob,
+  cronJobName,
+  cronJobPatch,
+  type Job,
+  jobStatus,
+  partSelector,
+  REQUEST_PART,
+  RUN_PART,
+  readCronJob,
+  readJob,
+  requestOf,
+  SCHEDULE_LABEL,
+  SCHEDULE_PART,
+  secretOf,
+} from "./cron-job.ts";
+import { instanceLabels } from "./names.ts";
+import type { PodSettings } from "./settings.ts";
+import { type Stored, Watch } from "./watch.ts";
+
+interface SecretObject extends Stored {
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** Nothing of a schedule is worth waiting for longer. */
+const STORE_MS = 30_000;
+/** Annotations of an object may have 256 KiB in all. */
+const REQUEST_LIMIT_BYTES = 200 * 1024;
+/** A Secret follows its CronJob at once. */
+const SECRET_GRACE_MS = 60_000;
+/** All servers hear of a run at the same moment; most then find that another has taken it. */
+const SPREAD_MS = 300;
+
+/** Schedules as CronJobs of the server's own namespace, runs as their Jobs, which nobody makes pods of. */
+export class CronJobs implements ScheduleKeeper {
+  readonly #api: Api;
+  readonly #namespace: string;
+  readonly #settings: PodSettings;
+  readonly #jobs = new Map<string, Job>();
+  #watches: readonly { close(): Promise<void> }[] = [];
+
+  constructor(api: Api, namespace: string, settings: PodSettings) {
+    this.#api = api;
+    this.#namespace = namespace;
+    this.#settings = settings;
+  }
+
+  async follow(listener: ScheduleListener, signal: AbortSignal): Promise<string | null> {
+    const { instance } = this.#settings;
+    try {
+      // A watch tries for ever; what will never be allowed is to be known now.
+      for (const path of [this.#cronJobs, this.#jobsPath]) await this.#api.get(path, signal, { limit: 1 });
+    } catch (error) {
+      if (isStatus(error, 403))
+        return `the server's account may not use CronJobs and Jobs (docs/kubernetes.md has the Role): ${error.message}`;
+      throw error;
+    }
+    const fault = (detail: string) => publishSession({ session: -1, event: "fault", detail });
+    const schedules = new Watch<CronJob>(this.#api, {
+      path: this.#cronJobs,
+      query: { labelSelector: partSelector(instance, SCHEDULE_PART) },
+      changed: (item) => listener.scheduled(readCronJob(item)),
+      gone: ({ metadata: { uid } }) => listener.unscheduled({ uid }),
+      keep: ({ metadata, spec }) => ({ metadata, spec }),
+      fault,
+    });
+    const runs = new Watch<Job>(this.#api, {
+      path: this.#jobsPath,
+      query: { labelSelector: partSelector(instance, RUN_PART) },
+      changed: (job) => this.#changed(job, listener),
+      gone: (job) => this.#gone(job, listener),
+      keep: ({ metadata }) => ({ metadata }),
+      fault,
+    });
+    this.#watches = [schedules, runs];
+    await Promise.all([schedules.synced, runs.synced]);
+    return null;
+  }
+
+  #changed(job: Job, listener: ScheduleListener): void {
+    // Whoever deletes it waits for what belongs to it, in the foreground.
+    if (job.metadata.deletionTimestamp !== undefined) return this.#gone(job, listener);
+    this.#jobs.set(job.metadata.uid, job);
+    listener.run(readJob(job));
+  }
+
+  #gone({ metadata: { uid } }: Job, listener: ScheduleListener): void {
+    this.#jobs.delete(uid);
+    listener.gone({ uid });
+  }
+
+  create(draft: ScheduleDraft, signal: AbortSignal): Promise<Schedule> {
+    return storing(signal, async (within) => {
+      const secret = this.#secretFor(draft.request);
+      let made: CronJob;
+      try {
+        made = await this.#api.create<CronJob>(this.#cronJobs, cronJob(draft, secret, this.#settings), within);
+      } catch (error) {
+        if (!isStatus(error, 409)) throw error;
+        throw new Problem("NAME_TAKEN", `Rejected, Reason: Duplicate schedule name: ${draft.name}`, { cause: error });
+      }
+      if (secret !== null) await this.#keepSecret(secret, draft.request, made, within);
+      return readCronJob(made);
+    });
+  }
+
+  find(name: string, signal: AbortSignal): Promise<Schedule | null> {
+    return storing(signal, async (within) => {
+      if (!/^[a-z][-a-z0-9]*$/.test(name)) return null;
+      const found = await this.#look<CronJob>(this.#cronJobPath(name), within);
+      return found?.metadata.labels?.[SCHEDULE_LABEL] === name ? readCronJob(found) : null;
+    });
+  }
+
+  change(schedule: Schedule, change: ScheduleChange, signal: AbortSignal): Promise<Schedule | null> {
+    return storing(signal, async (within) => {
+      const path = this.#cronJobPath(schedule.name);
+      const before = await this.#look<CronJob>(path, within);
+      if (before?.metadata.uid !== schedule.uid) return null;
+      const { batch } = change;
+      const secret = batch === undefined ? null : this.#secretFor(batch.request);
+      // Before a run may look for it.
+      if (batch !== undefined && secret !== null) await this.#keepSecret(secret, batch.request, before, within);
+      const after = await this.#api.merge<CronJob>(path, cronJobPatch(change, secret), within);
+      const old = batch === undefined ? null : secretOf(before.spec.jobTemplate);
+      if (old !== null) await this.#api.delete(`${this.#secrets}/${old}`, within);
+      return readCronJob(after);
+    });
+  }
+
+  /** Jobs and Secret belong to the CronJob: Kubernetes removes them after it. */
+  remove({ name, uid }: Schedule, signal: AbortSignal): Promise<void> {
+    return storing(signal, async (within) => {
+      const options = { propagationPolicy: "Background", preconditions: { uid } };
+      await this.#api.delete(this.#cronJobPath(name), within, options).catch((error: unknown) => {
+        // Another of that name is there by now.
+        if (!isStatus(error, 409)) throw error;
+      });
+    });
+  }
+
+  async request(run: Run, signal: AbortSignal): Promise<BatchRequest | null> {
+    await pause(Math.random() * SPREAD_MS, undefined, { signal });
+    const job = this.#jobs.get(run.uid);
+    if (job === undefined) return null;
+    const secret = secretOf(job);
+    if (secret === null) return requestOf(job);
+    const stored = await this.#look<SecretObject>(`${this.#secrets}/${secret}`, signal);
+    if (stored !== null) return JSON.parse(Buffer.from(stored.data?.["request.json"] ?? "", "base64").toString()) as BatchRequest;
+    if (Date.now() - run.createdMs < SECRET_GRACE_MS) throw new Error(`Secret ${secret} is not there yet`);
+    return null;
+  }
+
+  accepted(run: Run, batch: number, signal: AbortSignal): Promise<void> {
+    return this.#write(run, (job) => jobStatus(job, batch, null), signal);
+  }
+
+  conclude(run: Run, end: RunEnd, signal: AbortSignal): Promise<void> {
+    return this.#write(run, (job) => jobStatus(job, readJob(job).batch, end), signal);
+  }
+
+  /** Never over an end that is there. */
+  async #write(run: Run, status: (job: Job) => object, signal: AbortSignal): Promise<void> {
+    const name = this.#jobs.get(run.uid)?.metadata.name;
+    if (name === undefined) return;
+    const path = `${this.#jobsPath}/${name}`;
+    for (;;) {
+      const job = await this.#look<Job>(path, signal);
+      if (job?.metadata.uid !== run.uid || readJob(job).end !== null) return;
+      const { resourceVersion } = job.metadata;
+      try {
+        this.#jobs.set(run.uid, await this.#api.merge<Job>(`${path}/status`, { metadata: { resourceVersion }, ...status(job) }, signal));
+        return;
+      } catch (error) {
+        if (isStatus(error, 404)) return;
+        if (!isStatus(error, 409)) throw error;
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#watches.map((watch) => watch.close()));
+  }
+
+  /** The name of the Secret that is to hold the request; null: nothing in it is secret. */
+  #secretFor(request: BatchRequest): string | null {
+    const shown = JSON.stringify(redactRequest(request));
+    if (Buffer.byteLength(shown) > REQUEST_LIMIT_BYTES)
+      throw new Problem("SPEC_REFUSED", `Rejected, Reason: a schedule's batch may have ${REQUEST_LIMIT_BYTES} bytes of JSON.`);
+    return shown === JSON.stringify(request) ? null : `${this.#settings.instance}-schedule-${randomBytes(8).toString("hex")}`;
+  }
+
+  async #keepSecret(name: string, request: BatchRequest, { metadata }: CronJob, signal: AbortSignal): Promise<void> {
+    const ownerReferences = [{ apiVersion: "batch/v1", kind: "CronJob", name: metadata.name, uid: metadata.uid }];
+    const secret = {
+      metadata: { name, labels: instanceLabels(this.#settings.instance, REQUEST_PART), ownerReferences },
+      type: "Opaque",
+      immutable: true,
+      stringData: { "request.json": JSON.stringify(request) },
+    };
+    await this.#api.create(this.#secrets, secret, signal).catch((error: unknown) => {
+      // The answer to an attempt before was lost.
+      if (!isStatus(error, 409)) throw error;
+    });
+  }
+
+  async #look<T>(path: string, signal: AbortSignal): Promise<T | null> {
+    return this.#api.get<T>(path, signal).catch((error: unknown) => {
+      if (isStatus(error, 404)) return null;
+      throw error;
+    });
+  }
+
+  get #cronJobs(): string {
+    return `apis/batch/v1/namespaces/${this.#namespace}/cronjobs`;
+  }
+  get #jobsPath(): string {
+    return `apis/batch/v1/namespaces/${this.#namespace}/jobs`;
+  }
+  get #secrets(): string {
+    return `api/v1/namespaces/${this.#namespace}/secrets`;
+  }
+  #cronJobPath(name: string): string {
+    return `${this.#cronJobs}/${cronJobName(this.#settings.instance, name)}`;
+  }
+}
+
+/** The API server's refusals as Problems. */
+const storing = async <T>(signal: AbortSignal, work: (within: AbortSignal) => Promise<T>): Promise<T> => {
+  try {
+    return await work(AbortSignal.any([signal, AbortSignal.timeout(STORE_MS)]));
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    if (isStatus(error, 400, 413, 422)) throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${error.message}`, { cause: error });
+    const why = error instanceof Error ? error.message : String(error);
+    if (isStatus(error, 403)) throw new Problem("NOT_SUPPORTED", `Kubernetes refuses the schedule: ${why}`, { cause: error });
+    throw new Problem("DRIVER_UNREACHABLE", `Kubernetes cannot be asked about schedules now: ${why}.`, { cause: error });
+  }
+};

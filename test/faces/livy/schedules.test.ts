@@ -1,0 +1,156 @@
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { Service } from "../service.ts";
+
+const BATCH = { file: "hdfs:///app.py", conf: { "spark.my.password": "geheim" } };
+const NIGHTLY = { name: "nightly", schedule: "* * * * *", batch: BATCH };
+type Runs = { runs: { state: string; batch: number | null; reason: string | null }[] };
+
+/** Moves the clock to the next minute. */
+const minute = async (service: Service): Promise<void> => {
+  service.launcher.now += 60_000;
+  await service.launcher.schedules.tick();
+};
+const runs = async (service: Service, headers = {}) =>
+  ((await service.ask("GET", "/schedules/nightly/runs", { headers })).body as Runs).runs.map(({ state, batch }) => [state, batch]);
+const settles = async (service: Service, wanted: unknown): Promise<void> =>
+  expect.poll(() => runs(service), { timeout: 5_000, interval: 5 }).toEqual(wanted);
+
+describe("/schedules", () => {
+  test("makes one and shows it, with the next time and without secrets", async () => {
+    await using service = await Service.start();
+    const made = await service.ask("POST", "/schedules", { body: { ...NIGHTLY, timeZone: "Europe/Berlin", concurrencyPolicy: "Forbid" } });
+    expect([made.status, made.headers["location"], made.text.includes("geheim")]).toEqual([201, "/schedules/nightly", false]);
+    const { uid } = made.body as { uid: string };
+    expect(made.body).toMatchObject({
+      ...{ name: "nightly", owner: null, timeZone: "Europe/Berlin", concurrencyPolicy: "Forbid", suspend: false, active: 0, lastMs: null },
+      ...{ nextMs: expect.any(Number), startingDeadlineSeconds: null, successfulJobsHistoryLimit: 3, batch: { file: "hdfs:///app.py" } },
+    });
+    expect((await service.ask("GET", `/schedules/${uid}`)).body).toEqual((await service.ask("GET", "/schedules/nightly")).body);
+    expect((await service.ask("GET", "/schedules")).body).toMatchObject({ total: 1, schedules: [{ name: "nightly" }] });
+    expect((await service.ask("POST", "/schedules", { body: NIGHTLY })).body).toEqual({
+      msg: "Rejected, Reason: Duplicate schedule name: nightly",
+    });
+  });
+
+  test.each([
+    [{ name: "Nightly!" }, "name must be"],
+    [{ schedule: "61 * * * *" }, "schedule"],
+    [{ timeZone: "Mars/Olympus" }, "timeZone"],
+    [{ concurrencyPolicy: "Sometimes" }, "concurrencyPolicy"],
+    [{ batch: {} }, "File is required"],
+    [{ batch: { file: "hdfs:///a.py", preset: "none" } }, "Unknown preset"],
+    [{ cron: "@daily" }, "cron"],
+  ])("refuses %o", async (fields, message) => {
+    await using service = await Service.start();
+    const answer = await service.ask("POST", "/schedules", { body: { ...NIGHTLY, ...fields } });
+    expect([answer.status, answer.text]).toEqual([400, expect.stringContaining(message)]);
+    expect((await service.ask("GET", "/schedules")).body).toMatchObject({ total: 0 });
+  });
+
+  test("each run is a batch, whose end is the run's", async () => {
+    await using service = await Service.start();
+    await service.ask("POST", "/schedules", { body: NIGHTLY });
+    await minute(service);
+    await settles(service, [["running", 0]]);
+    expect((await service.ask("GET", "/batches?schedule=nightly")).body).toMatchObject({
+      ...{ total: 1, sessions: [{ id: 0, longwick: { schedule: { name: "nightly" } } }] },
+    });
+    expect((await service.ask("GET", "/batches?schedule=other")).body).toMatchObject({ total: 0 });
+    expect(service.launcher.specs[0]?.spec.conf).toMatchObject({ "spark.my.password": "geheim" });
+    service.launcher.end(0, { state: "success", reason: "done" });
+    await settles(service, [["success", 0]]);
+    await minute(service);
+    await settles(service, [
+      ["success", 0],
+      ["running", 1],
+    ]);
+    service.launcher.end(1, { state: "dead", reason: "no such luck" });
+    await settles(service, [
+      ["success", 0],
+      ["failed", 1],
+    ]);
+    expect((await service.ask("GET", "/schedules/nightly/runs")).body).toMatchObject({ runs: [{}, { reason: "no such luck" }] });
+  });
+
+  test("a run that is refused has failed, with the reason", async () => {
+    await using service = await Service.start({ limits: { maxSessions: 1 } });
+    await service.ask("POST", "/batches", { body: BATCH });
+    await service.ask("POST", "/schedules", { body: NIGHTLY });
+    await minute(service);
+    await settles(service, [["failed", null]]);
+    expect((await service.ask("GET", "/schedules/nightly/runs")).text).toContain("too many sessions");
+  });
+
+  test("a batch that is deleted is not made again", async () => {
+    await using service = await Service.start();
+    await service.ask("POST", "/schedules", { body: NIGHTLY });
+    await minute(service);
+    await settles(service, [["running", 0]]);
+    await service.ask("DELETE", "/batches/0");
+    await settles(service, [["failed", 0]]);
+    expect(service.launcher.specs).toHaveLength(1);
+  });
+
+  test("replaces a run that has not ended, and waits for its end", async () => {
+    await using service = await Service.start();
+    await service.ask("POST", "/schedules", { body: { ...NIGHTLY, concurrencyPolicy: "Replace" } });
+    await minute(service);
+    await settles(service, [["running", 0]]);
+    await minute(service);
+    await settles(service, [["running", 1]]);
+    expect((await service.ask("GET", "/batches/0")).body).toMatchObject({ state: "killed" });
+  });
+
+  test("is suspended, changed and removed; what runs is ended with it", async () => {
+    await using service = await Service.start();
+    await service.ask("POST", "/schedules", { body: NIGHTLY });
+    await minute(service);
+    await settles(service, [["running", 0]]);
+    const suspended = await service.ask("PATCH", "/schedules/nightly", { body: { suspend: true, batch: { file: "hdfs:///b.py" } } });
+    expect([suspended.status, suspended.body]).toMatchObject([
+      200,
+      { suspend: true, nextMs: null, active: 1, batch: { file: "hdfs:///b.py" } },
+    ]);
+    await minute(service);
+    await settles(service, [["running", 0]]);
+    expect((await service.ask("PATCH", "/schedules/nightly", { body: { schedule: "never" } })).status).toBe(400);
+    expect((await service.ask("DELETE", "/schedules/nightly")).body).toEqual({ msg: "deleted" });
+    await expect
+      .poll(async () => (await service.ask("GET", "/batches/0")).body, { timeout: 5_000 })
+      .toMatchObject({ state: "killed", longwick: { reason: "Its run was replaced or deleted." } });
+    const lost = await service.ask("GET", "/schedules/nightly");
+    expect([lost.status, lost.body]).toEqual([404, { msg: "Schedule 'nightly' not found." }]);
+  });
+
+  test("runs as its owner, who must still be known when it begins; others neither see nor change it", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "longwick-owners-"));
+    const tokensFile = join(directory, "tokens");
+    const line = (user: string) => `${createHash("sha256").update(`token-of-${user}`).digest("hex")} ${user}\n`;
+    writeFileSync(tokensFile, line("ann") + line("bob") + line("root"));
+    try {
+      await using service = await Service.start({ tokensFile, access: { superusers: ["root"] } });
+      const as = (user: string) => ({ headers: { authorization: `Bearer token-of-${user}` } });
+      expect((await service.ask("POST", "/schedules", { body: NIGHTLY, ...as("ann") })).body).toMatchObject({ owner: "ann" });
+      expect((await service.ask("GET", "/schedules", as("bob"))).body).toMatchObject({ total: 0 });
+      expect((await service.ask("GET", "/schedules/nightly", as("bob"))).status).toBe(403);
+      expect((await service.ask("DELETE", "/schedules/nightly", as("bob"))).status).toBe(403);
+      await minute(service);
+      const seen = () => runs(service, as("root").headers);
+      await expect.poll(seen, { timeout: 5_000 }).toEqual([["running", 0]]);
+      expect((await service.ask("GET", "/batches/0", as("ann"))).body).toMatchObject({ owner: "ann" });
+      writeFileSync(tokensFile, line("bob") + line("root"));
+      await minute(service);
+      await expect.poll(seen, { timeout: 5_000 }).toEqual([
+        ["running", 0],
+        ["failed", null],
+      ]);
+      expect((await service.ask("GET", "/schedules/nightly/runs", as("root"))).text).toContain("User 'ann' is not known here any more.");
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+});
