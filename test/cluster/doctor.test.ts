@@ -65,6 +65,7 @@ describe("longwick doctor, asked about a cluster,", { timeout: 60_000 }, () => {
       /BAD {3}the server may not create\/get\/list\/watch\/patch\/delete configmaps in longwick-test, .* get\/create pods\/portforward/,
     );
     expect(said).toMatch(/→ .*Role/);
+    expect(said).toMatch(/there can be no schedules: the server may not create\/get\/list\/watch\/patch\/delete cronjobs in longwick-test/);
     expect(said).not.toContain("drivers, as service account");
   });
 
