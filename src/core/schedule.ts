@@ -102,7 +102,7 @@ export interface ScheduleKeeper {
   request(run: Run, signal: AbortSignal): Promise<BatchRequest | null>;
   /** Writes down that the run has its batch; from then on nobody makes it another. Idempotent. */
   accepted(run: Run, batch: number, signal: AbortSignal): Promise<void>;
-  /** Writes down how it ended. Idempotent; the first end stays. */
+  /** Writes down how it ended. Idempotent; the first end stays. Rejects when it has no batch as far as `run` knows, and has one. */
   conclude(run: Run, end: RunEnd, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }

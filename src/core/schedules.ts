@@ -152,10 +152,12 @@ export class Schedules {
 
   #run(run: Run): void {
     this.#runs.set(run.uid, run);
+    // Another server was first: whatever is on its way here is not wanted.
+    if (run.end !== null) this.#carried.get(run.uid)?.abort(new Error("the run has ended"));
     if (run.end !== null || this.#carried.has(run.uid) || this.#closing.signal.aborted) return;
-    const gone = new AbortController();
-    this.#carried.set(run.uid, gone);
-    const carrying = this.#carry(run.uid, AbortSignal.any([gone.signal, this.#closing.signal])).finally(() => {
+    const over = new AbortController();
+    this.#carried.set(run.uid, over);
+    const carrying = this.#carry(run.uid, AbortSignal.any([over.signal, this.#closing.signal])).finally(() => {
       this.#carrying.delete(carrying);
       this.#carried.delete(run.uid);
     });
@@ -186,38 +188,32 @@ export class Schedules {
         await pause(waitMs, undefined, { signal }).catch(() => undefined);
       }
     }
-    // Its batch may have been made while it went.
-    if (!this.#closing.signal.aborted) this.#endBatch(uid);
+    if (this.#closing.signal.aborted) return;
+    // Its batch may have been made while the run went, or while another server refused it.
+    const run = this.#runs.get(uid);
+    if (run === undefined || run.batch === null) this.#endBatch(uid);
   }
 
   async #toEnd(run: Run, signal: AbortSignal): Promise<void> {
-    const end = await this.#ended(run, signal);
-    await this.#parts.launcher.schedules.conclude(run, end, signal);
-  }
-
-  async #ended(run: Run, signal: AbortSignal): Promise<RunEnd> {
     const { launcher, sessions, clock } = this.#parts;
+    const failed = (reason: string): Promise<void> =>
+      launcher.schedules.conclude(run, { state: "failed", reason, endedMs: clock.now() }, signal);
+    // A claim that another server has just made may be heard of after its run.
+    if (run.batch !== null) await sessions.seek(String(run.batch));
     const known = sessions.batchOf(run.uid);
-    if (known === null && run.batch !== null) return { state: "failed", reason: `Batch ${run.batch} was deleted.`, endedMs: clock.now() };
+    if (known === null && run.batch !== null) return failed(`Batch ${run.batch} was deleted.`);
     let batch: Batch;
     try {
       batch = known ?? (await this.#begin(run, signal));
     } catch (error) {
       // What will not get better by trying again.
       if (!(error instanceof Problem) || error.status >= 500) throw error;
-      publishAudit({
-        action: "refuse",
-        user: run.owner,
-        remote: null,
-        proxyUser: null,
-        session: null,
-        statement: null,
-        problem: error.code,
-      });
-      return { state: "failed", reason: error.message, endedMs: clock.now() };
+      const who = { user: run.owner, remote: null, proxyUser: null, session: null, statement: null };
+      publishAudit({ action: "refuse", ...who, schedule: run.schedule.name, problem: error.code });
+      return failed(error.message);
     }
     if (run.batch === null) await launcher.schedules.accepted(run, batch.id, signal);
-    return runEnd(await batch.ended(signal));
+    await launcher.schedules.conclude({ ...run, batch: batch.id }, runEnd(await batch.ended(signal)), signal);
   }
 
   /** As its owner, with the rights, limits and presets of now. */

@@ -173,7 +173,12 @@ export class CronJobs implements ScheduleKeeper {
   }
 
   conclude(run: Run, end: RunEnd, signal: AbortSignal): Promise<void> {
-    return this.#write(run, (job) => jobStatus(job, readJob(job).batch, end), signal);
+    const ended = (job: Job) => {
+      const { batch } = readJob(job);
+      if (run.batch === null && batch !== null) throw new Error(`another server has made it batch ${batch}`);
+      return jobStatus(job, batch ?? run.batch, end);
+    };
+    return this.#write(run, ended, signal);
   }
 
   /** Never over an end that is there. */
