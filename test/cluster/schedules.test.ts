@@ -102,7 +102,7 @@ describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
     api.close();
   });
 
-  test("that is Forbid runs one batch at a time, and leaves out the times meanwhile; suspended it begins none; removed it ends what runs", async () => {
+  test.concurrent("that is Forbid runs one batch at a time, and leaves out the times meanwhile; suspended it begins none; removed it ends what runs", async () => {
     await using place = await Place.open();
     const { livy } = place;
     await place.schedule({ concurrencyPolicy: "Forbid", startingDeadlineSeconds: 10, batch: batchOf(75) });
@@ -141,7 +141,7 @@ describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
     );
   });
 
-  test("makes one batch of a run, whichever of two servers is killed, and whenever", async () => {
+  test.concurrent("makes one batch of a run, whichever of two servers is killed, and whenever", async () => {
     await using place = await Place.open(2);
     await place.schedule({ schedule: "0 0 1 1 *", successfulJobsHistoryLimit: 10, batch: batchOf(1) });
     const uids: string[] = [];
@@ -161,7 +161,7 @@ describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
     await place.as("ann").expect(200, "DELETE", "/schedules/job");
   });
 
-  test("waits for a server, and ends the batch of a Job that was deleted while none was there", async () => {
+  test.concurrent("waits for a server, and ends the batch of a Job that was deleted while none was there", async () => {
     await using place = await Place.open();
     const [server] = place.servers;
     if (server === undefined) throw new Error("there is no server");
@@ -182,7 +182,7 @@ describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
     await place.livy.expect(200, "DELETE", "/schedules/job");
   });
 
-  test("runs as its owner: who has lost the right has a run that failed, with the reason", async () => {
+  test.concurrent("runs as its owner: who has lost the right has a run that failed, with the reason", async () => {
     await using place = await Place.open();
     await place.schedule({ schedule: "0 0 1 1 *", batch: batchOf(1) });
     place.users("root");

@@ -53,7 +53,8 @@ export class CronJobs implements ScheduleKeeper {
   readonly #api: Api;
   readonly #namespace: string;
   readonly #settings: PodSettings;
-  readonly #jobs = new Map<string, Job>();
+  /** Names of the runs' Jobs, by uid. */
+  readonly #jobs = new Map<string, string>();
   #watches: readonly { close(): Promise<void> }[] = [];
 
   constructor(api: Api, namespace: string, settings: PodSettings) {
@@ -78,7 +79,7 @@ export class CronJobs implements ScheduleKeeper {
       query: { labelSelector: partSelector(instance, SCHEDULE_PART) },
       changed: (item) => listener.scheduled(readCronJob(item)),
       gone: ({ metadata: { uid } }) => listener.unscheduled({ uid }),
-      keep: ({ metadata, spec }) => ({ metadata, spec }),
+      keep: ({ metadata, spec }) => ({ metadata, spec: { ...spec, jobTemplate: {} } }),
       fault,
     });
     const runs = new Watch<Job>(this.#api, {
@@ -86,7 +87,7 @@ export class CronJobs implements ScheduleKeeper {
       query: { labelSelector: partSelector(instance, RUN_PART) },
       changed: (job) => this.#changed(job, listener),
       gone: (job) => this.#gone(job, listener),
-      keep: ({ metadata }) => ({ metadata }),
+      keep: ({ metadata: { annotations: _, ...metadata } }) => ({ metadata }),
       fault,
     });
     this.#watches = [schedules, runs];
@@ -97,7 +98,7 @@ export class CronJobs implements ScheduleKeeper {
   #changed(job: Job, listener: ScheduleListener): void {
     // Whoever deletes it waits for what belongs to it, in the foreground.
     if (job.metadata.deletionTimestamp !== undefined) return this.#gone(job, listener);
-    this.#jobs.set(job.metadata.uid, job);
+    this.#jobs.set(job.metadata.uid, job.metadata.name);
     listener.run(readJob(job));
   }
 
@@ -158,8 +159,8 @@ export class CronJobs implements ScheduleKeeper {
 
   async request(run: Run, signal: AbortSignal): Promise<BatchRequest | null> {
     await pause(Math.random() * SPREAD_MS, undefined, { signal });
-    const job = this.#jobs.get(run.uid);
-    if (job === undefined) return null;
+    const job = await this.#job(run, signal);
+    if (job === null) return null;
     const secret = secretOf(job);
     if (secret === null) return requestOf(job);
     const stored = await this.#look<SecretObject>(`${this.#secrets}/${secret}`, signal);
@@ -183,21 +184,25 @@ export class CronJobs implements ScheduleKeeper {
 
   /** Never over an end that is there. */
   async #write(run: Run, status: (job: Job) => object, signal: AbortSignal): Promise<void> {
-    const name = this.#jobs.get(run.uid)?.metadata.name;
-    if (name === undefined) return;
-    const path = `${this.#jobsPath}/${name}`;
     for (;;) {
-      const job = await this.#look<Job>(path, signal);
-      if (job?.metadata.uid !== run.uid || readJob(job).end !== null) return;
-      const { resourceVersion } = job.metadata;
+      const job = await this.#job(run, signal);
+      if (job === null || readJob(job).end !== null) return;
+      const { name, resourceVersion } = job.metadata;
       try {
-        this.#jobs.set(run.uid, await this.#api.merge<Job>(`${path}/status`, { metadata: { resourceVersion }, ...status(job) }, signal));
+        await this.#api.merge<Job>(`${this.#jobsPath}/${name}/status`, { metadata: { resourceVersion }, ...status(job) }, signal);
         return;
       } catch (error) {
         if (isStatus(error, 404)) return;
         if (!isStatus(error, 409)) throw error;
       }
     }
+  }
+
+  /** As it is now; null when it is gone. */
+  async #job({ uid }: Run, signal: AbortSignal): Promise<Job | null> {
+    const name = this.#jobs.get(uid);
+    const job = name === undefined ? null : await this.#look<Job>(`${this.#jobsPath}/${name}`, signal);
+    return job?.metadata.uid === uid ? job : null;
   }
 
   async close(): Promise<void> {
