@@ -1,5 +1,5 @@
 import { type Static, Type } from "typebox";
-import { REDACTED, redactValue } from "./spec.ts";
+import { REDACTED, redactArguments, redactValue } from "./spec.ts";
 
 const Text = Type.String();
 
@@ -107,10 +107,21 @@ export interface ScheduleKeeper {
   close(): Promise<void>;
 }
 
-/** The request without the values of secret conf keys. */
+/** The request without the values of secret conf keys and arguments. */
 export const redactRequest = (request: BatchRequest): BatchRequest => {
-  const { conf } = request;
-  if (typeof conf !== "object" || conf === null) return request;
-  const shown = Object.entries(conf).map(([key, value]) => [key, redactValue(key, String(value)) === REDACTED ? REDACTED : value]);
-  return { ...request, conf: Object.fromEntries(shown) };
+  const { conf, args } = request;
+  return {
+    ...request,
+    ...(typeof conf === "object" && conf !== null ? { conf: redactConf(conf) } : {}),
+    ...(Array.isArray(args) ? { args: redactSome(args) } : {}),
+  };
+};
+
+const redactConf = (conf: object): object =>
+  Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, String(value)) === REDACTED ? REDACTED : value]));
+
+/** Numbers and the like stay what they are. */
+const redactSome = (args: readonly unknown[]): readonly unknown[] => {
+  const texts = args.map(String);
+  return redactArguments(texts).map((shown, index) => (shown === texts[index] ? args[index] : shown));
 };

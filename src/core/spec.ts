@@ -138,7 +138,7 @@ const redactConf = (conf: Conf): Record<string, string> =>
   Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, value)]));
 
 /** An argument is secret when its name says so: `--token=…`, or what follows `--token`. */
-const redactArguments = (args: readonly string[]): string[] =>
+export const redactArguments = (args: readonly string[]): string[] =>
   args.map((argument, index) => {
     const before = args[index - 1] ?? "";
     if (/^-[^=]*$/.test(before) && REDACTED_KEYS.test(before) && !argument.startsWith("-")) return REDACTED;

@@ -17,9 +17,13 @@ const DRAFT: ScheduleDraft = {
     ...{ schedule: "0 3 * * *", timeZone: "Europe/Berlin", concurrencyPolicy: "Forbid", startingDeadlineSeconds: 60 },
     ...{ suspend: false, successfulJobsHistoryLimit: 3, failedJobsHistoryLimit: 1 },
   },
-  request: { file: "hdfs:///a.py", conf: { "spark.my.password": "geheim", "spark.a": "b" } },
+  request: { file: "hdfs:///a.py", args: [7, "--token", "geheim"], conf: { "spark.my.password": "geheim", "spark.a": "b" } },
 };
-const SHOWN = { file: "hdfs:///a.py", conf: { "spark.my.password": "*********(redacted)", "spark.a": "b" } };
+const SHOWN = {
+  file: "hdfs:///a.py",
+  args: [7, "--token", "*********(redacted)"],
+  conf: { "spark.my.password": "*********(redacted)", "spark.a": "b" },
+};
 const STORED = { uid: "u-1", resourceVersion: "1", creationTimestamp: "2026-01-01T00:00:00Z" };
 
 type Template = { metadata: { labels: Record<string, string>; annotations: Record<string, string> }; spec: object };
