@@ -33,8 +33,8 @@ export class SessionLog {
   readonly #source: LogSource;
   readonly #launch: string[] = [];
   #fetched: { readonly fromLine: number; readonly lines: readonly string[] } = { fromLine: 0, lines: [] };
-  /** What is left once the session has ended; `more`: the lines before can be asked for. */
-  #kept: { readonly from: number; readonly lines: readonly string[]; readonly more: boolean } | null;
+  /** What is left once the session has ended; `more`: the lines before can be asked for; `launch`: it begins with the launch. */
+  #kept: { readonly from: number; readonly lines: readonly string[]; readonly more: boolean; readonly launch: boolean } | null;
 
   constructor(claim: Claim, view: View, source: LogSource) {
     this.#view = view;
@@ -114,7 +114,7 @@ export class SessionLog {
     const all = [...spoken, ...following(spoken, said)];
     const lines = lastWithin(all);
     const from = Math.max(0, this.#view.logTotal - spoken.length) + all.length - lines.length;
-    this.#kept = { from, lines, more: false };
+    this.#kept = { from, lines, more: false, launch: this.#view.logTotal === 0 };
     return lines;
   }
 
@@ -124,10 +124,9 @@ export class SessionLog {
     return this.#head.length + known.from + known.lines.length;
   }
 
-  /** What stands before the driver's lines. What is kept of a driver that never spoke has the launch in it. */
+  /** What stands before the driver's lines. */
   get #head(): readonly string[] {
-    const before = this.#before;
-    return this.#kept !== null && this.#view.logTotal === 0 ? before : [...before, ...this.#launch];
+    return this.#kept?.launch === true ? this.#before : [...this.#before, ...this.#launch];
   }
 
   /** The driver's lines that are known here, and the number of the first. */
@@ -154,7 +153,7 @@ export class SessionLog {
 
 const keptOf = (lines: readonly string[], logLines = 0) => {
   const from = Math.max(0, logLines - lines.length);
-  return { from, lines, more: from > 0 };
+  return { from, lines, more: from > 0, launch: false };
 };
 
 /** What a log remembers of an attempt before; `index`: from 0. */

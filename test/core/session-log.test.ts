@@ -148,6 +148,17 @@ describe("when a session has ended its log", () => {
     expect(log.total).toBe(4);
   });
 
+  test("of a driver that ended before it was heard keeps its launch in its place, for who has read that already", async () => {
+    const { log, all } = logOf();
+    log.launching("is started");
+    const pages = await pagesOf(log, async (others) => {
+      log.end(["run", "exit code 7"], 2);
+      return others();
+    });
+    expect(pages).toEqual([["note", "is started"], ["run", "exit code 7"], []]);
+    expect(await all()).toEqual(["note", "is started", "run", "exit code 7"]);
+  });
+
   test("keeps no more than a claim can hold, in lines and in bytes", () => {
     const many = logOf();
     many.say(5);

@@ -21,7 +21,7 @@ export interface RunningProcess {
 }
 
 /** Whether a process is there and not merely waiting to be reaped by its parent. */
-const lives = (pid: number): boolean => /^State:\s+[^ZX\s]/m.test(read(`/proc/${pid}/status`));
+export const lives = (pid: number): boolean => /^State:\s+[^ZX\s]/m.test(read(`/proc/${pid}/status`));
 
 /** Processes whose command line, environment or working directory names this text. */
 export const processesNaming = (text: string): readonly RunningProcess[] =>

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Applications } from "../kit/applications.ts";
 import { Livy } from "../kit/livy.ts";
+import { lives } from "../kit/processes.ts";
 import { type Server, startServer } from "../kit/server.ts";
 import { until } from "../kit/until.ts";
 
@@ -169,7 +170,7 @@ while not os.path.exists(${JSON.stringify(stop)}):
     const processes = server.driverProcesses(id);
     await livy.deleteBatch(id);
     expect((await livy.ask("GET", `/batches/${id}`)).body).toEqual({ msg: `Session '${id}' not found.` });
-    expect(processes.filter(({ pid }) => isRunning(pid))).toEqual([]);
+    expect(processes.filter(({ pid }) => lives(pid))).toEqual([]);
     const waiting = await livy.createBatch({ file: exits, args: [1], retry: { maxAttempts: 2, backoffSeconds: 600 } });
     await until("its first attempt has failed", 60_000, async () =>
       (await livy.batchIn(waiting.id, ["starting", "running"])).longwick.attempts.length === 2 ? true : undefined,
@@ -199,12 +200,3 @@ while not os.path.exists(${JSON.stringify(stop)}):
     expect(list.sessions.map(({ id }) => id)).toEqual(made.toSorted((a, b) => a - b).slice(0, 5));
   });
 });
-
-const isRunning = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-};

@@ -79,7 +79,7 @@ class Spark:
         return {"spark": spark, "sc": spark.sparkContext, "sqlContext": sql_context}
 
     def is_gone(self, error: BaseException) -> bool:
-        """Whether the error is that of a connection to Spark, and nobody is there any more. A JVM that dies may take connections until it is dead."""
+        """Whether the error is that of a connection to Spark, and nobody is there any more. A JVM that dies may still take connections."""
         if self._port is None or not _is_of_connection(error):
             return False
         try:

@@ -10,7 +10,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { installKernel } from "../../kit/kernelspec.ts";
 import { Livy } from "../../kit/livy.ts";
-import { processesNaming } from "../../kit/processes.ts";
+import { lives, processesNaming } from "../../kit/processes.ts";
 import { clientsPython, driverPython } from "../../kit/python.ts";
 import { type Server, startServer } from "../../kit/server.ts";
 import { until } from "../../kit/until.ts";
@@ -87,13 +87,13 @@ print(k.run(c, "2", 60)[0]["status"], flush=True); k.os.kill(k.pid_of(m), 9); k.
     expect(stdout).toBe("ok\n");
     const [session] = (await list()).sessions.filter(({ id }) => !before.has(id));
     if (session === undefined) throw new Error("the kernel had no session");
-    expect(server.driverProcesses(session.id).length).toBeGreaterThan(0);
-    const processes = () => server.driverProcesses(session.id);
+    const processes = server.driverProcesses(session.id);
+    expect(processes.length).toBeGreaterThan(0);
     const ended = await until("the lease is over", 60_000, async () =>
       (await list()).sessions.find(({ id, state }) => id === session.id && state === "dead"),
     );
     expect(ended.log.join("\n")).toContain("there was no heartbeat for 30 s");
-    await until("no process is left", 30_000, () => (processes().length === 0 ? true : undefined));
+    await until("no process is left", 30_000, () => (processes.some(({ pid }) => lives(pid)) ? undefined : true));
     livy.close();
   });
 
