@@ -213,7 +213,7 @@ test("a driver's lines are told by their numbers: kept ones, asked ones, and tho
   expect(view.logTotal).toBe(1_500);
   state.gone = true;
   // Nobody has the first ones for now; then somebody has.
-  expect(await follow(1_200, async () => void (state.gone = false))).toEqual(["1200+100", "1300+200"]);
+  expect(await follow(1_200, async () => void Object.assign(state, { gone: false }))).toEqual(["1200+100", "1300+200"]);
   state.gone = true;
   expect(await follow(1_200)).toEqual(["1300+200"]);
 });
