@@ -81,6 +81,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
     process.stdout.write(`${version()}\n`);
     return 0;
   }
+  if (given.command === "submit") throw new UsageError("submit comes first: longwick submit [OPTION…] FILE [ARG…].");
   if (given.command === "run") return run(given);
   const stray = RUN_FLAGS.find((name) => given.own.has(name));
   if (stray !== undefined) throw new UsageError(`--${stray} belongs to longwick run.`);

@@ -13,6 +13,7 @@ export interface Shipped {
   readonly uploads: readonly string[];
 }
 
+const DELETE_MS = 10_000;
 /** Fields with lists of files. */
 const LISTS = ["jars", "pyFiles", "files", "archives"] as const;
 
@@ -45,7 +46,7 @@ export const shipFiles = async (target: Target, body: BatchBody, signal: AbortSi
 
 /** Removes what a batch that has ended, or was never made, is not there for any more. What cannot be removed is left to the server's retention. */
 export const deleteUploads = async (target: Target, uploads: readonly string[]): Promise<void> => {
-  await Promise.all(uploads.map((id) => ask(target, "DELETE", `/uploads/${id}`).catch(() => undefined)));
+  await Promise.all(uploads.map((id) => ask(target, "DELETE", `/uploads/${id}`, { signal: AbortSignal.timeout(DELETE_MS) }).catch(() => undefined)));
 };
 
 /** Why the server's drivers cannot read what the body names; null: they can. */

@@ -31,7 +31,15 @@ type Piece =
  */
 export const submitBatch = async (target: Target, submission: Submission, streams: Streams, signal: AbortSignal): Promise<number> => {
   const { idempotencyKey, wait, follow, kill } = submission;
-  const { body, uploads } = await shipFiles(target, submission.body, signal);
+  const shipped = await shipFiles(target, submission.body, signal).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+    return null;
+  });
+  if (shipped === null) {
+    streams.err("longwick: interrupted before there was a batch\n");
+    return INTERRUPTED;
+  }
+  const { body, uploads } = shipped;
   const headers = { "Idempotency-Key": idempotencyKey ?? randomUUID() };
   const answer = await persistently(target, "POST", "/batches", { body, headers }, ACCEPT_MS);
   if (answer.status !== 201) {
@@ -48,9 +56,11 @@ export const submitBatch = async (target: Target, submission: Submission, stream
     return code;
   } catch (error) {
     if (!signal.aborted) throw error;
-    if (!kill) streams.err(`longwick: batch ${id} goes on\n`);
-    else if (await killed(target, id)) streams.err(`longwick: batch ${id} was ended\n`);
-    else throw new RunError(`Batch ${id} could not be ended.`, { cause: error });
+    if (kill) {
+      await end(target, id);
+      await deleteUploads(target, uploads);
+    }
+    streams.err(`longwick: batch ${id} ${kill ? "was ended" : "goes on"}\n`);
     return INTERRUPTED;
   }
 };
@@ -113,7 +123,7 @@ const persistently = async (target: Target, method: string, path: string, sendin
   }
 };
 
-const killed = async (target: Target, id: number): Promise<boolean> => {
+const end = async (target: Target, id: number): Promise<void> => {
   const answer = await persistently(target, "DELETE", `/batches/${id}`, {}, ACCEPT_MS);
-  return answer.ok || answer.status === 404;
+  if (!answer.ok && answer.status !== 404) throw new RunError(await messageOf(answer));
 };

@@ -375,7 +375,7 @@ export abstract class Life {
       if (past !== undefined) yield { attempt, ...linesLeft(past, line) };
       else if (attempt === this.claim.attempts.length + 1) {
         const over = () => this.#end !== null || this.driver !== driver;
-        const settled = () => this.until(over, FOREVER_MS, signal);
+        const settled = () => this.until(() => over() || driver.up, FOREVER_MS, signal);
         const more = async (others: () => boolean): Promise<boolean> => {
           while (!over() && !others()) await this.until(() => others() || over(), FOREVER_MS, signal);
           return others();

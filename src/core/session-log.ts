@@ -115,8 +115,8 @@ export class SessionLog {
   }
 
   /**
-   * The driver's own lines from a number on, in pieces. When all are told, `more` resolves as for `pages`; lines that are on their way from
-   * one place to another at the end are waited for by `settled`, and those that nobody has are left out.
+   * The driver's own lines from a number on, in pieces. When all are told, `more` resolves as for `pages`. Lines that are not to be had are
+   * asked for once more when `settled` has resolved: the driver answers again, or its log is kept; those that nobody has are left out.
    */
   async *driverLines(
     from: number,
