@@ -46,7 +46,9 @@ export const shipFiles = async (target: Target, body: BatchBody, signal: AbortSi
 
 /** Removes what a batch that has ended, or was never made, is not there for any more. What cannot be removed is left to the server's retention. */
 export const deleteUploads = async (target: Target, uploads: readonly string[]): Promise<void> => {
-  await Promise.all(uploads.map((id) => ask(target, "DELETE", `/uploads/${id}`, { signal: AbortSignal.timeout(DELETE_MS) }).catch(() => undefined)));
+  await Promise.all(
+    uploads.map((id) => ask(target, "DELETE", `/uploads/${id}`, { signal: AbortSignal.timeout(DELETE_MS) }).catch(() => undefined)),
+  );
 };
 
 /** Why the server's drivers cannot read what the body names; null: they can. */

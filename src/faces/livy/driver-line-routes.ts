@@ -1,13 +1,14 @@
 import { PassThrough } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Type } from "typebox";
+import { Problem } from "../../core/problems.ts";
 import type { DriverLines } from "../../core/session-log.ts";
 import { type App, answers, type Room } from "./room.ts";
 import { BatchParams } from "./schemas.ts";
 
 const LineQuery = Type.Object({
-  attempt: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, description: "From which attempt on; 1 unless said." })),
-  line: Type.Optional(Type.Integer({ minimum: 0, description: "From which of its lines on; 0 unless said." })),
+  attempt: Type.Optional(Type.Integer({ description: "From which attempt on; 1 unless said." })),
+  line: Type.Optional(Type.Integer({ description: "From which of its lines on; 0 unless said." })),
 });
 /** An empty line so often, so that no proxy takes a long silence for an end. */
 const KEEP_ALIVE_MS = 20_000;
@@ -31,6 +32,7 @@ export const driverLineRoutes = (app: App, room: Room): void => {
     (request, reply) => {
       const batch = room.findBatch(request, "view");
       const { attempt = 1, line = 0 } = request.query;
+      if (attempt < 1 || line < 0) throw new Problem("INVALID", "Attempts count from 1, lines from 0.");
       const left = new AbortController();
       reply.raw.once("close", () => left.abort());
       const signal = AbortSignal.any([left.signal, room.closing]);
