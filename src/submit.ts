@@ -119,6 +119,7 @@ const persistently = async (target: Target, method: string, path: string, sendin
     if (answer instanceof UnreachableError) {
       if (over) throw answer;
     } else if (over || (answer.status < 500 && answer.status !== 429) || answer.status === 501) return answer;
+    else await answer.body?.cancel();
     await pause(RETRY_MS, undefined, sending.signal === undefined ? {} : { signal: sending.signal });
   }
 };
