@@ -10,8 +10,8 @@ import { version } from "./version.ts";
 
 /** `longwick`: reads the command and calls it. What it needs is loaded by the command that needs it. */
 
-/** `kernelspec` has flags of its own; `kernel`, which Jupyter starts, does not come by here (bin/longwick.js). */
-const COMMANDS = ["serve", "run", "doctor", "kernelspec"] as const;
+/** `kernelspec` and `submit` have flags of their own; `kernel`, which Jupyter starts, does not come by here (bin/longwick.js). */
+const COMMANDS = ["serve", "run", "submit", "doctor", "kernelspec"] as const;
 type Command = (typeof COMMANDS)[number];
 
 /** Flags that belong to a command; all others are the server's. */
@@ -71,6 +71,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
     const { kernelspec } = await import("./kernelspec.ts");
     return kernelspec(argv.slice(1), version(), (line) => void process.stdout.write(`${line}\n`), say);
   }
+  if (argv[0] === "submit") return submit(argv.slice(1));
   const given = readArguments(argv);
   if (given.own.has("help")) {
     process.stdout.write((await import("./manual.ts")).helpText());
@@ -80,6 +81,7 @@ const main = async (argv: readonly string[]): Promise<number> => {
     process.stdout.write(`${version()}\n`);
     return 0;
   }
+  if (given.command === "submit") throw new UsageError("submit comes first: longwick submit [OPTION…] FILE [ARG…].");
   if (given.command === "run") return run(given);
   const stray = RUN_FLAGS.find((name) => given.own.has(name));
   if (stray !== undefined) throw new UsageError(`--${stray} belongs to longwick run.`);
@@ -150,6 +152,39 @@ const run = async ({ operands, own, rest }: Arguments): Promise<number> => {
   });
 };
 
+const submit = async (argv: readonly string[]): Promise<number> => {
+  const { readSubmission } = await import("./submission.ts");
+  const submission = readSubmission(argv);
+  if (submission === null) {
+    process.stdout.write((await import("./manual.ts")).helpText());
+    return 0;
+  }
+  const variables = clientVariables();
+  const { config } = loadConfig(submission.rest);
+  const url = submission.url ?? variables.url;
+  if (url === null && !submission.wait) {
+    throw new UsageError(
+      "longwick submit needs a server, --url or LONGWICK_URL; without one it starts one for as long as it waits: --wait.",
+    );
+  }
+  const [{ submitBatch }, { targetOf }] = await Promise.all([import("./submit.ts"), import("./target.ts")]);
+  const streams = {
+    out: (text: string) => void process.stdout.write(text),
+    err: (text: string) => void process.stderr.write(text),
+  };
+  if (url !== null) {
+    return interruptible((signal) => submitBatch(targetOf(url, submission.token ?? variables.token), submission, streams, signal));
+  }
+  const [{ openLog }, { withOwnServer }] = await Promise.all([import("./observe/log.ts"), import("./run.ts")]);
+  const log = openLog(config.logLevel === "info" ? "warn" : config.logLevel, process.stderr);
+  return interruptible(async (signal) => {
+    const prepared = await prepareFor(config, signal);
+    // It ends with its server.
+    const own = { ...submission, kill: true };
+    return withOwnServer(config, prepared, version(), log, (target) => submitBatch(target, own, streams, signal), ["/"]);
+  });
+};
+
 const readCode = async (
   code: string | undefined,
   [file, ...more]: readonly string[],
@@ -166,10 +201,17 @@ const readCode = async (
 };
 
 /** Errors whose message is all a person needs; their names, because their modules are loaded only when needed. */
-const PLAIN_ERRORS: ReadonlySet<string> = new Set(["RunError", "TargetError", "KernelspecError", "AbortError", "Problem"]);
+const PLAIN_ERRORS: ReadonlySet<string> = new Set([
+  "RunError",
+  "UnreachableError",
+  "TargetError",
+  "KernelspecError",
+  "AbortError",
+  "Problem",
+]);
 
 const explain = (error: unknown): { code: number; message: string } => {
-  if (error instanceof UsageError || error instanceof ConfigError || (error instanceof Error && error.name === "KernelspecUsageError"))
+  if (error instanceof UsageError || error instanceof ConfigError || (error instanceof Error && /^\w+UsageError$/.test(error.name)))
     return { code: 2, message: error.message };
   if (!(error instanceof Error)) return { code: 1, message: String(error) };
   if (error instanceof PrepareError || PLAIN_ERRORS.has(error.name)) return { code: 1, message: error.message };

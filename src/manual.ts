@@ -78,6 +78,9 @@ Usage:
   longwick run FILE [OPTION…]   run a Python or SQL file ("-": standard input) in a session of its own and print
                                 its output as it comes; the exit code is 1 when it fails
   longwick run -c CODE          the same for code on the command line
+  longwick submit [OPTION…] FILE [ARG…]
+                                run a whole application, a Python file or a jar, as a batch and print its id; with
+                                --wait the exit code is 0 when it succeeds, else 1, and the reason is on standard error
   longwick doctor               check Python, Java, Spark, directories and the port; say how to mend what is missing
   longwick kernelspec install [--user | --sys-prefix | --prefix DIR] [--name NAME] [--display-name TEXT]
                               [--env NAME=VALUE]… [--preset NAME]…
@@ -94,6 +97,20 @@ Options of run:
                                 server is started for this run alone
   --token TOKEN                 bearer token for that server (better: the variable LONGWICK_TOKEN)
   --kind pyspark|sql            what the code is; a file called .sql is sql
+
+Options of submit, before the FILE (what comes after it are the application's arguments):
+  --url URL, --token TOKEN      as of run; without a server one is started for this batch alone, with --wait
+  --wait                        wait for its end; what it writes goes to standard error as it comes
+  --follow                      the same, but what it writes goes to standard output, and its id to standard error
+  --kill-on-interrupt           Ctrl-C and SIGTERM end the batch too, not the wait alone (exit code 130 both ways)
+  --name NAME, --class CLASS, --conf KEY=VALUE…, --preset NAME, --proxy-user USER, --queue QUEUE, --ttl TIME
+  --driver-memory SIZE, --driver-cores N, --executor-memory SIZE, --executor-cores N, --num-executors N
+  --jars A,B,… --py-files A,B,… --files A,B,… --archives A,B,…
+                                as FILE: a path of this machine, sent along when the server's drivers cannot read it,
+                                or a URI that they can (local:///…, s3a://…, https://…)
+  --retry N, --retry-backoff SECONDS, --retry-on CAUSE,…
+                                attempts in all, the pause after the first, and the ends that are tried again
+  --idempotency-key KEY         the same key names the same batch, however often it is submitted
 
 Every option below may be a flag, a variable (--idle-timeout-ms is LONGWICK_IDLE_TIMEOUT_MS) or a line of a TOML file
 (idleTimeoutMs = "2h"): flags win over variables, those over the file, which is --config FILE, LONGWICK_CONFIG or
@@ -210,7 +227,7 @@ export const configurationPage = (): string => {
   }
   lines.push(
     "",
-    `Variables follow from the names: \`sparkHome\` is \`${variableOf("sparkHome")}\`. \`LONGWICK_URL\`, \`LONGWICK_TOKEN\` and \`LONGWICK_TOKEN_FILE\` belong to \`longwick run\` and to the [kernel](jupyter.md), \`LONGWICK_KERNELSPEC\` to the kernel.`,
+    `Variables follow from the names: \`sparkHome\` is \`${variableOf("sparkHome")}\`. \`LONGWICK_URL\`, \`LONGWICK_TOKEN\` and \`LONGWICK_TOKEN_FILE\` belong to \`longwick run\`, \`longwick submit\` and the [kernel](jupyter.md), \`LONGWICK_KERNELSPEC\` to the kernel.`,
     ...presetSection(),
   );
   return `${lines.join("\n")}\n`;

@@ -9,6 +9,7 @@ import { linesOf } from "./core/lines.ts";
 import { openOwnServer } from "./own-server.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RecordFrame } from "./protocol/frames.ts";
+import { ask, messageOf, parsed, RunError, send } from "./rest.ts";
 import type { Target } from "./target.ts";
 
 export interface RunOptions {
@@ -19,26 +20,22 @@ export interface RunOptions {
   readonly err: (text: string) => void;
 }
 
-/** A server that cannot be used, or a session that could not be had; the message says which. */
-export class RunError extends Error {
-  override readonly name = "RunError";
-}
-
 /** How long a run's driver outlives a run that was killed. */
 const ORPHAN_MS = 60_000;
 
-/** Calls `use` with a server of one's own; afterwards nothing of it is left. */
+/** Calls `use` with a server of one's own, whose drivers may use these directories; afterwards nothing of it is left. */
 export const withOwnServer = async <Result>(
   config: Config,
   prepared: Prepared | null,
   version: string,
   log: FastifyBaseLogger,
   use: (target: Target) => Promise<Result>,
+  localPaths: readonly string[] = [],
 ): Promise<Result> => {
   const directory = await mkdtemp(join(tmpdir(), "longwick-run-"));
   try {
     const instance = `run-${randomBytes(6).toString("hex")}`;
-    const options = { directory, instance, orphanTimeoutMs: ORPHAN_MS, stopGraceMs: config.stopGraceMs, localPaths: [] };
+    const options = { directory, instance, orphanTimeoutMs: ORPHAN_MS, stopGraceMs: config.stopGraceMs, localPaths };
     const own = await openOwnServer(config, options, prepared, version, log);
     try {
       return await use({ url: own.url, authorization: `Bearer ${own.token}` });
@@ -56,7 +53,7 @@ export const withOwnServer = async <Result>(
  * @throws RunError
  */
 export const runStatement = async (target: Target, { code, kind, out, err }: RunOptions, signal: AbortSignal): Promise<number> => {
-  const { id: session } = await ask<{ id: number }>(target, "POST", "/sessions", { kind });
+  const { id: session } = await ask<{ id: number }>(target, "POST", "/sessions", { body: { kind } });
   try {
     const statement = await submit(target, session, code, signal);
     const path = `/sessions/${session}/statements/${statement}`;
@@ -78,7 +75,7 @@ export const runStatement = async (target: Target, { code, kind, out, err }: Run
 /** Waits as long as the session starts. */
 const submit = async (target: Target, session: number, code: string, signal: AbortSignal): Promise<number> => {
   for (;;) {
-    const answer = await send(target, "POST", `/sessions/${session}/statements`, { code });
+    const answer = await send(target, "POST", `/sessions/${session}/statements`, { body: { code } });
     if (answer.status === 201) return (await parsed<{ id: number }>(answer)).id;
     const refusal = await messageOf(answer);
     const { state, log } = await ask<{ state: string; log: readonly string[] }>(target, "GET", `/sessions/${session}`);
@@ -138,33 +135,4 @@ const write = (record: RecordFrame, out: (text: string) => void, err: (text: str
 const textOf = (data: Readonly<Record<string, unknown>>): string => {
   const text = data["text/plain"];
   return typeof text === "string" ? text : JSON.stringify(data["application/json"] ?? Object.keys(data));
-};
-
-const send = async (target: Target, method: string, path: string, body?: object): Promise<Response> => {
-  const headers = {
-    "X-Requested-By": "longwick",
-    ...(target.authorization === null ? {} : { Authorization: target.authorization }),
-    ...(body === undefined ? {} : { "Content-Type": "application/json" }),
-  };
-  try {
-    return await fetch(target.url + path, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    throw new Error(`${target.url} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`, { cause: error });
-  }
-};
-
-const ask = async <Body>(target: Target, method: string, path: string, body?: object): Promise<Body> => {
-  const answer = await send(target, method, path, body);
-  if (!answer.ok) throw new RunError(await messageOf(answer));
-  return parsed<Body>(answer);
-};
-
-// The server's answers are in Livy's shape; who is not a Livy fails here or at the first field.
-const parsed = async <Body>(answer: Response): Promise<Body> => (await answer.json()) as Body;
-
-const messageOf = async (answer: Response): Promise<string> => {
-  const text = await answer.text();
-  const message = /^\s*\{/.test(text) ? (JSON.parse(text) as { msg?: unknown }).msg : undefined;
-  return `${answer.url} answered ${answer.status}: ${String(message ?? text.slice(0, 300))}`;
 };

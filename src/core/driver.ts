@@ -250,7 +250,11 @@ export class Driver {
   }
 
   async #askLog(fromLine: number, lines: number, signal: AbortSignal): Promise<ReplyResult<"log">> {
-    if (this.#end !== null) return { fromLine, total: 0, lines: [...(await this.#parts.keptLog(fromLine, lines))] };
+    if (this.#end !== null) {
+      // What is not kept are the first ones.
+      const kept = await this.#parts.keptLog(fromLine, lines);
+      return { fromLine: fromLine + lines - kept.length, total: 0, lines: [...kept] };
+    }
     if (!this.up) return { fromLine, total: 0, lines: [] };
     return this.request("log", { fromLine, lines }, signal);
   }

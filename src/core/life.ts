@@ -5,7 +5,7 @@ import { publishSession } from "./events.ts";
 import type { Claim, Clock, ExecutorView, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { nextAttemptMs } from "./retry.ts";
-import { attemptLines, endOfAttempt, linesOfAttempt } from "./session-log.ts";
+import { attemptLines, type DriverLines, endOfAttempt, type LinePlace, linesLeft, linesOfAttempt } from "./session-log.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
 import type { UploadSource } from "./uploads.ts";
@@ -367,6 +367,32 @@ export abstract class Life {
   /** Lines of the log by absolute position; old ones are read from the driver. */
   log(from: number, lines: number, signal: AbortSignal): Promise<readonly string[]> {
     return this.driver.log.read(from, lines, signal);
+  }
+
+  /**
+   * What its drivers wrote from a line of an attempt on, as it comes: a line has the same place on every server. Each attempt's lines are
+   * followed by how it ended; the last one's end is the end. An attempt that is not known yet is waited for: another server may know it.
+   */
+  async *driverLines(from: LinePlace, signal: AbortSignal): AsyncGenerator<DriverLines> {
+    for (let { attempt, line } = from; ; attempt += 1, line = 0) {
+      await this.until(() => this.claim.attempts.length >= attempt - 1 || this.#end !== null, FOREVER_MS, signal);
+      const past = this.claim.attempts[attempt - 1];
+      const { driver } = this;
+      if (past !== undefined) yield { attempt, ...linesLeft(past, line) };
+      else if (attempt === this.claim.attempts.length + 1) {
+        const over = () => this.#end !== null || this.driver !== driver;
+        const settled = () => this.until(() => over() || driver.up, FOREVER_MS, signal);
+        const more = async (others: () => boolean): Promise<boolean> => {
+          while (!over() && !others()) await this.until(() => others() || over(), FOREVER_MS, signal);
+          return others();
+        };
+        for await (const piece of driver.log.driverLines(line, more, settled, signal)) yield { attempt, ...piece };
+      }
+      const ended = this.claim.attempts[attempt - 1];
+      const end = ended ?? this.#end;
+      if (end !== null) yield { attempt, end, last: ended === undefined };
+      if (ended === undefined) return;
+    }
   }
 
   /** The whole log in pieces; to be followed, what comes until the end too, through all attempts. */

@@ -1,4 +1,4 @@
-import type { Attempt, Claim } from "./ports.ts";
+import type { Attempt, Claim, SessionEnd } from "./ports.ts";
 import type { View } from "./view.ts";
 
 /** What is kept of an ended session's log, in lines and bytes; a claim has to hold it beside the rest. */
@@ -21,6 +21,26 @@ export interface LogSource {
   /** What stands at the log's end and no driver wrote. */
   tidings(): readonly string[];
 }
+
+/** Lines a driver wrote in a row. */
+export interface NumberedLines {
+  /** The first one's number, from 0. */
+  readonly line: number;
+  readonly lines: readonly string[];
+}
+
+/** A line's place in what all drivers of a life wrote. */
+export interface LinePlace {
+  /** From 1. */
+  readonly attempt: number;
+  /** From 0. */
+  readonly line: number;
+}
+
+/** Lines of an attempt, or its end. */
+export type DriverLines =
+  | ({ readonly attempt: number } & NumberedLines)
+  | { readonly attempt: number; readonly end: SessionEnd; readonly last: boolean };
 
 /**
  * A session's log: notes of its making, the phases of its launch, the driver's lines by their numbers, and what is to be said at the end.
@@ -94,6 +114,39 @@ export class SessionLog {
     } while (await more(() => at < this.#settled));
   }
 
+  /**
+   * The driver's own lines from a number on, in pieces. When all are told, `more` resolves as for `pages`. Lines that are not to be had are
+   * asked for once more when `settled` has resolved: the driver answers again, or its log is kept; those that nobody has are left out.
+   */
+  async *driverLines(
+    from: number,
+    more: (others: () => boolean) => Promise<boolean>,
+    settled: () => Promise<unknown>,
+    signal: AbortSignal,
+  ): AsyncGenerator<NumberedLines> {
+    let at = from;
+    const total = () => this.#known.from + this.#known.lines.length;
+    do {
+      while (at < total()) {
+        let piece = await this.#driverPiece(at, signal);
+        if (piece.lines.length === 0) {
+          await settled();
+          piece = await this.#driverPiece(at, signal);
+        }
+        if (piece.lines.length > 0) yield piece;
+        at = piece.lines.length > 0 ? piece.line + piece.lines.length : Math.min(at + PAGE_LINES, Math.max(at + 1, this.#known.from));
+      }
+    } while (await more(() => at < total()));
+  }
+
+  async #driverPiece(at: number, signal: AbortSignal): Promise<NumberedLines> {
+    const { from, lines } = this.#known;
+    if (at >= from) return { line: at, lines: lines.slice(at - from) };
+    if (this.#kept?.more === false) return { line: at, lines: [] };
+    const asked = await this.#source.ask(at, Math.min(PAGE_LINES, from - at), signal);
+    return { line: asked.fromLine, lines: asked.lines };
+  }
+
   /** Fetches what is to be kept while the driver can still be asked. Never rejects. */
   async keep(signal: AbortSignal): Promise<void> {
     const fromLine = Math.max(0, this.#view.logTotal - KEPT_LINES);
@@ -154,6 +207,13 @@ export class SessionLog {
 const keptOf = (lines: readonly string[], logLines = 0) => {
   const from = Math.max(0, logLines - lines.length);
   return { from, lines, more: from > 0, launch: false };
+};
+
+/** What is left of an attempt before from a line on. */
+export const linesLeft = ({ logTail, logLines = logTail.length }: Attempt, fromLine: number): NumberedLines => {
+  const first = logLines - logTail.length;
+  const line = Math.max(fromLine, first);
+  return { line, lines: logTail.slice(line - first) };
 };
 
 /** What a log remembers of an attempt before; `index`: from 0. */

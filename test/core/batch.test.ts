@@ -3,6 +3,7 @@ import { Batch } from "../../src/core/batch.ts";
 import type { EndedPhase } from "../../src/core/driver.ts";
 import type { Attempt, Claim, Launcher, SessionEnd, Workload } from "../../src/core/ports.ts";
 import { nextAttemptMs } from "../../src/core/retry.ts";
+import type { LinePlace } from "../../src/core/session-log.ts";
 import { type Application, NO_SPEC } from "../../src/core/spec.ts";
 import { BATCH_NEXT, batchState, isEnded, SESSION_NEXT, type SessionState } from "../../src/core/states.ts";
 import { until } from "../kit/until.ts";
@@ -115,6 +116,41 @@ describe("a batch", () => {
     expect(lines.filter((line) => !line.startsWith("wrote"))).toEqual([
       ...["note", "Attempt 1 ended (dead): exited with 3", "Attempt 2 ended (dead): exited with 4", "done", "Batch ended (success): ended"],
     ]);
+  });
+
+  test("tells what its drivers wrote with each line's place, from any place on and attempt after attempt to the end", async () => {
+    const launches = new Launches();
+    const numbered = { ...failed(3), logTail: ["8", "9"], logLines: 10 };
+    const batch = launches.batch(claimOf());
+    const told = async (from: LinePlace) => {
+      const pieces = [];
+      for await (const piece of batch.driverLines(from, AbortSignal.timeout(5_000)))
+        pieces.push("end" in piece ? [piece.attempt, piece.end.state, piece.last] : [piece.attempt, piece.line, piece.lines]);
+      return pieces;
+    };
+    // An attempt that this server does not know yet.
+    const third = told({ attempt: 3, line: 0 });
+    batch.start();
+    await launches.end(1, numbered);
+    await launches.end(2, failed(4));
+    await launches.end(3, SUCCEEDED);
+    await over(batch);
+    const last = [
+      [3, 0, ["done"]],
+      [3, "success", true],
+    ];
+    expect(await third).toEqual(last);
+    expect(await told({ attempt: 1, line: 9 })).toEqual([
+      ...[
+        [1, 9, ["9"]],
+        [1, "dead", false],
+        [2, 0, ["wrote 4"]],
+        [2, "dead", false],
+      ],
+      ...last,
+    ]);
+    expect((await told({ attempt: 1, line: 0 }))[0]).toEqual([1, 8, ["8", "9"]]);
+    expect(await told({ attempt: 4, line: 0 })).toEqual([[4, "success", true]]);
   });
 
   test("ends when its attempts are spent, or after an end that is none of those it is to be tried after", async () => {

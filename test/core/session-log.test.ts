@@ -205,3 +205,26 @@ describe("when a session has ended its log", () => {
     expect((await pagesOf(next.log)).flat()).toEqual(await all());
   });
 });
+
+test("a driver's lines are told by their numbers: kept ones, asked ones, and those that come, without what nobody has", async () => {
+  const { log, view, state, say } = logOf();
+  say(1_500);
+  const told: string[] = [];
+  const follow = async (from: number, settled = async () => {}) => {
+    const more = async (others: () => boolean) => {
+      if (told.length < 3 && from === 0) say(1);
+      return others();
+    };
+    for await (const { line, lines } of log.driverLines(from, more, settled, soon())) told.push(`${line}+${lines.length}`);
+    return told.splice(0);
+  };
+  // 200 of them are in the view.
+  expect(await follow(1_450)).toEqual(["1450+50"]);
+  expect(await follow(0)).toEqual(["0+1000", "1000+300", "1300+200"]);
+  expect(view.logTotal).toBe(1_500);
+  state.gone = true;
+  // Nobody has the first ones for now; then somebody has.
+  expect(await follow(1_200, async () => void Object.assign(state, { gone: false }))).toEqual(["1200+100", "1300+200"]);
+  state.gone = true;
+  expect(await follow(1_200)).toEqual(["1300+200"]);
+});

@@ -26,7 +26,7 @@ test("the OpenAPI document has every route of the interface, with what it takes 
       ),
       ...["get /batches", "post /batches", "get /batches/{batch}", "delete /batches/{batch}"],
       ...["sessions/{session}", "batches/{batch}"].flatMap((of) => [`get /${of}/executors`, `get /${of}/executors/{executor}/log`]),
-      ...["state", "log", "ui", "driver-log"].map((path) => `get /batches/{batch}/${path}`),
+      ...["state", "log", "ui", "driver-log", "driver-lines"].map((path) => `get /batches/{batch}/${path}`),
       ...["connect", "interrupt", "stop", "statements", "statements/{statement}/cancel", "completion"].map(
         (path) => `post /sessions/{session}/${path}`,
       ),

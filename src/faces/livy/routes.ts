@@ -4,6 +4,7 @@ import type { Face } from "../http.ts";
 import { sparkUiRoutes } from "../spark-ui/routes.ts";
 import { readInt32 } from "../validation.ts";
 import { batchRoutes } from "./batch-routes.ts";
+import { driverLineRoutes } from "./driver-line-routes.ts";
 import { executorRoutes } from "./executor-routes.ts";
 import { logRoutes } from "./log-routes.ts";
 import { presetRoutes } from "./preset-routes.ts";
@@ -45,6 +46,7 @@ export const livyFace =
     statementRoutes(app, room);
     recordRoutes(app, room);
     logRoutes(app, room);
+    driverLineRoutes(app, room);
     executorRoutes(app, room);
     resourceRoutes(app, room);
     uploadRoutes(app, room);

@@ -63,6 +63,26 @@ describe("/batches", () => {
     expect((await service.ask("GET", "/batches")).body).toMatchObject({ total: 0 });
   });
 
+  test("tell what their drivers write with each line's number, from any of them on, until the end", async () => {
+    await using service = await Service.start();
+    await service.ask("POST", "/batches", { body: FILE });
+    const driver = service.launcher.driver(0);
+    driver.emit("log", { line: 0, lines: ["a", "b", "c"] });
+    const url = await service.http.listen({ host: "127.0.0.1", port: 0 });
+    const told = async (query: string) => (await fetch(`${url}/batches/0/driver-lines${query}`)).text();
+    const batch = () => service.sessions.listBatches({ name: null, remote: null })[0];
+    await service.until(() => (batch()?.logTotal ?? 0) >= 3);
+    const following = told("?attempt=1&line=1");
+    service.launcher.end(0, { state: "dead", reason: "broken" });
+    await service.until(() => batch()?.end != null);
+    const end = `${JSON.stringify({ attempt: 1, end: { state: "dead", reason: "broken", cause: null, exitCode: null }, last: true })}\n`;
+    expect(await following).toBe(`{"attempt":1,"line":1,"lines":["b","c"]}\n${end}`);
+    expect(await told("")).toBe(`{"attempt":1,"line":0,"lines":["a","b","c"]}\n${end}`);
+    expect(await told("?line=3")).toBe(end);
+    expect((await service.ask("GET", "/batches/0/driver-lines?line=-1")).status).toBe(400);
+    expect((await service.ask("GET", "/batches/1/driver-lines")).status).toBe(404);
+  });
+
   test("links to the history server once one has ended", async () => {
     await using service = await Service.start({ livy: { historyUrl: (life) => (life.end === null ? null : "https://history/app") } });
     await service.ask("POST", "/batches", { body: FILE });
