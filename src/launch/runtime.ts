@@ -8,6 +8,7 @@ import { Problem } from "../core/problems.ts";
 import { NO_SPEC, redactSpec, SessionSpec } from "../core/spec.ts";
 import { WrittenAttempts, WrittenEnd } from "./ending.ts";
 import { describe, readWhole, storing, Unreadable, writeWhole } from "./files.ts";
+import { idFor } from "./ids.ts";
 import { type DirectoryLock, isCode, lockDirectory } from "./lock.ts";
 
 /** Where everything of one session is; of a batch that was tried again, what its attempts do not share is the current one's. */
@@ -140,7 +141,7 @@ export class RuntimeDirectory {
    */
   async claim(draft: ClaimDraft, createdMs: number): Promise<Claim> {
     return storing(async () => {
-      const id = await this.#takeId();
+      const id = await idFor(draft, () => this.#takeId());
       const paths = this.paths(id);
       const claim: Claim = {
         id,

@@ -391,6 +391,15 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
       await second.close();
     });
 
+    test("no batch has the id 0, which Airflow's operator takes for none", async () => {
+      const place = await site();
+      const launcher = await place.open();
+      const batch = await launcher.claim(draftOf({ application: applicationOf("local:///no/such/application.py") }), soon());
+      expect(batch.id).toBeGreaterThan(0);
+      await launcher.remove(batch);
+      await launcher.close();
+    });
+
     test("an attempt that ended is followed by another of the same claim, once, whoever asks and however often", async () => {
       const place = await site();
       const first = await place.open();

@@ -3,6 +3,7 @@ import { kernelIdOf } from "../../core/kernel-id.ts";
 import type { Attempt, Claim, ClaimDraft, SessionEnd, WantedClaim } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
 import { redactSpec, SessionSpec } from "../../core/spec.ts";
+import { idFor } from "../ids.ts";
 import { type Api, isStatus } from "./api.ts";
 import { ClaimHolders, found, ignoreConflict } from "./claim-holders.ts";
 import { attemptKeys, type ClaimJson, type ClaimState, type ConfigMap, type Doom, readClaim, uidOf, writeEnd } from "./claim-reading.ts";
@@ -67,7 +68,7 @@ export class Claims {
     return storing(async () => {
       const within = AbortSignal.any([signal, AbortSignal.timeout(STORE_MS)]);
       const { uid } = draft;
-      const id = await this.#takeId(within);
+      const id = await idFor(draft, () => this.#takeId(within));
       const other = draft.shared === true ? await this.#holders.takeShared(id, uid, within) : null;
       if (other !== null) return other;
       try {
