@@ -33,6 +33,8 @@ export const CONFIG_FILE = "longwick.toml";
 const OTHER_VARIABLES: ReadonlySet<string> = new Set(
   ["CONFIG", "URL", "TOKEN", "TOKEN_FILE", "KERNELSPEC", "SESSION", "PIPE", "INTERPRETER"].map((name) => `LONGWICK_${name}`),
 );
+/** Those of this project's own tests. */
+const TEST_VARIABLE = /^LONGWICK_TEST_/;
 /** What Kubernetes sets in every pod beside a Service that is called `longwick`. */
 const SERVICE_VARIABLE = /^LONGWICK_(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP)\w*)$/;
 const SERVICE_ADDRESS = /^(tcp|udp):\/\//;
@@ -183,7 +185,7 @@ const readVariables = (env: Env, cwd: string, problems: string[]): Layer => {
   const byVariable = new Map(OPTIONS.map((option) => [variableOf(option.name), option]));
   for (const [variable, value] of Object.entries(env)) {
     if (!variable.startsWith("LONGWICK_") || value === undefined || OTHER_VARIABLES.has(variable)) continue;
-    if (SERVICE_VARIABLE.test(variable) || SERVICE_ADDRESS.test(value)) continue;
+    if (TEST_VARIABLE.test(variable) || SERVICE_VARIABLE.test(variable) || SERVICE_ADDRESS.test(value)) continue;
     const option = byVariable.get(variable);
     if (option === undefined) problems.push(`Unknown variable ${variable}.${didYouMean(variable, [...byVariable.keys()], String)}`);
     else if (value !== "" || option.kind === "list") readInto(layer, option, [value], variable, cwd, problems);

@@ -140,6 +140,7 @@ describe("what is refused", () => {
       LONGWICK_PORT: "tcp://10.0.0.1:8998",
       LONGWICK_PORT_8998_TCP_ADDR: "10.0.0.1",
       LONGWICK_SERVICE_HOST: "10.0.0.1",
+      LONGWICK_TEST_BREAK: "/usr/bin/break",
       LONGWICK_SERVICE_PORT_HTTP: "8998",
       LONGWICK_SESSION: "uid",
       LONGWICK_URL: "http://127.0.0.1:8998",
