@@ -17,7 +17,7 @@ const NAMESPACE = `longwick-test-${crypto.randomUUID().slice(0, 8)}`;
 const SLEEPER = '#!/bin/sh\nfor last; do :; done\nexec sleep "$last"\n';
 const TEMPLATE = `
 spec:
-  volumes: [{name: stub, configMap: {name: sleeper, defaultMode: 0555, items: [{key: java, path: bin/java}]}}]
+  volumes: [{name: stub, configMap: {name: sleeper, defaultMode: 365, items: [{key: java, path: bin/java}]}}]
   containers:
     - name: any
       env: [{name: JAVA_HOME, value: /stub}]
