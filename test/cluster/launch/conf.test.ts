@@ -199,7 +199,7 @@ print(open('/etc/debian_version').read().strip(), [jar for jar in sc._jsc.sc().l
     expect((await claims()).length).toBe(2);
     await server.sessions.delete(session, "enough");
     await expect.poll(claims, { timeout: 30_000 }).toEqual([]);
-    expect(await site.left()).toEqual([`pods/${name}-files`]);
+    expect(await site.left()).toEqual([`pods/${name}-files`, `configmaps/${name}-files`]);
   });
 });
 
