@@ -9,6 +9,7 @@ import { goModule } from "../kit/go-module.ts";
 import { kubectl } from "../kit/kubectl.ts";
 import { startReplica } from "../kit/replica.ts";
 import type { Server } from "../kit/server.ts";
+import { until } from "../kit/until.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const EXAMPLE = join(ROOT, "docker/kubernetes/examples/argo-workflows.yaml");
@@ -74,7 +75,9 @@ describe("the example for Argo Workflows", { timeout: 2 * RUN_MS }, () => {
       if ((await kubectl(["get", name, "--ignore-not-found", "-o", "name"])) !== "") continue;
       ours.push(name);
       await kubectl(["apply", "--server-side", "-f", join(crds, `argoproj.io_${kind}.yaml`)]);
-      await kubectl(["wait", "--for=condition=Established", "--timeout=60s", name]);
+      // `kubectl wait` fails on one that has no conditions yet.
+      const conditions = () => kubectl(["get", name, "-o", "jsonpath={.status.conditions}"]);
+      await until(`${name} is served`, 60_000, async () => (/"True","type":"Established"/.test(await conditions()) ? true : undefined));
     }
     applied = await apply(EXAMPLE);
     server = await startReplica(site, ["--upload-dir", join(directory, "uploads")]);
