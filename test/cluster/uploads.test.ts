@@ -87,7 +87,7 @@ print(there != probe()[0], told == probe()[1], *told, bytes(stream.readAllBytes(
 
     await using second = await ClusterServer.open(site, {}, { uploads: watched });
     const session = await ready(second.sessions.find(String(begun.id), NOBODY, "view"));
-    // It goes on where the driver stands: what the first one had not sent yet, a piece at most, is sent by the second.
+    // It goes on where the driver stands: what was on its way from the first is sent by the second.
     expect(offsets).toEqual([expect.toSatisfy((at: number) => at > content.length / 2 - 1024 * 1024 && at <= content.length / 2)]);
     const code = `import hashlib\nfrom pyspark import SparkFiles\nprint(hashlib.sha256(open(SparkFiles.get("large.bin"), "rb").read()).hexdigest())`;
     expect(await run(session, code)).toContain(large.sha256);

@@ -51,11 +51,11 @@ describe.concurrent("a driver's pod", { timeout: 240_000 }, () => {
     const local = "spark.kubernetes.driver.volumes.emptyDir.spark-local-dir-1";
     await using site = ClusterSite.withoutSpark();
     await using server = await ClusterServer.open(site);
-    const conf = { [`${local}.mount.path`]: "/var/data/one", [`${local}.options.sizeLimit`]: "300Mi" };
+    const conf = { [`${local}.mount.path`]: "/var/data/one", [`${local}.options.sizeLimit`]: "30Mi" };
     const session = await server.create({ conf });
     const name = await running(site, session);
-    await kubectl(["--namespace", NAMESPACE, "exec", name, "--", "sh", "-c", "head -c 400M /dev/zero >/var/data/one/full"]);
-    expect(await ended(session)).toMatch(/pod was evicted: Usage of EmptyDir volume "spark-local-dir-1" exceeds the limit "300Mi"/);
+    await kubectl(["--namespace", NAMESPACE, "exec", name, "--", "sh", "-c", "head -c 40M /dev/zero >/var/data/one/full"]);
+    expect(await ended(session)).toMatch(/pod was evicted: Usage of EmptyDir volume "spark-local-dir-1" exceeds the limit "30Mi"/);
     expect(session.state).toBe("dead");
     await expect.poll(() => site.left(), { timeout: 60_000 }).toEqual([site.claimOf(session.claim)]);
   });
