@@ -209,6 +209,6 @@ print("sum is", spark.sparkContext.parallelize(range(10), 2).map(doubled).sum(),
     await tell("x.");
     await using run = new Submit(["--follow", numbered, path, "5"], { LONGWICK_PYTHON: await driverPython() }, directory);
     expect([await run.exitCode(), run.stdout]).toEqual([1, "line 0\nThe application exited with code 5.\n"]);
-    expect(run.stderr).toMatch(/^longwick: batch 0 failed \(dead\): .*5/m);
+    expect(run.stderr).toMatch(/^longwick: batch 1 failed \(dead\): .*5/m);
   });
 });
