@@ -7,8 +7,6 @@ import { Problem } from "./problems.ts";
 import { isEnded, isFinalStatement, type SessionState, sessionState } from "./states.ts";
 import { type StatementView, View } from "./view.ts";
 
-export type SessionParts = LifeParts;
-
 export type SubmitBody = RequestBody<"submit">;
 /** A notebook's cell; a driver of an older release runs it as a plain statement. */
 export type CellBody = RequestBody<"cell">;

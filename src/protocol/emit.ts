@@ -1,5 +1,5 @@
 /**
- * Prints what is generated from `frames.ts`: the shim's types, the JSON Schema and the reference page.
+ * Prints what is generated from `frames.ts`: the shim's checks, the JSON Schema and the reference page.
  * `node src/protocol/emit.ts` writes them, `--check` says with exit code 1 that they have drifted.
  */
 import { readFileSync, writeFileSync } from "node:fs";
@@ -58,30 +58,6 @@ const SECTIONS: readonly { title: string; says: string; frames: [string, Schema]
 
 // ── Python ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const PYTHON_TYPES: Record<string, string> = { string: "str", integer: "int", number: "float", boolean: "bool", null: "None" };
-const camel = (name: string): string => name[0]?.toUpperCase() + name.slice(1);
-
-/** Collects a class for each object schema it meets and answers the type's name. */
-const pythonTypes = () => {
-  const classes: string[] = [];
-  const define = (name: string, schema: Schema): string => {
-    const fields = Object.entries(schema.properties ?? {}).map(([field, inner]) => `    ${field}: ${typeOf(inner, name + camel(field))}`);
-    const says = schema.description === undefined ? [] : [`    """${schema.description}"""`, ""];
-    classes.push([`class ${name}(TypedDict):`, ...says, ...(fields.length > 0 ? fields : ["    pass"])].join("\n"));
-    return name;
-  };
-  const typeOf = (schema: Schema, name: string): string => {
-    if (schema.const !== undefined) return `Literal[${JSON.stringify(schema.const)}]`;
-    if (schema.anyOf !== undefined)
-      return [...new Set(schema.anyOf.map((option, index) => typeOf(option, index === 0 ? name : name + index)))].join(" | ");
-    if (schema.type === "array") return `List[${typeOf(schema.items ?? {}, `${name.replace(/s$/, "")}`)}]`;
-    if (schema.type === "object")
-      return schema.properties === undefined || schema.patternProperties ? "Dict[str, Any]" : define(name, schema);
-    return PYTHON_TYPES[schema.type ?? ""] ?? "Any";
-  };
-  return { classes, define };
-};
-
 /** The Python types a field's value may have, for a check at the border. */
 const runtimeTypes = (schema: Schema): string[] => {
   if (schema.const !== undefined) return ["str"];
@@ -92,10 +68,6 @@ const runtimeTypes = (schema: Schema): string[] => {
 };
 
 const python = (): string => {
-  const { classes, define } = pythonTypes();
-  const suffix: Record<string, string> = { Requests: "Request", Records: "Record" };
-  for (const { title, frames } of SECTIONS) for (const [name, schema] of frames) define(camel(name) + (suffix[title] ?? ""), schema);
-  for (const [name, schema] of entries(Replies)) define(`${camel(name)}Result`, schema);
   const requests = entries(Requests).map(([name, schema]) => {
     const fields = Object.entries(schema.properties ?? {}).filter(([field]) => field !== "frame");
     const checks = fields.map(([field, inner]) => `        "${field}": (${runtimeTypes(inner).join(", ")},),`);
@@ -106,7 +78,7 @@ const python = (): string => {
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Literal, Tuple, TypedDict
+from typing import Dict, Tuple
 
 PROTOCOL_VERSIONS: Tuple[int, ...] = (${PROTOCOL_VERSIONS.join(", ")},)
 """Versions this shim speaks, oldest first."""
@@ -116,10 +88,6 @@ PIECE_BYTES = ${PIECE_BYTES}
 
 FRAME_LIMIT_BYTES = ${FRAME_LIMIT_BYTES}
 """The longest frame, reassembled, that either side accepts."""
-
-
-${classes.join("\n\n\n")}
-
 
 REQUEST_FIELDS: Dict[str, Dict[str, Tuple[type, ...]]] = {
 ${requests.join("\n")}

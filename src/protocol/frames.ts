@@ -432,11 +432,6 @@ export type RequestBody<Name extends RequestName> = Omit<Static<(typeof Requests
 export type ReplyResult<Name extends RequestName> = Static<(typeof Replies)[Name]>;
 export type RecordFrame<Name extends RecordType = RecordType> = { [Key in Name]: Static<(typeof Records)[Key]> }[Name];
 
-/** Frames a server may receive. */
-export type DriverFrame = Challenge | Hello | Refused | RecordFrame | Reply | Failure | Part;
-/** Frames a driver may receive. */
-export type ServerFrame = Prove | RequestFrame | Part;
-
 /** The text both ends sign with HMAC-SHA256 under the session's key; the proof is its base64url without padding. */
 export const proofText = (
   role: "server" | "driver",
