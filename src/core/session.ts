@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Kind, RecordFrame, ReplyResult, RequestBody } from "../protocol/frames.ts";
 import { publishSession } from "./events.ts";
-import { Life, type LifeParts, lostBy } from "./life.ts";
+import { Life, lostBy } from "./life.ts";
 import type { SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { isEnded, isFinalStatement, type SessionState, sessionState } from "./states.ts";
