@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from spark_shim import link
+from spark_shim.listener import Listener
 from spark_shim.loop import Loop
 from spark_shim.pipe import LineBuffer, Message, encode
 from spark_shim.protocol import PROTOCOL_VERSIONS
@@ -118,7 +119,7 @@ def test_a_link_lives_through_all_of_it(version: int, challenge: Dict[str, Any],
     reports: List[str] = []
     loop = Loop(reports.append)
     driver = GoldenDriver(bytes_of(challenge["key"]), hello, answers)
-    listener = link.Listener(loop, ("127.0.0.1", 0), driver)
+    listener = Listener(loop, ("127.0.0.1", 0), driver)
     thread = threading.Thread(target=loop.run, daemon=True)
     thread.start()
     with socket.create_connection(listener.address, timeout=20) as end:

@@ -13,7 +13,8 @@ import pytest
 from kit import Client, Driver, wait_for
 
 from spark_shim.link import Driver as LinkDriver
-from spark_shim.link import Link, Listener, cut, proof_of
+from spark_shim.link import Link, cut, proof_of
+from spark_shim.listener import Listener
 from spark_shim.loop import Loop
 from spark_shim.pipe import LineBuffer, Message, encode
 from spark_shim.protocol import PIECE_BYTES, PROTOCOL_VERSIONS
