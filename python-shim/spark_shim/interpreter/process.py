@@ -21,12 +21,13 @@ from .complete import Completer
 from .errors import PlainError, describe, describe_as_interrupt, is_a, root_cause, stumbled
 from .gate import Gate
 from .magics import Magics
-from .spark import Spark, Watcher
+from .spark import Spark
 from .sql import SqlExecutor
 from .sql_magic import SqlMagic
 from .statement import CURRENT, Statement, follow_threads
 from .stdin import Stdin
 from .streams import Outputs
+from .watcher import Watcher
 
 #: After `exit` the process's exit handlers and threads have so long.
 EXIT_SECONDS = 5.0

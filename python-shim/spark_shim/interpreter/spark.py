@@ -7,20 +7,17 @@ import os
 import socket
 import sys
 import threading
-import time
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, Optional
 
 from .abandoned import AbandonedCalls
 from .gate import Gate
+from .progress import Progress
 from .statement import CURRENT, Statement
 from .streams import Outputs
 
 #: A JVM that lives says nothing to a new connection; one that dies has dropped it by then.
 _DYING_SECONDS = 0.3
-#: Seconds between two looks at a running statement's jobs, and at the executors while nothing runs.
-PROGRESS_SECONDS = 1 / 3
-EXECUTORS_SECONDS = 5.0
 
 
 class Spark:
@@ -244,116 +241,6 @@ class Spark:
         if sc is None or (str(sc.master).startswith("local") and not str(sc.master).startswith("local-cluster")):
             return None
         return int(sc._jsc.sc().statusTracker().getExecutorInfos().__len__()) - 1
-
-
-class Progress:
-    """What is known of one statement's jobs; a finished job is not asked for again."""
-
-    def __init__(self) -> None:
-        self.fraction = 0.0
-        self._jobs: Dict[int, Dict[str, Any]] = {}
-
-    def jobs(self) -> List[Dict[str, Any]]:
-        return [self._jobs[job] for job in sorted(self._jobs)]
-
-    def look(self, tracker: Any, statement: Statement) -> bool:
-        """Asks Spark. Whether anything changed."""
-        known: Set[int] = set()
-        for group in list(statement.groups):
-            known.update(tracker.getJobIdsForGroup(group))
-        changed = False
-        for job in known:
-            before = self._jobs.get(job)
-            if before is not None and before["status"] not in ("RUNNING", "UNKNOWN"):
-                continue
-            now = _job(tracker, job, before)
-            if now is not None and now != before:
-                self._jobs[job] = now
-                changed = True
-        if changed:
-            stages = {stage["stage"]: stage for job in self._jobs.values() for stage in job["stages"]}.values()
-            tasks = sum(stage["tasks"] for stage in stages)
-            done = sum(stage["completed"] for stage in stages)
-            # Adaptive execution adds jobs as it goes: a fraction that was reached is not taken back.
-            self.fraction = max(self.fraction, min(1.0, done / tasks)) if tasks else self.fraction
-        return changed
-
-
-def _job(tracker: Any, job: int, before: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
-    info = tracker.getJobInfo(job)
-    if info is None:
-        return None
-    finished = {stage["stage"]: stage for stage in (before["stages"] if before else ()) if stage["completed"] >= stage["tasks"]}
-    stages = []
-    for number in sorted(info.stageIds):
-        stage = tracker.getStageInfo(number) if number not in finished else None
-        if number in finished:
-            stages.append(finished[number])
-        elif stage is not None:
-            counts = {"tasks": stage.numTasks, "active": stage.numActiveTasks, "completed": stage.numCompletedTasks}
-            stages.append({"stage": number, "name": str(stage.name), **counts, "failed": stage.numFailedTasks})
-    return {"job": job, "status": str(info.status), "stages": stages}
-
-
-class Watcher:
-    """The thread that looks at jobs while a statement runs, and at executors while none does."""
-
-    def __init__(self, spark: Spark, outputs: Outputs) -> None:
-        self._spark = spark
-        self._outputs = outputs
-        self._statement: Optional[Statement] = None
-        self._begun = threading.Event()
-        self._executors = -1
-        self._looking = threading.Lock()
-        self._seen = Progress()
-        self._watched: Optional[Statement] = None
-
-    def start(self) -> None:
-        threading.Thread(target=self._watch, name="longwick-watch", daemon=True).start()
-
-    def begin(self, statement: Statement) -> None:
-        self._statement = statement
-        self._begun.set()
-
-    def end(self, statement: Statement) -> None:
-        """Of a statement whose progress was told, the last word is what it came to."""
-        self._statement = None
-        self._begun.clear()
-        if statement is self._watched and self._seen.jobs():
-            try:
-                self._look(statement)
-            except Exception as error:
-                self._outputs.log("progress cannot be told: %s" % type(error).__name__)
-
-    def _look(self, statement: Statement) -> None:
-        with self._looking:
-            if statement is not self._watched:
-                self._seen, self._watched = Progress(), statement
-            self._spark.progress(statement, self._seen)
-
-    def _watch(self) -> None:
-        asked = 0.0
-        while True:
-            self._begun.wait(EXECUTORS_SECONDS)
-            time.sleep(PROGRESS_SECONDS)
-            statement = self._statement
-            try:
-                if statement is not None and statement.used_jvm:
-                    self._look(statement)
-                if time.monotonic() - asked >= EXECUTORS_SECONDS:
-                    asked = time.monotonic()
-                    self.count_executors()
-            except Exception as error:
-                # The JVM is going, or the user stops the context: the next look will tell.
-                self._outputs.log("progress cannot be told: %s" % type(error).__name__)
-                time.sleep(EXECUTORS_SECONDS)
-
-    def count_executors(self) -> None:
-        """Tells how many executors there are when that changed."""
-        count = self._spark.executors()
-        if count is not None and count != self._executors:
-            self._executors = count
-            self._outputs.send({"is": "executors", "count": count})
 
 
 def _is_of_connection(error: BaseException) -> bool:
