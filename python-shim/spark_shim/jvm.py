@@ -68,7 +68,10 @@ class SparkSetup:
 
 def _check_file(uri: str) -> None:
     """Spark starts without some of what is missing, and says so to nobody."""
-    parts = urllib.parse.urlsplit(uri)
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise SparkNotFound("%s is no URI: %s." % (uri, error)) from None
     path = urllib.parse.unquote(parts.path)
     if parts.scheme in ("file", "local") and not os.path.exists(path):
         raise SparkNotFound("%s was asked for, but where the driver runs there is no %s." % (uri, path))
@@ -138,7 +141,7 @@ def _py4j_of(home: str) -> List[str]:
 
 
 def submission(setup: SparkSetup, config: DriverConfig, submitted: Sequence[str] = ("pyspark-shell",)) -> Tuple[List[str], Dict[str, str]]:
-    """The command of a JVM that SparkSubmit runs in, its properties written down, and its environment. Raises OSError."""
+    """The command of a JVM that SparkSubmit runs in, its properties written down, and its environment. Raises OSError, SparkNotFound."""
     properties = os.path.join(config.directory, "spark.properties")
     write_properties(properties, setup.conf)
     env = dict(setup.env)

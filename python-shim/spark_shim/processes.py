@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -59,17 +60,21 @@ class Children:
         Starts a process in a group of its own and answers its id, which is also the group's. `on_exit` gets the exit code, or minus the
         signal's number. Raises OSError.
         """
-        process = subprocess.Popen(
-            command,
-            env={**env, SESSION_VARIABLE: self._session},
-            cwd=directory,
-            stdin=streams[0],
-            stdout=streams[1],
-            stderr=streams[2],
-            pass_fds=keep,
-            start_new_session=True,
-            preexec_fn=self._bind_to_supervisor if _libc else None,
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                env={**env, SESSION_VARIABLE: self._session},
+                cwd=directory,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                pass_fds=keep,
+                start_new_session=True,
+                preexec_fn=self._bind_to_supervisor if _libc else None,
+            )
+        except ValueError as error:
+            # JSON can carry what no command and no environment can: NUL, a lone surrogate.
+            raise OSError(errno.EINVAL, "%s cannot be started: %s" % (command[0], error)) from None
         process.returncode = 0  # it is reaped here, not by Popen
         self._on_exit[process.pid] = on_exit
         return process.pid

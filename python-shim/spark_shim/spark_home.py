@@ -49,7 +49,7 @@ _DEFAULT_HEAP = "1g"
 
 
 class SparkNotFound(Exception):
-    """Java or Spark is not where it should be; the message says what was tried."""
+    """Java, Spark or what it is started with is not there or not as it should be; the message says what was tried."""
 
 
 def find_java(given: Optional[str], env: Dict[str, str]) -> str:
@@ -225,14 +225,14 @@ def java_command(
 ) -> List[str]:
     """
     Starts `SparkSubmit` with what is submitted as Spark's launcher would: driver memory, options and class path become flags of the JVM,
-    which once it runs cannot be told of them.
+    which once it runs cannot be told of them. Raises SparkNotFound.
     """
     heap = heap_flag(conf.get("spark.driver.memory") or env.get("SPARK_DRIVER_MEMORY") or _DEFAULT_HEAP)
+    options_file = os.path.join(conf_directory(home, env), "java-opts")
     options = [
-        *shlex.split(_first_line(os.path.join(conf_directory(home, env), "java-opts"))),
-        *shlex.split(env.get("SPARK_SUBMIT_OPTS", "")),
-        *shlex.split(conf.get("spark.driver.defaultJavaOptions", "")),
-        *shlex.split(conf.get("spark.driver.extraJavaOptions", "")),
+        *_words(options_file, _first_line(options_file)),
+        *_words("SPARK_SUBMIT_OPTS", env.get("SPARK_SUBMIT_OPTS", "")),
+        *(word for name in _OPTIONS for word in _words(name, conf.get(name, ""))),
     ]
     flags = [heap]
     if not any(re.match(r"-XX:[+-]Use\w+GC$", option) for option in options) and _heap_bytes(heap) <= _SERIAL_HEAP_BYTES:
@@ -249,6 +249,16 @@ def java_command(
     return [
         java, "-cp", class_path, *flags, "org.apache.spark.deploy.SparkSubmit", "--properties-file", properties, *arguments, *submitted
     ]  # fmt: skip
+
+
+_OPTIONS = ("spark.driver.defaultJavaOptions", "spark.driver.extraJavaOptions")
+
+
+def _words(name: str, text: str) -> List[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise SparkNotFound("%s cannot be read: %s." % (name, error)) from None
 
 
 def _first_line(path: str) -> str:

@@ -82,13 +82,21 @@ def test_one_that_fails_says_how(code: str, exit_code: int, reason: str) -> None
         assert (end["state"], end["exitCode"], end["cause"], end["reason"]) == ("dead", exit_code, "non-zero-exit", reason)
 
 
-def test_one_that_cannot_be_submitted_was_never_run() -> None:
+@pytest.mark.parametrize(
+    ("application", "reason"),
+    [
+        ({"file": "file:///no/such/app.py"}, "/no/such/app.py"),
+        ({"file": "http://[x/app.py"}, "http://[x/app.py is no URI"),
+        ({"args": ["\ud800"]}, "surrogates not allowed"),
+    ],
+)
+def test_one_that_cannot_be_submitted_was_never_run(application: Frame, reason: str) -> None:
     with Batch("") as driver:
-        driver.config["application"]["file"] = "file:///no/such/app.py"
+        driver.config["application"].update(application)
         driver.start()
         end = driver.termination()
         assert (end["state"], end["cause"], end.get("exitCode")) == ("dead", "submission-refused", None)
-        assert "/no/such/app.py" in end["reason"]
+        assert reason in end["reason"]
 
 
 def test_a_supervisor_that_dies_takes_it_along_and_the_next_one_does_not_run_it_again() -> None:

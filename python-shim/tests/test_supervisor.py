@@ -328,6 +328,23 @@ def test_a_file_that_is_not_there_ends_the_session_and_is_named() -> None:
         assert driver.termination()["reason"].endswith("where the driver runs there is no /nowhere/a b.txt.")
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"conf": {"spark.driver.extraJavaOptions": "-Dx='y"}}, "spark.driver.extraJavaOptions cannot be read: No closing quotation."),
+        ({"env": {"SPARK_SUBMIT_OPTS": "-Dx=\\"}}, "SPARK_SUBMIT_OPTS cannot be read: No escaped character."),
+        ({"jars": ["http://[x/y.jar"]}, "http://[x/y.jar is no URI: Invalid IPv6 URL."),
+        ({"env": {"A": "b\0c"}}, "embedded null byte"),
+        ({"conf": {"spark.driver.extraClassPath": "\ud800"}}, "surrogates not allowed"),
+    ],
+)
+def test_what_nothing_can_be_started_with_ends_the_session_and_is_named(asked: Frame, reason: str) -> None:
+    with Driver(**asked) as driver:
+        driver.start()
+        end = driver.termination()
+        assert end["state"] == "dead" and reason in end["reason"]
+
+
 def test_a_missing_java_ends_the_session_and_says_what_to_do() -> None:
     with Driver(java="/nowhere/java") as driver:
         driver.start()
