@@ -60,6 +60,8 @@ class Supervisor(Driver, EngineUser):
         self._queue: Deque[Statement] = deque()
         self._queue_bytes = 0
         self._running: Optional[Statement] = None
+        #: The number that the interpreter gives to the next statement which has a place in its history.
+        self._next_count = 1
         self._finishing = False
         self._input_wanted = False
         self._cancellation: Optional[Cancellation] = None
@@ -346,9 +348,12 @@ class Supervisor(Driver, EngineUser):
             "code": statement.code,
             "kind": statement.kind,
             "silent": statement.silent,
+            "stored": statement.stored,
             "stdin": statement.stdin,
             "cell": statement.cell,
         }
+        # Not when the interpreter says so: clients show it while the code is on its way.
+        self._append("started", {"statement": statement.id, "count": self._next_count - (0 if statement.stored else 1)})
         # What a statement may do at once is to kill this process: its record is on disk before it runs, so that it never runs twice.
         self.log.flush()
         interpreter.send({"do": "run", "group": group, **run})
@@ -420,6 +425,8 @@ class Supervisor(Driver, EngineUser):
 
     def phase(self, phase: str, reason: Optional[str], facts: Optional[Message]) -> None:
         self._phase = phase
+        if phase == "starting":
+            self._next_count = 1
         if phase == "exited":
             self._interpreter_gone(reason or "")
         if phase == "ready":
@@ -441,8 +448,6 @@ class Supervisor(Driver, EngineUser):
         statement = self._statements.get(id) if isinstance(id, int) else None
         if kind == "emit" and statement:
             self._emit(statement, message)
-        elif kind == "started" and statement and statement is self._running and not statement.started_ms:
-            self._append("started", {"statement": statement.id, "count": integer(message.get("count"))})
         elif kind == "done" and statement and statement is self._running and not self._finishing:
             self._done(statement, message)
         elif kind == "reply":
@@ -471,6 +476,7 @@ class Supervisor(Driver, EngineUser):
         if not interpreter or outcome not in ("ok", "error", "cancelled"):
             return
         self._finishing = True
+        self._next_count = max(1, integer(message.get("next")))
         pipes = [interpreter.stdout, interpreter.stderr]
         if message.get("jvm") is True and self._engine.jvm_stdout:
             pipes.append(self._engine.jvm_stdout)
