@@ -1,4 +1,4 @@
-"""Cells by jupyter_client in ipykernel and in the native kernel, in turn: `kernel.py OUT ROUNDS`, the latter's kernelspec in KERNEL.
+"""Cells by jupyter_client in ipykernel and in native kernels, in turn: `kernel.py OUT ROUNDS KERNELSPEC…`.
 
 Writes {measure: {kernel: [samples]}}; milliseconds, memory in MB.
 """
@@ -6,7 +6,6 @@ Writes {measure: {kernel: [samples]}}; milliseconds, memory in MB.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import defaultdict
@@ -14,7 +13,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 from jupyter_client import BlockingKernelClient, KernelManager
 
-KERNELS = {"ipykernel": "python3", "longwick": os.environ["KERNEL"]}
+IPYKERNEL = "python3"
 START_S = 90
 CELL_S = 60
 
@@ -71,15 +70,15 @@ def resident(manager: KernelManager) -> float:
 
 
 def main() -> None:
-    out, rounds = sys.argv[1], int(sys.argv[2])
+    out, rounds, names = sys.argv[1], int(sys.argv[2]), [IPYKERNEL, *sys.argv[3:]]
     samples: Dict[str, Dict[str, List[float]]] = defaultdict(lambda: defaultdict(list))
     for _ in range(max(3, rounds // 2)):
-        for label, name in KERNELS.items():
+        for name in names:
             manager, client, spent = start(name)
-            samples["start"][label].append(spent)
+            samples["start"][name].append(spent)
             client.stop_channels()
             manager.shutdown_kernel()
-    kernels = {label: start(name)[:2] for label, name in KERNELS.items()}
+    kernels = {name: start(name)[:2] for name in names}
     for manager, client in kernels.values():
         to_idle(client, "import os")
 
@@ -92,12 +91,12 @@ def main() -> None:
     }
     for measure, (count, measured) in measures.items():
         for number in range(count + 1):
-            for label, (_, client) in kernels.items():
+            for name, (_, client) in kernels.items():
                 spent = measured(client)
                 if number > 0:
-                    samples[measure][label].append(spent)
-    for label, (manager, client) in kernels.items():
-        samples["memory"][label].append(resident(manager))
+                    samples[measure][name].append(spent)
+    for name, (manager, client) in kernels.items():
+        samples["memory"][name].append(resident(manager))
         client.stop_channels()
         manager.shutdown_kernel()
     with open(out, "w", encoding="utf-8") as file:

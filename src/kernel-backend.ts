@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { clientVariables, kernelVariables, loadConfig } from "./config.ts";
 import { type Address, Gateway } from "./kernel/gateway.ts";
 import { KernelHome } from "./kernel/home.ts";
@@ -86,6 +87,7 @@ const connect = ({ place, gateway, home, id, made }: Parts, options: BackendOpti
       url: gateway.channels(id, options.session, place.shared),
       after: made ? BEGINNING : null,
       authorization: () => gateway.authorization,
+      dial: place.dial,
       pauses: new Backoff(FIRST_PAUSE_MS, LAST_PAUSE_MS),
     },
     {
@@ -118,6 +120,8 @@ interface Place {
   /** Whether others can use the server, a browser among them. */
   readonly shared: boolean;
   readonly address: () => Address;
+  /** A connection to it that needs no network; null: there is none. */
+  readonly dial: (() => Duplex) | null;
   /** How long a kernel outlives this process when it was killed, a laptop's sleep included; 0: the server sees to that itself. */
   readonly leaseMs: number;
   /** Lets go of it; what runs there goes on. */
@@ -130,6 +134,7 @@ const nothing = async (): Promise<void> => undefined;
 const foreignPlace = (url: string, leaseMs: number): Place => ({
   shared: true,
   address: () => targetOf(url, clientVariables().token),
+  dial: null,
   leaseMs,
   leave: nothing,
   end: nothing,
@@ -170,6 +175,7 @@ const ownPlace = async (config: Config, home: KernelHome, { version, say }: Back
   return {
     shared: false,
     address: () => address,
+    dial: server.dial,
     leaseMs: local ? 0 : leaseOf(config),
     leave: () => server.leave(),
     end: () => server.end(),

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import type { FastifyBaseLogger } from "fastify";
 import type { Config } from "./config.ts";
 import { launcherSettings } from "./launcher-settings.ts";
@@ -12,6 +13,8 @@ export interface OwnServer {
   readonly url: string;
   /** The only one it takes. */
   readonly token: string;
+  /** A connection to it from inside of this process. */
+  readonly dial: () => Duplex;
   /** Closes it; what runs there goes on. */
   leave(): Promise<void>;
   /** Ends every session and leaves nothing behind. */
@@ -55,7 +58,7 @@ export const openOwnServer = async (
     await server.end();
     if (config.launcher === "kubernetes") await forgetInstance(own);
   };
-  return { url: server.url, token, leave: () => server.close(), end };
+  return { url: server.url, token, dial: server.dial, leave: () => server.close(), end };
 };
 
 const FORGET_MS = 10_000;

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import type { FastifyBaseLogger } from "fastify";
 import { type Config, refuseSharedUser } from "./config.ts";
 import { Access } from "./core/access.ts";
@@ -35,6 +36,8 @@ export interface Server {
   readonly url: string;
   /** Sessions and batches that were there at the start or are there now and have not ended. */
   readonly living: () => number;
+  /** A connection to it from inside of this process. */
+  readonly dial: () => Duplex;
   /**
    * Refuses what is new, gives answers under way their time (`drainMs`) and lets go of the sessions: they go on without the server.
    * Idempotent.
@@ -158,6 +161,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     return {
       url,
       living: () => sessions.living().length,
+      dial: () => http.dial(),
       close,
       end: async () => {
         sessions.drain();

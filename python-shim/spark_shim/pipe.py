@@ -198,8 +198,8 @@ class Pipe:
 #   {"do": "gateway", "port": n, "secret": s, "attach": bool, "fresh": bool}
 #       Once, first. attach: the JVM already has a SparkContext, use it. fresh (only with attach): the user asked for a restart:
 #       cancel jobs, drop temp views, clear the cache.
-#   {"do": "run", "statement": n, "code": s, "kind": k, "silent": bool, "stdin": bool, "group": job group,
-#    "cell": {} or {"stored": bool, "expressions": {name: code}, "parent": s} or {"message": a comm's message, "parent": s}}
+#   {"do": "run", "statement": n, "code": s, "kind": k, "silent": bool, "stored": bool, "stdin": bool, "group": job group,
+#    "cell": {} or {"expressions": {name: code}, "parent": s} or {"message": a comm's message, "parent": s}}
 #   {"do": "cancelJobs", "request": r, "statement": n}                 → reply {"jobs": how many ran}
 #   {"do": "complete", "request": r, "code": s, "kind": k, "cursor": n}  → reply {"matches", "start", "end", "metadata"}
 #   {"do": "inspect", "request": r, "code", "kind", "cursor", "detail"} → reply {"found", "data", "metadata"}
@@ -211,10 +211,10 @@ class Pipe:
 # interpreter → supervisor
 #   {"is": "ready", "facts": {"python", "spark", "appId", "uiUrl", "sparkUser", "ipython"}}  or  {"is": "failed", "reason": s}
 #   {"is": "facts", "facts": {…}}        user code has made another SparkContext
-#   {"is": "started", "statement": n, "count": its number in the history}
 #   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input" | "returned" | "comm", "statement": n,
 #    …its fields}
-#   {"is": "done", "statement": n, "outcome": "ok" | "error" | "cancelled", "barrier": k, "jvm": bool}
+#   {"is": "done", "statement": n, "outcome": "ok" | "error" | "cancelled", "next": number of the next in the history,
+#    "barrier": k, "jvm": bool}
 #       barrier_token(k) was written to fd 1 and fd 2 after fflush; with jvm also, through Py4J, to the JVM's stdout.
 #   {"is": "executors", "count": n}      {"is": "log", "lines": [s]}
 #   {"is": "reply", "request": r, "result": {…}}  or  {"is": "reply", "request": r, "failure": s}

@@ -41,6 +41,8 @@ class StatementQueue:
         self._on_end = on_end
         self._waiting: Deque[Statement] = deque()
         self._waiting_bytes = 0
+        #: The number that the interpreter gives to the next statement which has a place in its history.
+        self._next_count = 1
         self._finishing = False
         self._input_wanted = False
         self._cancellation: Optional[Cancellation] = None
@@ -120,28 +122,31 @@ class StatementQueue:
             "code": statement.code,
             "kind": statement.kind,
             "silent": statement.silent,
+            "stored": statement.stored,
             "stdin": statement.stdin,
             "cell": statement.cell,
         }
+        # Not when the interpreter says so: clients show it while the code is on its way.
+        count = self._next_count - (0 if statement.stored else 1)
+        self._journal.append("started", {"statement": statement.id, "count": count})
         # What a statement may do at once is to kill this process: its record is on disk before it runs, so that it never runs twice.
         self._journal.log.flush()
         interpreter.send({"do": "run", "group": group, **run})
 
     def message(self, kind: str, message: Message) -> None:
-        """What the interpreter says of a statement: "emit", "started" or "done"."""
+        """What the interpreter says of a statement: "emit" or "done"."""
         id = message.get("statement")
         statement = self._journal.statements.get(id) if isinstance(id, int) else None
         if statement is None:
             return
         if kind == "emit":
             self._emit(statement, message)
-        elif kind == "started" and statement is self.running and not statement.started_ms:
-            self._journal.append("started", {"statement": statement.id, "count": integer(message.get("count"))})
         elif kind == "done" and statement is self.running and not self._finishing:
             self._done(statement, message)
 
     def interpreter_gone(self, reason: str) -> None:
-        """And with it what ran."""
+        """And with it what ran. Its successor counts anew."""
+        self._next_count = 1
         if self.running is None:
             return
         if self._cancellation and self._cancellation.rung == "restart":
@@ -201,6 +206,7 @@ class StatementQueue:
         if not interpreter or outcome not in ("ok", "error", "cancelled"):
             return
         self._finishing = True
+        self._next_count = max(1, integer(message.get("next")))
         pipes = [interpreter.stdout, interpreter.stderr]
         if message.get("jvm") is True and self._engine.jvm_stdout:
             pipes.append(self._engine.jvm_stdout)

@@ -52,6 +52,11 @@ class Statement:
         self.output_bytes = 0
 
     @property
+    def stored(self) -> bool:
+        """Whether it has a place and a number in the interpreter's history."""
+        return self.kind == "pyspark" and not self.silent and self.cell.get("stored") is not False
+
+    @property
     def final(self) -> bool:
         """Whether nothing but late output follows."""
         return self.outcome is not None

@@ -306,7 +306,7 @@ class Supervisor(Driver, EngineUser):
 
     def message(self, message: Message) -> None:
         kind = message.get("is")
-        if kind in ("emit", "started", "done"):
+        if kind in ("emit", "done"):
             self._queue.message(kind, message)
         elif kind == "reply":
             self._questions.answered(message)

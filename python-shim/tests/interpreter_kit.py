@@ -138,7 +138,8 @@ class InterpreterProcess:
         self._next += 1
         group = "group-%d-%d" % (self.process.pid, number)
         run = {"statement": number, "code": code, "kind": kind, "silent": silent, "stdin": stdin, "group": group}
-        self.send({"do": "run", **run, "cell": cell or {}})
+        stored = kind == "pyspark" and not silent and (cell or {}).get("stored") is not False
+        self.send({"do": "run", **run, "stored": stored, "cell": cell or {}})
         return number
 
     def finish(self, number: int, seconds: float = DEADLINE_SECONDS, emits: Optional[List[Message]] = None) -> Outcome:

@@ -85,7 +85,6 @@ while True:
     statement = statements.get()
     assert statement is not None
     current["statement"] = statement["statement"]
-    pipe.send({"is": "started", "statement": statement["statement"]})
     outcome = "ok"
     try:
         current["gate"] = True
@@ -106,4 +105,4 @@ while True:
             os.write(fd, barrier_token(barrier))
         except OSError:
             pass
-    pipe.send({"is": "done", "statement": statement["statement"], "outcome": outcome, "barrier": barrier, "jvm": False})
+    pipe.send({"is": "done", "statement": statement["statement"], "outcome": outcome, "next": 2, "barrier": barrier, "jvm": False})

@@ -36,14 +36,11 @@ def test_expressions_are_evaluated_when_the_cell_ended_well(interpreter: Interpr
 
 
 def test_numbers_are_those_of_the_history(interpreter: InterpreterProcess) -> None:
-    def number(stored: bool) -> int:
-        statement = interpreter.start("1", cell={"stored": stored, "expressions": {}, "parent": "msg"})
-        count = interpreter.take(lambda got: got["is"] == "started" and got["statement"] == statement, "start")["count"]
-        interpreter.finish(statement)
-        return int(count)
+    def next_after(stored: bool) -> int:
+        return int(interpreter.run_cell("1", stored=stored).done["next"])
 
-    first = number(True)
-    assert [number(True), number(False), number(False), number(True)] == [first + 1, first + 1, first + 1, first + 2]
+    first = next_after(True)
+    assert [next_after(True), next_after(False), next_after(False), next_after(True)] == [first + 1, first + 1, first + 1, first + 2]
 
 
 @pytest.mark.parametrize(

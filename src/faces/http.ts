@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { Duplex } from "node:stream";
+import { type Duplex, duplexPair } from "node:stream";
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -86,6 +86,8 @@ export interface Http {
   readonly app: FastifyInstance;
   /** Listens and resolves with the address as a URL. */
   listen(address: { readonly host: string; readonly port: number }): Promise<string>;
+  /** A connection to it from inside of this process: what passes takes no way through the system. */
+  dial(): Duplex;
   readonly admit: Admit;
   /** From now on requests are refused with 503 before anything is begun; answers that wait are given. */
   drain(): void;
@@ -277,6 +279,11 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
     app,
     // Fastify does not see what its server was made with, and says http of both.
     listen: async ({ host, port }) => (await app.listen({ host, port })).replace(/^http:/, options.tls === null ? "http:" : "https:"),
+    dial: () => {
+      const [ours, theirs] = duplexPair();
+      app.server.emit("connection", Object.assign(theirs, { remoteAddress: "127.0.0.1" }));
+      return ours;
+    },
     admit: admitUpgrade,
     drain: () => closing.abort(),
     close: (graceMs) => {

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import WebSocket from "ws";
 import { decodeFrame, encodeFrame, SUBPROTOCOL } from "./frames.ts";
 import type { Parts } from "./wire.ts";
@@ -10,6 +11,8 @@ export interface RemoteSettings {
   /** Value of the `Authorization` header, asked at each attempt; null: none. */
   readonly authorization: () => string | null;
   readonly pauses: Pauses;
+  /** Makes the connection; null: over the network. */
+  readonly dial: (() => Duplex) | null;
 }
 
 /** How long to wait between attempts; shorter again after one that worked. */
@@ -89,7 +92,9 @@ export class Remote {
   #connect(): void {
     const url = `${this.#settings.url}&longwick=1${this.#after === null ? "" : `&after=${encodeURIComponent(this.#after)}`}`;
     const authorization = this.#settings.authorization();
+    const { dial } = this.#settings;
     const socket = new WebSocket(url, [SUBPROTOCOL], {
+      ...(dial === null ? {} : { createConnection: dial }),
       headers: authorization === null ? {} : { Authorization: authorization },
       perMessageDeflate: false,
       maxPayload: PAYLOAD_LIMIT_BYTES,

@@ -271,7 +271,7 @@ export const Records = {
     origin: Origin,
     silent: Type.Boolean(),
   }),
-  started: record("started", "The interpreter took the statement.", {
+  started: record("started", "The statement was handed to the interpreter.", {
     statement: StatementId,
     count: Type.Optional(
       Type.Integer({

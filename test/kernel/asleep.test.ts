@@ -79,7 +79,7 @@ test("the native kernel misses nothing and hears nothing twice", { timeout: 30_0
     const remote = new Remote(
       {
         url: `${stage.url.replace("http", "ws")}/api/kernels/${stage.kernel}/channels?session_id=${session}`,
-        ...{ after: null, authorization: () => null, pauses: { next: () => 100, reset: () => undefined } },
+        ...{ after: null, authorization: () => null, dial: null, pauses: { next: () => 100, reset: () => undefined } },
       },
       {
         onOpen: () => undefined,

@@ -65,9 +65,10 @@ class PythonExecutor:
             self._magics.remember_figure()
             figures_backend.flush()
 
-    def number(self, statement: Statement) -> int:
-        """The statement's number in the history, before it runs; of one without a place there, the last number."""
-        return self._count + 1 if statement.stored else self._count
+    @property
+    def next_number(self) -> int:
+        """Of the next statement that has a place in the history."""
+        return self._count + 1
 
     def value(self, expression: str) -> Tuple[Bundle, Bundle]:
         """An expression's value as a bundle. Raises what the code raises."""

@@ -137,7 +137,6 @@ class Interpreter:
     def _run(self, statement: Statement) -> None:
         CURRENT.set(statement)
         self._outputs.latest = self._statement = statement
-        self._outputs.send({"is": "started", "statement": statement.id, "count": self._executor.number(statement)})
         self._outputs.restore()
         self._stdin.restore()
         self._gate.install()
@@ -165,7 +164,8 @@ class Interpreter:
         self._barriers += 1
         self._outputs.barrier(self._barriers)
         jvm = statement.used_jvm and self._spark.mark_stdout("\x1eM%d\x1f" % self._barriers)
-        self._outputs.send({"is": "done", "statement": statement.id, "outcome": outcome, "barrier": self._barriers, "jvm": jvm})
+        done = {"is": "done", "statement": statement.id, "outcome": outcome, "next": self._executor.next_number}
+        self._outputs.send({**done, "barrier": self._barriers, "jvm": jvm})
         self._statement = None
         if self._spark.renewed:
             self._tell_facts()

@@ -60,9 +60,10 @@ class IPythonExecutor:
             result.error_before_exec = result.error_in_exec = None
             raise error
 
-    def number(self, statement: Statement) -> int:
-        """The statement's number in the history, before it runs; of one without a place there, the last number."""
-        return int(self.shell.execution_count) - (0 if statement.stored else 1)
+    @property
+    def next_number(self) -> int:
+        """Of the next statement that has a place in the history; a user's code may change it."""
+        return int(self.shell.execution_count)
 
     def value(self, expression: str) -> Tuple[Bundle, Bundle]:
         """An expression's value as a bundle. Raises what the code raises."""

@@ -46,7 +46,7 @@ class Statement:
             silent=bool(message["silent"]),
             stdin=bool(message["stdin"]),
             group=group,
-            stored=message["kind"] == "pyspark" and not message["silent"] and cell.get("stored") is not False,
+            stored=bool(message["stored"]),
             parent=cell.get("parent"),
             expressions=cell.get("expressions") or {},
             message=cell.get("message"),

@@ -40,7 +40,7 @@ export const channels = (app: FastifyInstance, kernels: Kernels, options: Channe
     open(request, url, id)
       .then(({ kernel, caller, publicUrl }) => {
         sockets.handleUpgrade(request, socket, head, (client) => {
-          kernel.join(new Connection(client, kernel, { ...optionsOf(request, url, client.protocol, publicUrl), caller }));
+          kernel.join(new Connection(client, socket, kernel, { ...optionsOf(request, url, client.protocol, publicUrl), caller }));
         });
       })
       .catch((error: unknown) => refuse(socket, error, request));

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import type { Caller } from "../../core/access.ts";
 import { publishSession } from "../../core/events.ts";
@@ -37,10 +38,12 @@ export interface ConnectionOptions {
 export class Connection {
   readonly options: ConnectionOptions;
   readonly #socket: WebSocket;
+  readonly #carrier: Duplex;
   readonly #kernel: Kernel;
   readonly #closed = new AbortController();
   readonly #ping: NodeJS.Timeout;
   #pendingBytes = 0;
+  #gathering = false;
   #drainedMs = performance.now();
   #heardMs = performance.now();
   #drained: (() => void) | null = null;
@@ -50,8 +53,10 @@ export class Connection {
   #pinged: Position | null = null;
   #confirmed: Position | null = null;
 
-  constructor(socket: WebSocket, kernel: Kernel, options: ConnectionOptions) {
+  /** `carrier`: what the socket is on. */
+  constructor(socket: WebSocket, carrier: Duplex, kernel: Kernel, options: ConnectionOptions) {
     this.#socket = socket;
+    this.#carrier = carrier;
     this.#kernel = kernel;
     this.options = options;
     socket.on("message", (data: Buffer, binary: boolean) => this.#receive(data, binary));
@@ -86,6 +91,7 @@ export class Connection {
     const size = typeof frame === "string" ? frame.length : frame.byteLength;
     if (this.#pendingBytes === 0) this.#drainedMs = performance.now();
     this.#pendingBytes += size;
+    this.#gather();
     this.#socket.send(frame, () => this.#flushed(size));
     if (this.#pendingBytes > LIMIT_BYTES) this.#giveUp("it does not read");
   }
@@ -105,6 +111,17 @@ export class Connection {
   close(code: number, reason: string): void {
     this.#socket.close(code, reason);
     setTimeout(() => this.#socket.terminate(), 1_000).unref();
+  }
+
+  /** What one turn of the event loop sends goes out in one write. */
+  #gather(): void {
+    if (this.#gathering) return;
+    this.#gathering = true;
+    this.#carrier.cork();
+    process.nextTick(() => {
+      this.#gathering = false;
+      this.#carrier.uncork();
+    });
   }
 
   #encode(message: Message): Frame | null {

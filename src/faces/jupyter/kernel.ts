@@ -54,6 +54,7 @@ export class Kernel {
   /** Whether its session goes and another one comes: the kernel lives on meanwhile. */
   replacing = false;
   #session: Session;
+  #process: { readonly lives: number; readonly uid: string; readonly name: string } | null = null;
   #succeeded = Promise.withResolvers<void>();
 
   constructor(id: string, name: string, session: Session, parts: KernelParts) {
@@ -79,7 +80,9 @@ export class Kernel {
   }
   /** As a header says it: another one for each interpreter. */
   get processSession(): string {
-    return uuidv5(String(this.#session.lives), this.#session.uid);
+    const { lives, uid } = this.#session;
+    if (this.#process?.lives !== lives || this.#process.uid !== uid) this.#process = { lives, uid, name: uuidv5(String(lives), uid) };
+    return this.#process.name;
   }
 
   get executionState(): ExecutionState {
