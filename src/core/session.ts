@@ -220,13 +220,22 @@ export class Session extends Life {
    */
   async statement(id: number, signal: AbortSignal): Promise<StatementView> {
     const known = await this.#known(id, signal);
-    if (known.whole) return known;
-    const past = new View();
-    const pages = this.end === null ? this.#reread(known, signal) : this.parts.launcher.records(this.claim);
-    for await (const records of pages)
-      for (const record of records) if ("statement" in record && record.statement === id) past.apply(record);
-    if (this.end !== null) this.#lose(past, this.end);
-    return past.statement(id) ?? known;
+    const [whole = known] = await this.whole([known], signal);
+    return whole;
+  }
+
+  /**
+   * These statements, each as `statement` answers it; after the session's end all of them cost one reading of the journal.
+   * @throws Problem DRIVER_UNREACHABLE
+   */
+  async whole(statements: readonly StatementView[], signal: AbortSignal): Promise<readonly StatementView[]> {
+    const parts = statements.filter((statement) => !statement.whole);
+    const pasts = new Map(parts.map(({ id }) => [id, new View()]));
+    const { end } = this;
+    if (end === null) for (const part of parts) await fold(this.#reread(part, signal), pasts, part.id);
+    else if (parts.length > 0) await fold(untilAborted(this.parts.launcher.records(this.claim), signal), pasts, null);
+    if (end !== null) for (const past of pasts.values()) this.#lose(past, end);
+    return statements.map((known) => pasts.get(known.id)?.statement(known.id) ?? known);
   }
 
   /** The records among which those of a statement are, from the driver. */
@@ -340,6 +349,20 @@ export class Session extends Life {
     const { state } = this;
     if (isEnded(state) || state === "shutting_down") throw new Problem("SESSION_ENDED", `Session is in state ${state}`);
     if (this.driver.refused !== null) throw new Problem("SESSION_ENDED", `Session is in state error: ${this.driver.refused}`);
+  }
+}
+
+/** Folds records of statements into a view of each; `only`: those of this statement. */
+const fold = async (pages: AsyncIterable<readonly RecordFrame[]>, views: ReadonlyMap<number, View>, only: number | null): Promise<void> => {
+  for await (const records of pages)
+    for (const record of records)
+      if ("statement" in record && (only === null || record.statement === only)) views.get(record.statement)?.apply(record);
+};
+
+async function* untilAborted<Value>(values: AsyncIterable<Value>, signal: AbortSignal): AsyncGenerator<Value> {
+  for await (const value of values) {
+    signal.throwIfAborted();
+    yield value;
   }
 }
 
