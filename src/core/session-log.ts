@@ -90,8 +90,14 @@ export class SessionLog {
     const at = Math.max(from, head.length);
     const missing = Math.min(until, knownAt) - at;
     const rest = [...known.lines, ...this.tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
-    const fetched = missing > 0 && this.#kept?.more !== false ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
+    const fetched = missing > 0 && this.#kept?.more !== false ? await this.#asked(at - head.length, missing, signal) : [];
     return [...head.slice(from, until), ...fetched, ...rest];
+  }
+
+  /** An answer begins later than it was asked for when older lines are gone: what lies behind those that were asked for is left out. */
+  async #asked(first: number, count: number, signal: AbortSignal): Promise<readonly string[]> {
+    const { fromLine, lines } = await this.#source.ask(first, count, signal);
+    return lines.slice(0, Math.max(0, first + count - fromLine));
   }
 
   /**
@@ -106,10 +112,13 @@ export class SessionLog {
     let at = own ? this.#before.length : 0;
     do {
       while (at < this.#settled) {
-        const until = Math.min(at + PAGE_LINES, this.#settled);
-        const lines = await this.read(at, until - at, signal);
-        at = until;
+        const head = this.#head;
+        const piece = at < head.length ? null : await this.#driverPiece(at - head.length, signal);
+        const lines = piece?.lines ?? head.slice(at);
         if (lines.length > 0) yield lines;
+        at = piece === null ? head.length : head.length + piece.line + lines.length;
+        // Nobody answers for the driver: it says itself how many lines there are, and that may be any number.
+        if (lines.length === 0 && this.#kept === null) at = Math.max(at, head.length + this.#known.from);
       }
     } while (await more(() => at < this.#settled));
   }
@@ -134,17 +143,19 @@ export class SessionLog {
           piece = await this.#driverPiece(at, signal);
         }
         if (piece.lines.length > 0) yield piece;
-        at = piece.lines.length > 0 ? piece.line + piece.lines.length : Math.min(at + PAGE_LINES, Math.max(at + 1, this.#known.from));
+        at = piece.line + piece.lines.length;
       }
     } while (await more(() => at < total()));
   }
 
+  /** Lines of the driver's from a number on; where there are none, the number of the next that there may be. */
   async #driverPiece(at: number, signal: AbortSignal): Promise<NumberedLines> {
     const { from, lines } = this.#known;
     if (at >= from) return { line: at, lines: lines.slice(at - from) };
-    if (this.#kept?.more === false) return { line: at, lines: [] };
+    if (this.#kept?.more === false) return { line: from, lines: [] };
     const asked = await this.#source.ask(at, Math.min(PAGE_LINES, from - at), signal);
-    return { line: asked.fromLine, lines: asked.lines };
+    if (asked.lines.length > 0 || asked.fromLine > at) return { line: Math.max(at, asked.fromLine), lines: asked.lines };
+    return { line: Math.min(at + PAGE_LINES, from), lines: [] };
   }
 
   /** Fetches what is to be kept while the driver can still be asked. Never rejects. */
