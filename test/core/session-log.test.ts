@@ -11,12 +11,12 @@ const numbered = (from: number, count: number): string[] => Array.from({ length:
 /** A log, its driver, and what the driver is asked. */
 const logOf = (claim: Claim = CLAIM) => {
   const view = new View();
-  const state = { tidings: [] as string[], gone: false, asked: [] as string[], kept: 0, oldest: 0 };
+  const state = { tidings: [] as string[], gone: false, asked: [] as string[], kept: 0, oldest: 0, answer: 1_000_000 };
   const log = new SessionLog(claim, view, {
     ask: async (fromLine, lines) => {
       state.asked.push(`${fromLine}+${lines}`);
       const first = Math.max(fromLine, state.oldest);
-      const count = Math.min(lines, Math.max(view.logTotal, state.kept) - first);
+      const count = Math.min(lines, state.answer, Math.max(view.logTotal, state.kept) - first);
       return state.gone ? { fromLine, lines: [] } : { fromLine: first, lines: numbered(first, count) };
     },
     tidings: () => state.tidings,
@@ -105,6 +105,14 @@ describe("while a driver runs its log", () => {
     expect(await log.read(1, 100, soon())).toEqual([]);
     expect(await log.read(4_451, 100, soon())).toEqual(numbered(4_500, 50));
     expect(await log.read(4_551, 100, soon())).toEqual(numbered(4_550, 100));
+  });
+
+  test("is whole when one answer of the driver does not hold what is asked for", async () => {
+    const { state, say, all } = logOf();
+    say(3_000);
+    state.answer = 900;
+    expect(await all()).toEqual(["note", ...numbered(0, 3_000)]);
+    expect(state.asked).toEqual(["0+2800", "900+1900", "1800+1000", "2700+100"]);
   });
 
   test.for([2 ** 40, Number.MAX_SAFE_INTEGER - 10, 1e300])(
