@@ -108,9 +108,10 @@ async function* records(target: Target, path: string): AsyncGenerator<RecordFram
         }
       }
     } catch (error) {
-      failures += 1;
-      if (error instanceof RunError || failures > RETRIES) throw error;
+      if (error instanceof RunError || failures >= RETRIES) throw error;
     }
+    failures += 1;
+    if (failures > RETRIES) throw new RunError("The statement's records end again and again before it does.");
     await pause(RETRY_MS);
   }
 }

@@ -11,6 +11,8 @@ const ATTEMPT_BYTES = 16 * 1024;
 const LAUNCH_LINES = 50;
 /** Lines that are read at once by whoever reads all. */
 const PAGE_LINES = 1_000;
+/** So many answers of a driver hold all that it keeps. */
+const ASKED_LIMIT = 8;
 /** So many lines in a row are the same ones when they are equal. */
 const SAME_LINES = 3;
 
@@ -87,11 +89,23 @@ export class SessionLog {
     const head = this.#head;
     const known = this.#known;
     const knownAt = head.length + known.from;
-    const at = Math.max(from, head.length);
-    const missing = Math.min(until, knownAt) - at;
     const rest = [...known.lines, ...this.tidings].slice(Math.max(0, from - knownAt), Math.max(0, until - knownAt));
-    const fetched = missing > 0 && this.#kept?.more !== false ? (await this.#source.ask(at - head.length, missing, signal)).lines : [];
+    const fetched = await this.#fetch(Math.max(0, from - head.length), Math.min(until, knownAt) - head.length, signal);
     return [...head.slice(from, until), ...fetched, ...rest];
+  }
+
+  /** The driver's lines between two numbers, in as many answers as it gives them. */
+  async #fetch(first: number, until: number, signal: AbortSignal): Promise<readonly string[]> {
+    let found: readonly string[] = [];
+    let at = first;
+    for (let asked = 0; at < until && asked < ASKED_LIMIT; asked += 1) {
+      const { line, lines } = await this.#driverPiece(at, until - at, signal);
+      if (lines.length === 0 && this.#kept === null) break;
+      // It begins later than it was asked to when older lines are gone.
+      found = [...found, ...lines.slice(0, Math.max(0, until - line))];
+      at = line + lines.length;
+    }
+    return found;
   }
 
   /**
@@ -106,10 +120,13 @@ export class SessionLog {
     let at = own ? this.#before.length : 0;
     do {
       while (at < this.#settled) {
-        const until = Math.min(at + PAGE_LINES, this.#settled);
-        const lines = await this.read(at, until - at, signal);
-        at = until;
+        const head = this.#head;
+        const piece = at < head.length ? null : await this.#driverPiece(at - head.length, PAGE_LINES, signal);
+        const lines = piece?.lines ?? head.slice(at);
         if (lines.length > 0) yield lines;
+        at = piece === null ? head.length : head.length + piece.line + lines.length;
+        // Nobody answers for the driver: it says itself how many lines there are, and that may be any number.
+        if (lines.length === 0 && this.#kept === null) at = Math.max(at, head.length + this.#known.from);
       }
     } while (await more(() => at < this.#settled));
   }
@@ -128,23 +145,25 @@ export class SessionLog {
     const total = () => this.#known.from + this.#known.lines.length;
     do {
       while (at < total()) {
-        let piece = await this.#driverPiece(at, signal);
+        let piece = await this.#driverPiece(at, PAGE_LINES, signal);
         if (piece.lines.length === 0) {
           await settled();
-          piece = await this.#driverPiece(at, signal);
+          piece = await this.#driverPiece(at, PAGE_LINES, signal);
         }
         if (piece.lines.length > 0) yield piece;
-        at = piece.lines.length > 0 ? piece.line + piece.lines.length : Math.min(at + PAGE_LINES, Math.max(at + 1, this.#known.from));
+        at = piece.line + piece.lines.length;
       }
     } while (await more(() => at < total()));
   }
 
-  async #driverPiece(at: number, signal: AbortSignal): Promise<NumberedLines> {
+  /** Lines of the driver's from a number on; where there are none, the number of the next that there may be. */
+  async #driverPiece(at: number, count: number, signal: AbortSignal): Promise<NumberedLines> {
     const { from, lines } = this.#known;
     if (at >= from) return { line: at, lines: lines.slice(at - from) };
-    if (this.#kept?.more === false) return { line: at, lines: [] };
-    const asked = await this.#source.ask(at, Math.min(PAGE_LINES, from - at), signal);
-    return { line: asked.fromLine, lines: asked.lines };
+    if (this.#kept?.more === false) return { line: from, lines: [] };
+    const asked = await this.#source.ask(at, Math.min(count, from - at), signal);
+    if (asked.lines.length > 0 || asked.fromLine > at) return { line: Math.max(at, asked.fromLine), lines: asked.lines };
+    return { line: Math.min(at + count, from), lines: [] };
   }
 
   /** Fetches what is to be kept while the driver can still be asked. Never rejects. */

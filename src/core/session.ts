@@ -220,13 +220,22 @@ export class Session extends Life {
    */
   async statement(id: number, signal: AbortSignal): Promise<StatementView> {
     const known = await this.#known(id, signal);
-    if (known.whole) return known;
-    const past = new View();
-    const pages = this.end === null ? this.#reread(known, signal) : this.parts.launcher.records(this.claim);
-    for await (const records of pages)
-      for (const record of records) if ("statement" in record && record.statement === id) past.apply(record);
-    if (this.end !== null) this.#lose(past, this.end);
-    return past.statement(id) ?? known;
+    const [whole = known] = await this.whole([known], signal);
+    return whole;
+  }
+
+  /**
+   * These statements, each as `statement` answers it; after the session's end all of them cost one reading of the journal.
+   * @throws Problem DRIVER_UNREACHABLE
+   */
+  async whole(statements: readonly StatementView[], signal: AbortSignal): Promise<readonly StatementView[]> {
+    const parts = statements.filter((statement) => !statement.whole);
+    const pasts = new Map(parts.map(({ id }) => [id, new View()]));
+    const { end } = this;
+    if (end === null) for (const part of parts) await fold(this.#reread(part, signal), pasts, part.id);
+    else if (parts.length > 0) await fold(untilAborted(this.parts.launcher.records(this.claim), signal), pasts, null);
+    if (end !== null) for (const past of pasts.values()) this.#lose(past, end);
+    return statements.map((known) => pasts.get(known.id)?.statement(known.id) ?? known);
   }
 
   /** The records among which those of a statement are, from the driver. */
@@ -310,9 +319,59 @@ export class Session extends Life {
     return this.driver.records(afterSeq, signal);
   }
 
+  /**
+   * A statement's records, each as it comes, to its end; "reset" as for `records`. After the session's end what its journal still has; what
+   * that has not is told as the view knows it.
+   * @throws Problem as `statement`
+   */
+  async *recordsOf(id: number, signal: AbortSignal): AsyncGenerator<RecordFrame | "reset"> {
+    let { firstSeq: nextSeq } = await this.#known(id, signal);
+    let told = false;
+    for await (const record of this.#recordsFrom(nextSeq, signal)) {
+      if (record === "reset") nextSeq = 0;
+      else if (!("statement" in record) || record.statement !== id || record.seq < nextSeq) continue;
+      else nextSeq = record.seq + 1;
+      told = record !== "reset";
+      yield record;
+      if (record !== "reset" && record.type === "finished") return;
+    }
+    const statement = this.#view.statement(id);
+    if (!signal.aborted && statement !== undefined) yield* lastRecords(statement, told);
+  }
+
+  async *#recordsFrom(seq: number, signal: AbortSignal): AsyncGenerator<RecordFrame | "reset"> {
+    if (this.end === null) yield* this.records(seq - 1, signal);
+    // What the link had not brought when the driver went.
+    if (this.end !== null && !signal.aborted) for await (const records of this.parts.launcher.records(this.claim)) yield* records;
+  }
+
   #checkAlive(): void {
     const { state } = this;
     if (isEnded(state) || state === "shutting_down") throw new Problem("SESSION_ENDED", `Session is in state ${state}`);
     if (this.driver.refused !== null) throw new Problem("SESSION_ENDED", `Session is in state error: ${this.driver.refused}`);
   }
+}
+
+/** Folds records of statements into a view of each; `only`: those of this statement. */
+const fold = async (pages: AsyncIterable<readonly RecordFrame[]>, views: ReadonlyMap<number, View>, only: number | null): Promise<void> => {
+  for await (const records of pages)
+    for (const record of records)
+      if ("statement" in record && (only === null || record.statement === only)) views.get(record.statement)?.apply(record);
+};
+
+async function* untilAborted<Value>(values: AsyncIterable<Value>, signal: AbortSignal): AsyncGenerator<Value> {
+  for await (const value of values) {
+    signal.throwIfAborted();
+    yield value;
+  }
+}
+
+/** The end of a statement whose driver is gone with the record of it, after all its outputs or, when they were told, why it was lost. */
+function* lastRecords({ id, lastSeq, finishedMs, outcome, rung, outputs }: StatementView, told: boolean): Generator<RecordFrame> {
+  const left = told ? outputs.filter((output) => outcome === "lost" && output.type === "error").slice(-1) : outputs;
+  const numbered = (index: number) => ({ frame: "record" as const, seq: lastSeq + 1 + index, atMs: finishedMs, statement: id });
+  // What became an output was a record with the same fields.
+  for (const [index, output] of left.entries())
+    yield { ...numbered(index), ...output, ...(output.type === "display" ? { update: false } : {}) } as RecordFrame;
+  yield { ...numbered(left.length), type: "finished", outcome: outcome ?? "lost", rung };
 }

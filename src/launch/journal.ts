@@ -51,26 +51,53 @@ const recordReader = (): ((line: string) => RecordFrame | null) => {
 };
 
 /**
- * Lines of the log that a supervisor has left, by their numbers from 0, and how many there were in all; what is not kept any more is left
- * out. Negative `from`: the last so many.
+ * Lines of the log that a supervisor has left, by their numbers from 0; what is not kept any more is left out. Whoever reads all page by
+ * page has only the files read that hold the page.
  */
-export const readLog = async (directory: string, from: number, count: number): Promise<{ total: number; lines: readonly string[] }> => {
-  let kept: { readonly number: number; readonly text: string }[] = [];
-  let total = 0;
-  for (const name of await segmentsOf(directory)) {
-    for await (const line of linesOf(createReadStream(join(directory, name)))) {
-      // On disk numbers begin with 1.
-      const number = Number(line.slice(0, line.indexOf(" "))) - 1;
-      if (!Number.isSafeInteger(number) || number < 0) continue;
-      total = number + 1;
-      if (from < 0 || (number >= from && number < from + count)) kept.push({ number, text: line.slice(line.indexOf(" ") + 1) });
-      if (from < 0 && kept.length > 2 * count) kept = kept.slice(-count);
+export const readLog = async (directory: string, from: number, count: number): Promise<readonly string[]> => {
+  const lines: string[] = [];
+  const segments = await segmentsOf(directory);
+  for (const [index, name] of segments.entries()) {
+    const next = segments[index + 1];
+    if (next !== undefined && firstLineOf(next) <= from) continue;
+    if (firstLineOf(name) >= from + count) break;
+    for await (const { line, text } of logLinesOf(join(directory, name))) {
+      if (line >= from + count) return lines;
+      if (line >= from) lines.push(text);
     }
   }
-  return { total, lines: kept.slice(-count).map(({ text }) => text) };
+  return lines;
 };
 
-const segmentsOf = async (directory: string): Promise<readonly string[]> => {
+/** The last lines of that log, and how many there were in all. */
+export const readLogEnd = async (directory: string, count: number): Promise<{ total: number; lines: readonly string[] }> => {
+  const last: string[] = [];
+  let total = 0;
+  for (const name of (await segmentsOf(directory)).reverse()) {
+    const lines: string[] = [];
+    for await (const { line, text } of logLinesOf(join(directory, name))) {
+      total = Math.max(total, line + 1);
+      lines.push(text);
+    }
+    last.unshift(...lines.slice(-count));
+    if (last.length >= count) break;
+  }
+  return { total, lines: last.slice(-count) };
+};
+
+async function* logLinesOf(path: string): AsyncGenerator<{ readonly line: number; readonly text: string }> {
+  for await (const written of linesOf(createReadStream(path))) {
+    const blank = written.indexOf(" ");
+    const line = Number(written.slice(0, blank)) - ON_DISK_FIRST;
+    if (Number.isSafeInteger(line) && line >= 0) yield { line, text: written.slice(blank + 1) };
+  }
+}
+
+/** A file is called by the first number in it. */
+const firstLineOf = (name: string): number => Number.parseInt(name, 10) - ON_DISK_FIRST;
+const ON_DISK_FIRST = 1;
+
+const segmentsOf = async (directory: string): Promise<string[]> => {
   const names = await readdir(directory).catch((error: unknown) => {
     if (isCode(error, "ENOENT")) return [];
     throw error;

@@ -6,7 +6,7 @@ import type { Claim, Workload } from "../core/ports.ts";
 import type { WorkloadPhase } from "../core/states.ts";
 import { endStateOf, Termination } from "./ending.ts";
 import { describe, readWhole } from "./files.ts";
-import { readLog } from "./journal.ts";
+import { readLogEnd } from "./journal.ts";
 import { opened } from "./opened.ts";
 import { Phases } from "./phases.ts";
 import { bootId, findByArgument, isAlive, sweep } from "./processes.ts";
@@ -222,7 +222,7 @@ export class LocalWorkload implements Workload {
   /** An application's log stays where its supervisor left it. */
   async #keptLog(): Promise<{ logTail: readonly string[]; logLines: number } | object> {
     if (this.#parts.claim.spec.application === undefined) return {};
-    const { total, lines } = await readLog(this.#parts.paths.log, -1, KEPT_LINES).catch(() => ({ total: 0, lines: [] }));
+    const { total, lines } = await readLogEnd(this.#parts.paths.log, KEPT_LINES).catch(() => ({ total: 0, lines: [] }));
     return total === 0 ? {} : { logTail: lines, logLines: total };
   }
 

@@ -143,8 +143,8 @@ class LocalLauncher implements Launcher {
     return this.#runtime.conclude(claim, end);
   }
 
-  async log(claim: Claim, from: number, lines: number): Promise<readonly string[]> {
-    return (await readLog(currentPaths(this.#runtime, claim).log, from, lines)).lines;
+  log(claim: Claim, from: number, lines: number): Promise<readonly string[]> {
+    return readLog(currentPaths(this.#runtime, claim).log, from, lines);
   }
 
   records(claim: Claim): AsyncIterable<readonly RecordFrame[]> {

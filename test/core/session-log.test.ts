@@ -11,11 +11,13 @@ const numbered = (from: number, count: number): string[] => Array.from({ length:
 /** A log, its driver, and what the driver is asked. */
 const logOf = (claim: Claim = CLAIM) => {
   const view = new View();
-  const state = { tidings: [] as string[], gone: false, asked: [] as string[], kept: 0 };
+  const state = { tidings: [] as string[], gone: false, asked: [] as string[], kept: 0, oldest: 0, answer: 1_000_000 };
   const log = new SessionLog(claim, view, {
     ask: async (fromLine, lines) => {
       state.asked.push(`${fromLine}+${lines}`);
-      return { fromLine, lines: state.gone ? [] : numbered(fromLine, Math.min(lines, Math.max(view.logTotal, state.kept) - fromLine)) };
+      const first = Math.max(fromLine, state.oldest);
+      const count = Math.min(lines, state.answer, Math.max(view.logTotal, state.kept) - first);
+      return state.gone ? { fromLine, lines: [] } : { fromLine: first, lines: numbered(first, count) };
     },
     tidings: () => state.tidings,
   });
@@ -90,9 +92,51 @@ describe("while a driver runs its log", () => {
       state.tidings = ["the end"];
       return others();
     });
-    expect(pages.map((page) => page.length)).toEqual([1_000, 1_000, 501, 3, 1_000, 200, 1]);
+    expect(Math.max(...pages.map((page) => page.length))).toBe(1_000);
     expect(pages.flat()).toEqual(["note", ...numbered(0, 3_703), "the end"]);
   });
+
+  test("has no line twice or in another's place when the driver keeps the first ones no more", async () => {
+    const { log, state, say } = logOf();
+    say(10_000);
+    state.oldest = 4_500;
+    expect((await pagesOf(log)).flat()).toEqual(["note", ...numbered(4_500, 5_500)]);
+    expect(state.asked.slice(0, 2)).toEqual(["0+1000", "5500+1000"]);
+    expect(await log.read(1, 100, soon())).toEqual([]);
+    expect(await log.read(4_451, 100, soon())).toEqual(numbered(4_500, 50));
+    expect(await log.read(4_551, 100, soon())).toEqual(numbered(4_550, 100));
+  });
+
+  test("is whole when one answer of the driver does not hold what is asked for", async () => {
+    const { state, say, all } = logOf();
+    say(3_000);
+    state.answer = 900;
+    expect(await all()).toEqual(["note", ...numbered(0, 3_000)]);
+    expect(state.asked).toEqual(["0+2800", "900+1900", "1800+1000", "2700+100"]);
+  });
+
+  test.for([2 ** 40, Number.MAX_SAFE_INTEGER - 10, 1e300])(
+    "is told at once when the driver claims to be at line %d",
+    async (line, { expect }) => {
+      const { log, state, say } = logOf();
+      say(2, line);
+      state.gone = true;
+      const last = line === 1e300 ? [] : ["line", "line"];
+      const words = (lines: readonly string[]) => lines.map((text) => text.split(" ")[0]);
+      expect(words((await pagesOf(log)).flat())).toEqual(["note", ...last]);
+      log.end([]);
+      expect(words((await pagesOf(log)).flat())).toEqual(["note", ...last]);
+      const told: string[] = [];
+      for await (const { lines } of log.driverLines(
+        0,
+        async (others) => others(),
+        async () => {},
+        soon(),
+      ))
+        told.push(...lines);
+      expect(words(told)).toEqual(last);
+    },
+  );
 
   test("is what is known while the driver cannot be asked", async () => {
     const { log, state, say } = logOf();

@@ -88,4 +88,29 @@ describe("a session that had ended before its server began", () => {
     });
     expect((await session.statements(soon())).map(({ state, outcome }) => [state, outcome])).toEqual([["available", "lost"]]);
   });
+
+  test("has its journal read once for all statements that were let go, however many are asked for", async () => {
+    const about = { frame: "record", atMs: 10 } as const;
+    const records = Array.from({ length: 4 }, (_, statement) => [
+      { ...about, statement, type: "queued", key: String(statement), code: "1", kind: "pyspark", origin: null, silent: false },
+      { ...about, statement, type: "stream", name: "stdout", via: "python", text: String(statement).repeat(2_000_000) },
+      { ...about, statement, type: "finished", outcome: "ok", rung: null },
+    ])
+      .flat()
+      .map((record, index) => ({ ...record, seq: index + 1 }) as RecordFrame);
+    const { session, reads } = sessionOf(async function* () {
+      yield records;
+    });
+    const known = await session.statements(soon());
+    expect(known.map(({ whole }) => whole)).toEqual([false, false, true, true]);
+    const whole = await session.whole([...known].reverse(), soon());
+    expect(whole.map(({ id, whole, outputs }) => [id, whole, outputs[0]?.type === "stream" && outputs[0].text.slice(0, 2)])).toEqual([
+      [3, true, "33"],
+      [2, true, "22"],
+      [1, true, "11"],
+      [0, true, "00"],
+    ]);
+    expect(reads()).toBe(2);
+    await expect(session.whole(known, AbortSignal.abort(new Error("left")))).rejects.toThrow("left");
+  });
 });

@@ -1,8 +1,8 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { readJournal, readLog } from "../../src/launch/journal.ts";
+import { readJournal, readLog, readLogEnd } from "../../src/launch/journal.ts";
 import type { RecordFrame } from "../../src/protocol/frames.ts";
 
 const log = (seq: number, line: string) => ({ frame: "record", seq, atMs: 1, type: "log", line: seq, lines: [line] });
@@ -56,11 +56,29 @@ test("a log's lines are read by their numbers, from whichever file they are in, 
   try {
     await writeFile(join(directory, "0000000000000003.seg"), "3 c\n4 d d\n");
     await writeFile(join(directory, "0000000000000005.seg"), "5 \n6 f\n7 to");
-    expect(await readLog(directory, 2, 2)).toMatchObject({ lines: ["c", "d d"] });
-    expect(await readLog(directory, 3, 2)).toMatchObject({ lines: ["d d", ""] });
-    expect(await readLog(directory, 0, 3)).toMatchObject({ lines: ["c"] });
-    expect(await readLog(directory, -1, 2)).toEqual({ total: 6, lines: ["", "f"] });
-    expect(await readLog(join(directory, "none"), -1, 2)).toEqual({ total: 0, lines: [] });
+    expect(await readLog(directory, 2, 2)).toEqual(["c", "d d"]);
+    expect(await readLog(directory, 3, 2)).toEqual(["d d", ""]);
+    expect(await readLog(directory, 0, 3)).toEqual(["c"]);
+    expect(await readLog(directory, 6, 2)).toEqual([]);
+    expect(await readLogEnd(directory, 2)).toEqual({ total: 6, lines: ["", "f"] });
+    expect(await readLogEnd(directory, 3)).toEqual({ total: 6, lines: ["d d", "", "f"] });
+    expect(await readLogEnd(directory, 100)).toEqual({ total: 6, lines: ["c", "d d", "", "f"] });
+    expect(await readLogEnd(join(directory, "none"), 2)).toEqual({ total: 0, lines: [] });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test("a page of a log is read from the files that hold it alone", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "longwick-log-"));
+  try {
+    // What cannot be read as a file.
+    for (const name of ["0000000000000001.seg", "0000000000000009.seg"]) await mkdir(join(directory, name));
+    await writeFile(join(directory, "0000000000000005.seg"), "5 a\n6 b\n");
+    await writeFile(join(directory, "0000000000000007.seg"), "7 c\n8 d\n");
+    expect(await readLog(directory, 4, 4)).toEqual(["a", "b", "c", "d"]);
+    expect(await readLog(directory, 6, 1)).toEqual(["c"]);
+    await expect(readLog(directory, 6, 3)).rejects.toThrow("EISDIR");
   } finally {
     await rm(directory, { recursive: true });
   }

@@ -1,6 +1,5 @@
 import { PassThrough } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import type { Session } from "../../core/session.ts";
 import type { RecordFrame } from "../../protocol/frames.ts";
 import { type App, answers, type Room } from "./room.ts";
 import { StatementParams } from "./schemas.ts";
@@ -31,7 +30,7 @@ export const recordRoutes = (app: App, room: Room): void => {
       const stream = new PassThrough();
       const alive = setInterval(() => stream.write("\n"), KEEP_ALIVE_MS);
       // Whoever leaves ends the stream; there is nobody left to tell.
-      void pipeline(linesOf(session, id, signal), stream)
+      void pipeline(linesOf(session.recordsOf(id, signal)), stream)
         .catch(() => undefined)
         .finally(() => clearInterval(alive));
       return reply.type("application/x-ndjson; charset=utf-8").send(stream);
@@ -39,21 +38,8 @@ export const recordRoutes = (app: App, room: Room): void => {
   );
 };
 
-async function* linesOf(session: Session, id: number, signal: AbortSignal): AsyncGenerator<string> {
-  for await (const record of session.records((session.peek(id)?.firstSeq ?? 1) - 1, signal)) {
-    if (record === "reset") yield '{"type":"reset"}\n';
-    else if ("statement" in record && record.statement === id) {
-      yield lineOf(record);
-      if (record.type === "finished") return;
-    }
-  }
-  // The driver is gone, and with it the record of the end.
-  const statement = session.peek(id);
-  if (signal.aborted || statement?.outcome !== "lost") return;
-  const end = { seq: statement.lastSeq, atMs: statement.finishedMs, statement: id };
-  const error = statement.outputs.findLast((output) => output.type === "error");
-  if (error !== undefined) yield `${JSON.stringify({ ...end, ...error })}\n`;
-  yield `${JSON.stringify({ ...end, type: "finished", outcome: "lost", rung: null })}\n`;
+async function* linesOf(records: AsyncIterable<RecordFrame | "reset">): AsyncGenerator<string> {
+  for await (const record of records) yield record === "reset" ? '{"type":"reset"}\n' : lineOf(record);
 }
 
 const lineOf = ({ frame: _frame, ...record }: RecordFrame): string => `${JSON.stringify(record)}\n`;

@@ -6,7 +6,7 @@ import type { Session } from "../../core/session.ts";
 import { isFinalStatement } from "../../core/states.ts";
 import { readUploadUri } from "../../core/upload-uri.ts";
 import type { Uploads } from "../../core/uploads.ts";
-import { leaving, readForm, takeForms } from "./form.ts";
+import { discard, leaving, readForm, takeForms } from "./form.ts";
 import { checkUri } from "./paths.ts";
 import { type App, answers, audit, clientOf, type Room } from "./room.ts";
 import { AddResource, Message, SessionParams } from "./schemas.ts";
@@ -90,14 +90,19 @@ const uploadRoute = (app: FastifyInstance, room: Room, resource: Resource): void
       },
     },
     async (request, reply) => {
-      const session = room.find(request, "modify");
-      const left = leaving(reply);
-      const { name, content, cut } = await readForm(request);
-      audit(request, "submit", session);
-      const path = await session.upload(nameFor(resource, name), content, left);
-      if (cut()) throw new Problem("TOO_LARGE", `The file is larger than ${room.options.uploadLimitBytes} bytes, the limit here.`);
-      await run(session, ADDING[resource](JSON.stringify(path)), clientOf(request.caller), left);
-      return { msg: "uploaded" };
+      try {
+        const session = room.find(request, "modify");
+        const left = leaving(reply);
+        const { name, content, cut } = await readForm(request);
+        audit(request, "submit", session);
+        const path = await session.upload(nameFor(resource, name), content, left);
+        if (cut()) throw new Problem("TOO_LARGE", `The file is larger than ${room.options.uploadLimitBytes} bytes, the limit here.`);
+        await run(session, ADDING[resource](JSON.stringify(path)), clientOf(request.caller), left);
+        return { msg: "uploaded" };
+      } catch (error) {
+        discard(request);
+        throw error;
+      }
     },
   );
 };
@@ -116,9 +121,13 @@ const sendUpload = async (
 ): Promise<string | null> => {
   const named = readUploadUri(uri);
   if (named === null) return null;
-  const { content } = await uploads.open(named.id, 0, signal);
-  return session.upload(nameFor(resource, named.name), content, signal);
+  return session.upload(nameFor(resource, named.name), contentOf(named.id, uploads, signal), signal);
 };
+
+/** Opened when it is begun to be read: a session that takes nothing more would leave it open. */
+async function* contentOf(id: string, uploads: Uploads, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  yield* (await uploads.open(id, 0, signal)).content;
+}
 
 /**
  * Runs silent code in the driver and waits for its end.

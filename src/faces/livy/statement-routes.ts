@@ -1,7 +1,6 @@
 import { v7 as uuidv7 } from "uuid";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
-import type { StatementView } from "../../core/view.ts";
 import { readIdempotencyKey } from "./idempotency.ts";
 import { type App, answers, audit, clientOf, type Room } from "./room.ts";
 import {
@@ -53,8 +52,7 @@ export const statementRoutes = (app: App, room: Room): void => {
       const { from = 0, size = all.length, order = "" } = request.query;
       if (order.toLowerCase() === "desc") all.reverse();
       const start = Math.max(0, from);
-      const page: StatementView[] = [];
-      for (const statement of all.slice(start, start + Math.max(0, size))) page.push(await whole(session, statement, request.signal));
+      const page = await session.whole(all.slice(start, start + Math.max(0, size)), request.signal);
       return { total_statements: all.length, statements: page.map(statementObject) };
     },
   );
@@ -148,10 +146,6 @@ export const statementRoutes = (app: App, room: Room): void => {
     },
   );
 };
-
-/** A statement with its code and outputs, also when the view let them go. */
-const whole = (session: Session, statement: StatementView, signal: AbortSignal): StatementView | Promise<StatementView> =>
-  statement.whole ? statement : session.statement(statement.id, signal);
 
 /** Waits for the statement's end, for `waitMs`, or until the server goes away. */
 const settled = async (session: Session, id: number, waitMs: number, signal: AbortSignal, closing: AbortSignal): Promise<void> => {

@@ -1,4 +1,11 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "vitest";
+import { Access } from "../../../src/core/access.ts";
+import { Uploads } from "../../../src/core/uploads.ts";
+import { openDirectoryStore } from "../../../src/uploads/directory.ts";
 import { Service } from "../service.ts";
 
 const form = (filename: string, content: Buffer, field = "file") => ({
@@ -71,4 +78,53 @@ test("a driver of an older release takes no files and says so", async ({ expect 
   driver.cut();
   await service.until(() => driver.connections.length > 0);
   expect((await service.ask("POST", "/sessions/0/upload-file", form("a", Buffer.from("1")))).status).toBe(501);
+});
+
+test("a refusal reaches a client that sends all of its file first", async ({ expect }) => {
+  await using service = await Service.start();
+  await service.ready();
+  await service.ask("POST", "/sessions/0/stop");
+  const url = new URL(await service.http.listen({ host: "127.0.0.1", port: 0 }));
+  const { payload } = form("big.jar", Buffer.alloc(32 * 1024 * 1024));
+  const socket = connect(Number(url.port), url.hostname);
+  socket.write(
+    `POST /sessions/0/upload-jar HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${payload.length}\r\ncontent-type: multipart/form-data; boundary=b\r\n\r\n`,
+  );
+  const sent = new Promise<Error | undefined>((resolve) => socket.write(payload, (error) => resolve(error ?? undefined)));
+  let answer = "";
+  socket.setEncoding("utf8").on("data", (more: string) => {
+    answer += more;
+  });
+  expect(await sent).toBeUndefined();
+  await expect.poll(() => answer).toMatch(/^HTTP\/1\.1 400 .*Session is in state dead/s);
+  socket.destroy();
+});
+
+test("nothing is opened of an upload that a session which has ended is given", async ({ expect }) => {
+  const directory = mkdtempSync(join(tmpdir(), "lw-added-"));
+  const store = openDirectoryStore(directory);
+  const opened: string[] = [];
+  const read = store.read.bind(store);
+  store.read = (key, ...rest) => {
+    opened.push(key);
+    return read(key, ...rest);
+  };
+  const access = new Access({ superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] });
+  const uploads = new Uploads({
+    ...{
+      store,
+      access,
+      rules: { limitBytes: 1_000, quotaBytes: 0, retentionMs: 0 },
+      clock: { now: Date.now },
+      named: () => new Set<string>(),
+    },
+  });
+  await using service = await Service.start({ livy: { paths: { driversAreHere: true, localDirs: [], uploads } } });
+  await service.ready();
+  await service.ask("POST", "/sessions/0/stop");
+  const { uri } = (await service.ask("POST", "/uploads", form("a.txt", Buffer.from("abc")))).body as { uri: string };
+  const added = await service.ask("POST", "/sessions/0/add-file", { body: { uri } });
+  expect(added).toMatchObject({ status: 400, body: { msg: "Session is in state dead" } });
+  expect(opened.filter((key) => key.endsWith("/data"))).toEqual([]);
+  rmSync(directory, { recursive: true, force: true });
 });
