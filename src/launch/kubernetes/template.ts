@@ -24,7 +24,7 @@ const Template = Type.Object({
   ),
 });
 
-/** How a template's text becomes a value; the Kubernetes client brings YAML along. */
+/** How a template's text becomes a value; a server without templates loads no YAML. */
 export type ParseYaml = (text: string) => unknown;
 
 /**
