@@ -36,9 +36,21 @@ spec:
     expect(plan.pod.spec?.containers[0]).toMatchObject({ lately: { added: 1 } });
   });
 
+  test("may leave lists empty, as templates of templates do", async () => {
+    const empty = "metadata:\n  labels:\nspec:\n  volumes:\n  containers:\n    - name: driver\n      env:\n";
+    const { spec } = await admitted(empty);
+    expect(JSON.parse(spec.conf[KEY] ?? "")).toEqual({ metadata: {}, spec: { containers: [{ name: "driver" }] } });
+  });
+
   test.each([
     ["spec:\n  containers: no", /containers must be array/],
     ["metadata:\n  labels: {spot: yes}", /labels\/spot must be string/],
+    ["spec:\n  containers: [{name: a, env: {A: b}}]", /containers\/0\/env must be array/],
+    ["spec:\n  containers: [{name: a, ports: [~]}]", /containers\/0\/ports\/0 must be object/],
+    ["spec:\n  containers: [{name: a, volumeMounts: [{}]}]", /volumeMounts\/0 must have required properties name/],
+    ["spec:\n  tolerations: all", /tolerations must be array/],
+    ["spec:\n  volumes: [{name: v, hostPath: {}}]", /hostPath must have required properties path/],
+    ["spec:\n  volumes: [{name: v, projected: {sources: {}}}]", /sources must be array/],
   ])("that is none is refused with the reason: %j", async (template, why) => {
     await expect(admitted(template)).rejects.toMatchObject({ code: "SPEC_REFUSED", message: expect.stringMatching(why) });
   });
