@@ -93,9 +93,9 @@ const templatesOf = async (table: PresetTable): Promise<Conf> => {
     if (conf[templateKey(role)] !== undefined) throw new Error(`conf.${templateKey(role)}: name the file as ${key}`);
     const path = table[key];
     if (path === undefined) continue;
-    const { loadYaml } = await import("@kubernetes/client-node");
+    const { readYaml } = await import("./launch/kubernetes/yaml.ts");
     try {
-      found.push([templateKey(role), JSON.stringify(readTemplate(await readFile(path, "utf8"), role, conf, loadYaml))]);
+      found.push([templateKey(role), JSON.stringify(readTemplate(await readFile(path, "utf8"), role, conf, readYaml))]);
     } catch (error) {
       throw new Error(`${key} ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }

@@ -117,6 +117,8 @@ class Link implements DriverLink {
   /** The life that is followed, and its last record that was taken. */
   #epoch: string | null = null;
   #seq = 0;
+  /** Read since records were queued last: the frames of one record come in many reads. */
+  #readBytes = 0;
 
   constructor(options: LinkOptions, tuning: LinkTuning) {
     this.#options = options;
@@ -222,6 +224,7 @@ class Link implements DriverLink {
     });
     this.#connection = { channel, liveness, version: hello.version, attached: false };
     this.#downReason = null;
+    this.#readBytes = 0;
     this.#events.push({ type: "up", hello }, 0);
     const lastWords = () => void channel.finish(this.#tuning.lastWordsMs);
     signal.addEventListener("abort", lastWords, { once: true });
@@ -339,6 +342,7 @@ class Link implements DriverLink {
   /** The frames of one read. Their records become one event, so that folding them is one turn. */
   #take(frames: readonly WireFrame[], bytes: number): void {
     const records: RecordFrame[] = [];
+    this.#readBytes += bytes;
     try {
       for (const frame of frames) {
         if (frame.frame === "record") this.#record(frame, records);
@@ -347,7 +351,10 @@ class Link implements DriverLink {
       }
     } finally {
       // Those before a malformed one count as taken.
-      if (records.length > 0) this.#events.push({ type: "records", records }, bytes);
+      if (records.length > 0) {
+        this.#events.push({ type: "records", records }, this.#readBytes);
+        this.#readBytes = 0;
+      }
     }
   }
 

@@ -417,6 +417,38 @@ describe("a slow core", () => {
     expect(seqs).toEqual(Array.from({ length: 200 }, (_, index) => index + 1));
   });
 
+  test("holds what it was sent within the bound, however small the pieces that it came in", async () => {
+    const [limitBytes, line] = [1_000_000, "x".repeat(64_000)];
+    const driver = new FakeDriver();
+    let passedBytes = 0;
+    let connection: Duplex | undefined;
+    // As TLS hands on what was written: no more than a record of its own at once.
+    const inPieces = async function* (chunks: AsyncIterable<Buffer>) {
+      for await (const chunk of chunks)
+        for (let at = 0; at < chunk.length; at += 16_384) {
+          const piece = chunk.subarray(at, at + 16_384);
+          passedBytes += piece.length;
+          yield piece;
+        }
+    };
+    const dial = async (asked: AbortSignal) => {
+      connection = (await driver.dial(asked)).compose(inPieces) as Duplex;
+      return connection;
+    };
+    const link = openLink({ session: driver.session, key: driver.key, dial }, { ...QUICK, eventsLimitBytes: limitBytes });
+    open.push(link);
+    const events = link.events()[Symbol.asyncIterator]();
+    await events.next();
+    for (let number = 0; number < 200; number++) driver.log(line);
+    await expect.poll(() => connection?.isPaused(), { timeout: 5_000 }).toBe(true);
+    expect(passedBytes).toBeLessThan(2 * limitBytes);
+    let seen = 0;
+    while (seen < 200) {
+      const { value } = await events.next();
+      if (value?.type === "records") seen += value.records.length;
+    }
+  });
+
   test("is not read for on the next connection either", async () => {
     const driver = new FakeDriver();
     const dialled: Duplex[] = [];

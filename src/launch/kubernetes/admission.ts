@@ -1,4 +1,3 @@
-import { loadYaml } from "@kubernetes/client-node";
 import { type Claim, PLANNED, type SessionDraft } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
 import { type Conf, redactSpec, type SessionSpec } from "../../core/spec.ts";
@@ -9,6 +8,7 @@ import { type AllowRule, checkPolicy, checkPossible, type SessionTemplate } from
 import type { PodSettings } from "./settings.ts";
 import { containerKey, isInline, readTemplate, type TemplateRole, templateKey } from "./template.ts";
 import { fetchTemplate } from "./template-source.ts";
+import { readYaml } from "./yaml.ts";
 
 /** What a claim keeps of a draft, and what would be made of it. */
 export interface Admitted {
@@ -65,7 +65,7 @@ const templateOf = async (
   checkPolicy({}, [{ key, source, pod: {} }], allow);
   try {
     const text = source === "inline" ? value : await fetchTemplate(value, signal);
-    return { key, source, pod: readTemplate(text, role, conf, loadYaml) };
+    return { key, source, pod: readTemplate(text, role, conf, readYaml) };
   } catch (error) {
     if (error instanceof Problem) throw error;
     throw refuse(key, describe(error));

@@ -1,10 +1,11 @@
-import { KubeConfig, loadYaml } from "@kubernetes/client-node";
+import { KubeConfig } from "@kubernetes/client-node";
 import { Api, METADATA_ONLY } from "./api.ts";
 import { INSTANCE_LABEL, INSTANCE_LIMIT, ROLE_LABEL } from "./names.ts";
 import type { DriverPod } from "./pod-reading.ts";
 import type { KubernetesSettings, PodSettings } from "./settings.ts";
 import { parseTemplate } from "./template.ts";
 import type { Stored } from "./watch.ts";
+import { readYaml } from "./yaml.ts";
 
 type ClusterSettings = Pick<KubernetesSettings, "kubeconfig" | "context" | "serverNamespace">;
 
@@ -44,7 +45,7 @@ export interface DriverCluster extends Cluster {
 export const openCluster = (settings: KubernetesSettings): DriverCluster => {
   if (!/^[a-z]([-a-z0-9]*[a-z0-9])?$/.test(settings.instance) || settings.instance.length > INSTANCE_LIMIT)
     throw new Error(`the instance name '${settings.instance}' must be a DNS label of at most ${INSTANCE_LIMIT} characters`);
-  const template = (text: string | null) => (text === null ? null : parseTemplate(text, loadYaml));
+  const template = (text: string | null) => (text === null ? null : parseTemplate(text, readYaml));
   const [driverTemplate, executorTemplate] = [template(settings.driverTemplate), template(settings.executorTemplate)];
   const cluster = connectToCluster(settings);
   const namespace = settings.namespace ?? cluster.namespace;

@@ -138,6 +138,9 @@ const askedPod = ({ conf }: PodParts): V1Pod => {
   const volumes = volumeWishes(conf, "spark.kubernetes.driver.volumes.");
   const secrets = Object.entries(under(conf, "spark.kubernetes.driver.secrets."));
   const pullSecrets = listed(conf["spark.kubernetes.container.image.pullSecrets"]);
+  const escalation =
+    conf["spark.kubernetes.driver.securityContext.allowPrivilegeEscalation"] ??
+    conf["spark.kubernetes.securityContext.allowPrivilegeEscalation"];
   const grace = conf["spark.kubernetes.appKillPodDeletionGracePeriod"];
   return {
     metadata: {
@@ -159,6 +162,7 @@ const askedPod = ({ conf }: PodParts): V1Pod => {
           name: DRIVER_CONTAINER,
           ...(image === undefined ? {} : { image }),
           ...(pullPolicy === undefined ? {} : { imagePullPolicy: pullPolicy }),
+          ...(escalation === undefined ? {} : { securityContext: { allowPrivilegeEscalation: /^\s*true\s*$/i.test(escalation) } }),
           env: [
             ...Object.entries(under(conf, "spark.kubernetes.driverEnv.")).map(([name, value]): V1EnvVar => ({ name, value })),
             ...Object.entries(under(conf, "spark.kubernetes.driver.secretKeyRef.")).map(([name, reference]): V1EnvVar => {

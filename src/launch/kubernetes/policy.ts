@@ -122,10 +122,15 @@ const RULED_KEYS: ReadonlyMap<string, RuleName> = new Map<string, RuleName>(
     "spark.kubernetes.scheduler.name": "scheduler",
     "spark.kubernetes.driver.scheduler.name": "scheduler",
     "spark.kubernetes.executor.scheduler.name": "scheduler",
-    "spark.kubernetes.hadoop.executorConfigMapName": "configMap",
+    "spark.kubernetes.executor.hadoopConfigMapName": "configMap",
   } as const),
 );
 const SECRET_KEY = /^spark\.kubernetes\.(?:driver|executor)\.secrets\.(.+)$/;
+/** Since Spark 4.3; `false`, the default, takes nothing. */
+const ESCALATION_KEY = /^spark\.kubernetes\.(?:(?:driver|executor)\.)?securityContext\./;
+/** Annotations that are a container's security context in older words. */
+const SECURITY_ANNOTATION = /^(?:container\.)?(?:apparmor|seccomp)\.security\.(?:alpha|beta)\.kubernetes\.io\//;
+const ANNOTATION_KEY = /^spark\.kubernetes\.(?:driver|executor)\.annotation\.(.+)$/;
 const SECRET_REF_KEY = /^spark\.kubernetes\.(?:driver|executor)\.secretKeyRef\.(.+)$/;
 
 const volumeWish = (wish: VolumeWish, key: string): readonly Wish[] => {
@@ -141,6 +146,8 @@ const confWishes = (conf: Conf): readonly Wish[] => {
     if (rule !== undefined) wishes.push({ rule, value, key });
     const secret = SECRET_KEY.exec(key)?.[1];
     if (secret !== undefined) wishes.push({ rule: "secret", value: secret, key });
+    if (ESCALATION_KEY.test(key) && !/^\s*false\s*$/i.test(value)) wishes.push({ rule: "securityContext", value, key });
+    if (SECURITY_ANNOTATION.test(ANNOTATION_KEY.exec(key)?.[1] ?? "")) wishes.push({ rule: "securityContext", value, key });
     if (SECRET_REF_KEY.test(key)) wishes.push({ rule: "secret", value: value.split(":")[0] ?? "", key });
     if (key === "spark.kubernetes.container.image.pullSecrets")
       for (const name of value.split(",")) wishes.push({ rule: "secret", value: name.trim(), key });
@@ -171,12 +178,50 @@ const templateVolumeWishes = (volume: V1Volume, key: string): readonly Wish[] =>
   return wishes;
 };
 
+/** Parts of a container that are free, or looked at one by one; all others need `securityContext`. */
+const KNOWN_CONTAINER: ReadonlySet<string> = new Set([
+  "name",
+  "image",
+  "imagePullPolicy",
+  "command",
+  "args",
+  "workingDir",
+  "env",
+  "envFrom",
+  "ports",
+  "resources",
+  "resizePolicy",
+  "volumeMounts",
+  "volumeDevices",
+  "livenessProbe",
+  "readinessProbe",
+  "startupProbe",
+  "lifecycle",
+  "restartPolicy",
+  "restartPolicyRules",
+  "terminationMessagePath",
+  "terminationMessagePolicy",
+  "stdin",
+  "stdinOnce",
+  "tty",
+]);
+
+/** Whether the kubelet is to call another host than the pod, from the node's own network (Pod Security, "host probes"). */
+const callsOut = ({ livenessProbe, readinessProbe, startupProbe, lifecycle }: V1Container): boolean =>
+  [livenessProbe, readinessProbe, startupProbe, lifecycle?.postStart, lifecycle?.preStop].some(
+    (call) => Boolean(call?.httpGet?.host) || Boolean(call?.tcpSocket?.host),
+  );
+
 const containerWishes = (container: V1Container, key: string, ours: boolean): readonly Wish[] => {
   const wishes: Wish[] = [];
   // What the template says of our own container's image is a wish like the conf's; another container has none but its own.
   if (container.image !== undefined) wishes.push({ rule: "image", value: container.image, key });
   if (!ours && container.image === undefined) throw refuse(`${key} has a container without an image`);
-  if (container.securityContext !== undefined || container.ports?.some((port) => port.hostPort !== undefined || port.hostIP !== undefined))
+  if (
+    callsOut(container) ||
+    Object.keys(container).some((name) => !KNOWN_CONTAINER.has(name)) ||
+    container.ports?.some((port) => port.hostPort !== undefined || port.hostIP !== undefined)
+  )
     wishes.push({ rule: "securityContext", value: container.name, key });
   if (container.volumeDevices !== undefined) wishes.push({ rule: "volume", value: "block", key });
   for (const { valueFrom } of container.env ?? []) {
@@ -209,11 +254,14 @@ const FREE_SPEC: ReadonlySet<string> = new Set([
 const templateWishes = (template: V1Pod, key: string): readonly Wish[] => {
   const { spec, metadata } = template;
   const wishes: Wish[] = [];
-  for (const name of [...Object.keys(metadata?.labels ?? {}), ...Object.keys(metadata?.annotations ?? {})])
+  for (const name of [...Object.keys(metadata?.labels ?? {}), ...Object.keys(metadata?.annotations ?? {})]) {
     if (isReservedLabel(name)) throw refuse(`${key} cannot set ${name}: the server finds its pods by it`);
+    if (SECURITY_ANNOTATION.test(name)) wishes.push({ rule: "securityContext", value: name, key });
+  }
   const { containers = [], initContainers = [], volumes = [], imagePullSecrets = [], ...rest } = spec ?? { containers: [] };
   const { serviceAccountName, serviceAccount, priorityClassName, schedulerName, nodeName, ...more } = rest;
-  for (const account of [serviceAccountName, serviceAccount]) if (account) wishes.push({ rule: "serviceAccount", value: account, key });
+  for (const account of [serviceAccountName, serviceAccount])
+    if (account !== undefined) wishes.push({ rule: "serviceAccount", value: account, key });
   if (priorityClassName !== undefined) wishes.push({ rule: "priority", value: priorityClassName, key });
   for (const scheduler of [schedulerName, nodeName]) if (scheduler !== undefined) wishes.push({ rule: "scheduler", value: scheduler, key });
   for (const { name = "" } of imagePullSecrets) wishes.push({ rule: "secret", value: name, key });

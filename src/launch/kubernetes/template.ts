@@ -5,27 +5,43 @@ import { Problem } from "../../core/problems.ts";
 import type { Conf } from "../../core/spec.ts";
 
 /** The parts of a template that are read here; the API server checks the rest when the pod is made. */
-const Named = Type.Object({ name: Type.String({ minLength: 1 }) });
+const name = Type.String({ minLength: 1 });
+const Texts = Type.Record(Type.String(), Type.String());
+const Any = Type.Object({});
+const Container = Type.Object({
+  name,
+  env: Type.Optional(Type.Array(Type.Object({ name, valueFrom: Type.Optional(Any) }))),
+  envFrom: Type.Optional(Type.Array(Any)),
+  ports: Type.Optional(Type.Array(Any)),
+  volumeMounts: Type.Optional(Type.Array(Type.Object({ name }))),
+});
+const Volume = Type.Object({
+  name,
+  hostPath: Type.Optional(Type.Object({ path: Type.String() })),
+  projected: Type.Optional(Type.Object({ sources: Type.Optional(Type.Array(Any)) })),
+});
 const Template = Type.Object({
   kind: Type.Optional(Type.Literal("Pod")),
-  metadata: Type.Optional(
-    Type.Object({
-      labels: Type.Optional(Type.Record(Type.String(), Type.String())),
-      annotations: Type.Optional(Type.Record(Type.String(), Type.String())),
-    }),
-  ),
+  metadata: Type.Optional(Type.Object({ labels: Type.Optional(Texts), annotations: Type.Optional(Texts) })),
   spec: Type.Optional(
     Type.Object({
-      containers: Type.Optional(Type.Array(Named)),
-      initContainers: Type.Optional(Type.Array(Named)),
-      volumes: Type.Optional(Type.Array(Named)),
+      containers: Type.Optional(Type.Array(Container)),
+      initContainers: Type.Optional(Type.Array(Container)),
+      volumes: Type.Optional(Type.Array(Volume)),
       imagePullSecrets: Type.Optional(Type.Array(Type.Object({ name: Type.Optional(Type.String()) }))),
+      tolerations: Type.Optional(Type.Array(Any)),
+      nodeSelector: Type.Optional(Texts),
     }),
   ),
 });
 
-/** How a template's text becomes a value; the Kubernetes client brings YAML along. */
+/** How a template's text becomes a value; a server without templates loads no YAML. */
 export type ParseYaml = (text: string) => unknown;
+
+/** To Kubernetes a field that is null is not there. */
+function withoutNull(this: unknown, _key: string, item: unknown): unknown {
+  return Array.isArray(this) ? item : (item ?? undefined);
+}
 
 /**
  * A pod from YAML or JSON text.
@@ -34,7 +50,7 @@ export type ParseYaml = (text: string) => unknown;
 export const parseTemplate = (text: string, parse: ParseYaml): V1Pod => {
   let value: unknown;
   try {
-    value = parse(text);
+    value = JSON.parse(JSON.stringify(parse(text)), withoutNull);
   } catch (error) {
     throw new Error(`it is no YAML: ${error instanceof Error ? error.message.split("\n")[0] : String(error)}`);
   }

@@ -32,9 +32,13 @@ export interface WatchedList<T extends Stored> {
 
 const FIRST_PAUSE_MS = 200;
 const PAUSE_LIMIT_MS = 10_000;
+/** A watch without a word that ends sooner has failed: an API server that goes, a proxy that does not let it through. */
+const SHORTEST_MS = 1_000;
+/** After so many failures in a row whoever follows is told, and what an API server refuses to go on from is left. */
+const FAILURES = 3;
 
 /**
- * A list kept current by one watch: resumed where it stopped, read anew when the past is gone (410), whatever happens to the API
+ * A list kept current by one watch: resumed where it stopped, read anew when the past is gone, whatever happens to the API
  * server or the way to it. What went while nobody watched is told of as gone.
  */
 export class Watch<T extends Stored> {
@@ -73,19 +77,25 @@ export class Watch<T extends Stored> {
     while (!signal.aborted) {
       try {
         resourceVersion ??= await this.#read(signal);
+        const beganMs = performance.now();
+        let silent = true;
         for await (const { type, object } of this.#api.watch(this.#list.path, this.#list.query, resourceVersion, signal)) {
           // Every event but ERROR, which throws, carries an object of the list's kind.
           const stored: T = lean(object as T);
           resourceVersion = stored.metadata.resourceVersion;
           failures = 0;
+          silent = false;
           if (type === "DELETED") this.#remove(stored);
           else if (type !== "BOOKMARK") this.#put(stored);
         }
+        if (silent && performance.now() - beganMs < SHORTEST_MS) throw new Error("it is ended as soon as it has begun");
+        failures = 0;
       } catch (error) {
         if (signal.aborted) return;
-        if (isStatus(error, 410)) resourceVersion = null;
         failures += 1;
-        if (failures === 3)
+        // An API server that was put back to an earlier state refuses otherwise than by 410.
+        if (isStatus(error, 410) || (failures >= FAILURES && error instanceof ApiError && error.status !== 429)) resourceVersion = null;
+        if (failures === FAILURES)
           this.#list.fault(`The watch of ${this.#list.path} is down: ${error instanceof Error ? error.message : String(error)}`);
         const asked = error instanceof ApiError ? error.retryAfterMs : 0;
         const grown = Math.min(PAUSE_LIMIT_MS, FIRST_PAUSE_MS * 2 ** (failures - 1)) * (0.5 + Math.random());

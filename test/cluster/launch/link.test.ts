@@ -141,7 +141,7 @@ describe("a port-forward", { timeout: 240_000 }, () => {
     const { statement } = await reader.request("submit", submitted, soon());
     for await (const event of reader.events())
       if (event.type === "records" && event.records.some((record) => record.type === "finished" && record.statement === statement)) break;
-    expect((await retainedBytes()) - heldBytes).toBeLessThan(64 * MIB);
+    expect((await retainedBytes()) - heldBytes).toBeLessThan(32 * MIB);
     let seen = 0;
     while (seen < 100 * MIB) {
       const { value, done } = await events.next();

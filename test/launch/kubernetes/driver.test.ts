@@ -80,6 +80,15 @@ describe("a driver's pod", () => {
 });
 
 describe("what a session asks for in its conf", () => {
+  test("privileges may grow in the driver where its own key says so, else where that of all pods does", () => {
+    const [all, own] = ["spark.kubernetes", "spark.kubernetes.driver"].map((at) => `${at}.securityContext.allowPrivilegeEscalation`);
+    expect(containerOf({ [`${all}`]: "true" }).securityContext).toMatchObject({
+      allowPrivilegeEscalation: true,
+      capabilities: { drop: ["ALL"] },
+    });
+    expect(containerOf({ [`${all}`]: "true", [`${own}`]: "false" }).securityContext).toMatchObject({ allowPrivilegeEscalation: false });
+  });
+
   test("labels, annotations, selectors, pull policy and secrets, account, scheduler and grace are the pod's", () => {
     const { pod } = objectsOf({
       conf: {

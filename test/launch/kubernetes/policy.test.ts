@@ -30,6 +30,7 @@ describe("without a rule", () => {
       "spark.kubernetes.executor.volumes.persistentVolumeClaim.b.options.claimName": "OnDemand",
       "spark.kubernetes.container.image.pullPolicy": "Always",
       "spark.dynamicAllocation.enabled": "true",
+      "spark.kubernetes.securityContext.allowPrivilegeEscalation": "false",
     };
     expect(check(conf)).not.toThrow();
   });
@@ -41,6 +42,11 @@ describe("without a rule", () => {
     ["image", { "spark.kubernetes.container.image": "evil:1" }],
     ["image", { "spark.kubernetes.executor.container.image": "evil:1" }],
     ["scheduler", { "spark.kubernetes.scheduler.name": "mine" }],
+    ["configMap", { "spark.kubernetes.executor.hadoopConfigMapName": "others" }],
+    ["securityContext", { "spark.kubernetes.securityContext.allowPrivilegeEscalation": "true" }],
+    ["securityContext", { "spark.kubernetes.driver.securityContext.allowPrivilegeEscalation": "TRUE" }],
+    ["securityContext", { "spark.kubernetes.executor.securityContext.allowPrivilegeEscalation": "true" }],
+    ["securityContext", { "spark.kubernetes.driver.annotation.container.apparmor.security.beta.kubernetes.io/x": "unconfined" }],
     ["secret", { "spark.kubernetes.driver.secrets.vault": "/vault" }],
     ["secret", { "spark.kubernetes.executor.secretKeyRef.A": "vault:a" }],
     ["secret", { "spark.kubernetes.container.image.pullSecrets": "vault" }],
@@ -122,7 +128,14 @@ describe("a template", () => {
   const container = { name: "spark" };
   test("may say what is free", () => {
     const spec = {
-      containers: [{ ...container, env: [{ name: "A", value: "1" }] }],
+      containers: [
+        {
+          ...container,
+          env: [{ name: "A", value: "1" }],
+          startupProbe: { httpGet: { port: 80 } },
+          lifecycle: { preStop: { sleep: { seconds: 1 } } },
+        },
+      ],
       tolerations: [{ key: "spot" }],
       nodeSelector: { a: "b" },
       affinity: {},
@@ -139,9 +152,16 @@ describe("a template", () => {
     ["securityContext", { containers: [container], securityContext: { runAsUser: 0 } }],
     ["securityContext", { containers: [container], hostNetwork: true }],
     ["securityContext", { containers: [container], hostUsers: false }],
+    ["securityContext", { containers: [{ ...container, lately: {} }] }],
+    ["securityContext", { containers: [{ ...container, livenessProbe: { httpGet: { host: "169.254.169.254", port: 80 } } }] }],
+    ["securityContext", { containers: [{ ...container, startupProbe: { tcpSocket: { host: "10.0.0.1", port: 22 } } }] }],
+    ["securityContext", { containers: [{ ...container, lifecycle: { postStart: { httpGet: { host: "10.0.0.1", port: 80 } } } }] }],
     ["priority", { containers: [container], priorityClassName: "urgent" }],
     ["scheduler", { containers: [container], nodeName: "node-1" }],
     ["serviceAccount", { containers: [container], serviceAccount: "admin" }],
+    // Both mean the namespace's `default`.
+    ["serviceAccount", { containers: [container], serviceAccountName: "" }],
+    ["serviceAccount", { containers: [container], serviceAccountName: null }],
     ["secret", { containers: [{ ...container, envFrom: [{ secretRef: { name: "vault" } }] }] }],
     ["secret", { containers: [container], volumes: [{ name: "v", projected: { sources: [{ secret: { name: "vault" } }] } }] }],
     ["volume", { containers: [container], volumes: [{ name: "v", csi: { driver: "x" } }] }],
@@ -151,6 +171,12 @@ describe("a template", () => {
   ])("needs the rule '%s' for %j", (rule, spec) => {
     expect(template({ spec })).toThrow(naming(`'${rule}'`));
     expect(template({ spec }, rule)).not.toThrow();
+  });
+
+  test("needs the rule 'securityContext' for an annotation that is one in older words", () => {
+    const pod = { metadata: { annotations: { "container.apparmor.security.beta.kubernetes.io/spark": "unconfined" } } };
+    expect(template(pod)).toThrow(naming("'securityContext'"));
+    expect(template(pod, "securityContext")).not.toThrow();
   });
 
   test("cannot take the labels that pods are found by", () => {
