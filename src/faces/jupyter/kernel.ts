@@ -17,6 +17,8 @@ import { status, translate } from "./translate.ts";
 
 /** Clients whose socket was lost are remembered, with what they had; the oldest is forgotten first. */
 const REMEMBERED = 1_000;
+/** A client that finds its cells by itself has asked for them by then. */
+const ASKED_MS = 3_000;
 /** Client sessions there may be at once, of all sockets. */
 const ROUTES = 10_000;
 
@@ -117,7 +119,7 @@ export class Kernel {
     this.#attend(connection);
     if (sessionId !== "") this.#routes.set(sessionId, connection);
     if (before !== null) connection.resumeAt(before);
-    else if (stranger && !counted && this.#mayHaveLost) connection.post(this.message(status("restarting")));
+    else if (stranger && !counted && this.#mayHaveLost) setTimeout(() => this.#giveUp(connection), ASKED_MS).unref();
     this.#sayState((each) => connection.post(withMetadata(each, { longwick_joined: true })));
     // Ends with the connection; what a driver that is gone cannot tell any more ends it too, and the client comes back.
     const follower = new Follower(this, connection);
@@ -129,8 +131,15 @@ export class Kernel {
 
   /**
    * Cells that waited for their driver in a server that died are known to nobody but the client that sent them. It gives up what it waits
-   * for at the word `restarting` and connects anew (@jupyterlab/services), so that no cell waits for ever; one that counts sends them again.
+   * for at the word `restarting` and connects anew (@jupyterlab/services), so that no cell waits for ever; one that counts sends them again,
+   * and so does one that finds its cells.
    */
+  #giveUp(connection: Connection): void {
+    const { closed, findsCells, options } = connection;
+    const waits = this.#session.heardAfter(this.#session.lastSeq).some((statement) => causeOf(statement).client === options.sessionId);
+    if (!closed.aborted && !findsCells && !waits) connection.post(this.message(status("restarting")));
+  }
+
   get #mayHaveLost(): boolean {
     return this.inherited && this.#session.epoch === null && this.executionState === "starting";
   }
@@ -157,6 +166,7 @@ export class Kernel {
 
   /** Closes every socket so that clients come back: the server goes, the kernel stays. */
   close(code: number, reason: string): void {
+    this.outbox.leave();
     for (const connection of this.#connections) connection.close(code, reason);
   }
 
