@@ -347,7 +347,7 @@ class Link implements DriverLink {
       }
     } finally {
       // Those before a malformed one count as taken.
-      if (records.length > 0) this.#events.push({ type: "records", records }, bytes);
+      if (records.length > 0) this.#events.push({ type: "records", records, bytes }, bytes);
     }
   }
 
