@@ -225,19 +225,30 @@ export class Kernel {
 
   // ── Verbs ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Interrupts what runs; while Spark starts, what waits for it is dropped. */
+  /**
+   * Interrupts what runs; while Spark starts, what waits for it is dropped.
+   * @throws Problem DRIVER_UNREACHABLE: what runs there goes on
+   */
   async interrupt(signal: AbortSignal): Promise<void> {
     this.outbox.drop();
     const { session } = this;
-    if (!(await session.reachable(0, signal)) || isEnded(session.state)) return;
+    if (!(await this.#reached(signal)) || isEnded(session.state)) return;
     if ((await session.interrupt(signal)) !== null || session.state !== "starting") return;
     for (const { id, state, origin } of session.heardAfter(session.lastSeq))
       if (state === "waiting" && origin !== null) await session.cancel(id, { restart: false }, signal);
   }
 
+  /** Whether its driver can be asked. One that has never been is starting. @throws Problem DRIVER_UNREACHABLE */
+  async #reached(signal: AbortSignal): Promise<boolean> {
+    const { session } = this;
+    if (await session.reachable(0, signal)) return true;
+    if (session.epoch === null) return false;
+    throw new Problem("DRIVER_UNREACHABLE", "The kernel's Spark driver cannot be reached now: what runs there goes on. Try again.");
+  }
+
   /**
    * A new interpreter in the same driver.
-   * @throws Problem SESSION_ENDED
+   * @throws Problem SESSION_ENDED, DRIVER_UNREACHABLE
    */
   async restart(signal: AbortSignal): Promise<void> {
     this.outbox.drop();
@@ -245,7 +256,7 @@ export class Kernel {
     if (session.end !== null)
       throw new Problem("SESSION_ENDED", `The kernel's Spark driver has ended (${session.end.reason}): start a new kernel.`);
     // A driver that is starting is as fresh as it can be.
-    if (await session.reachable(0, signal)) await session.restart(signal);
+    if (await this.#reached(signal)) await session.restart(signal);
   }
 
   shutDown(): void {

@@ -57,3 +57,24 @@ test("are nobody's concern when the driver has them: the next server tells of th
     await channels.until("it is closed", () => channels.closed !== null);
     expect(channels.of(id).map(({ type }) => type)).not.toContain("execute_reply");
   }));
+
+test("are dropped by an interrupt and a restart, which say that they did not reach the driver", () =>
+  onStage(async (stage) => {
+    const { service, driver, kernel, open } = stage;
+    const channels = await open();
+    await cut(stage);
+    for (const verb of ["interrupt", "restart"]) {
+      const id = channels.execute("held");
+      await channels.idle(channels.send("shell", "kernel_info_request", {}));
+      const { status, body } = await service.ask("POST", `/api/kernels/${kernel}/${verb}`);
+      expect([status, body]).toEqual([503, { message: expect.stringContaining("cannot be reached"), reason: expect.anything() }]);
+      expect(await failureOf(channels, id)).toEqual(["aborted", "Aborted"]);
+      const asked =
+        verb === "restart"
+          ? channels.send("control", "shutdown_request", { restart: true })
+          : channels.send("control", "interrupt_request", {});
+      const reply = (await channels.idle(asked)).find(({ channel }) => channel === "control");
+      expect(reply?.content["status"]).toBe("error");
+    }
+    expect(cells(driver)).toBe(0);
+  }));
