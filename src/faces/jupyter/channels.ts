@@ -90,6 +90,8 @@ const refuse = (socket: Duplex, error: unknown, { socket: peer }: IncomingMessag
   const body = JSON.stringify({ message, reason: message });
   const retry = status === 503 ? "Retry-After: 1\r\n" : "";
   const challenge = status === 401 ? 'WWW-Authenticate: Bearer realm="longwick"\r\n' : "";
+  // Node's server leaves such a socket to us, and its other end may never hang up.
+  socket.once("finish", () => socket.destroy());
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${retry}${challenge}Connection: close\r\n\r\n${body}`,
   );

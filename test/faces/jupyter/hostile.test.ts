@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import { connect } from "node:net";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { until } from "../../kit/until.ts";
 import { onStage } from "./stage.ts";
 
 /** What no client sends, and anybody can. */
@@ -47,4 +49,18 @@ test("a message that is nested too deeply is let pass, and the server lives", ()
     }
     await channels.idle(channels.send("shell", "kernel_info_request", {}));
     expect(channels.closed).toBeNull();
+  }));
+
+test("who is refused a WebSocket and does not hang up is let go of", () =>
+  onStage(async ({ service, url }) => {
+    const { port } = new URL(url);
+    const socket = connect({ port: Number(port), host: "127.0.0.1", allowHalfOpen: true });
+    socket.write("GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    socket.resume();
+    await once(socket, "end", { signal: AbortSignal.timeout(10_000) });
+    const { server } = service.http.app;
+    await until("nothing is left of it", 5_000, async () =>
+      (await promisify(server.getConnections.bind(server))()) === 0 ? true : undefined,
+    );
+    socket.destroy();
   }));
