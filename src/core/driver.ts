@@ -201,7 +201,7 @@ export class Driver {
       case "records":
         for (const record of event.records) this.view.apply(record);
         if (this.view.ending !== null) void this.#keepLog();
-        this.#subscribers.publish(event.records);
+        this.#subscribers.publish(event.records, event.bytes);
         return;
       case "reset":
         this.view.reset(event.snapshot, event.firstSeq);

@@ -105,6 +105,10 @@ export abstract class Life {
   get protocolVersion(): number {
     return this.driver.protocolVersion;
   }
+  /** Whether the driver can be asked at once. */
+  get up(): boolean {
+    return this.driver.up;
+  }
   /** Number of the last record known. */
   get lastSeq(): number {
     return this.driver.view.lastSeq;

@@ -170,7 +170,8 @@ export type LinkEvent =
   | { readonly type: "up"; readonly hello: Hello }
   /** Forget everything folded so far; records from `firstSeq` follow. */
   | { readonly type: "reset"; readonly snapshot: Snapshot; readonly firstSeq: number }
-  | { readonly type: "records"; readonly records: readonly RecordFrame[] }
+  /** `bytes`: how long they were on the wire. */
+  | { readonly type: "records"; readonly records: readonly RecordFrame[]; readonly bytes: number }
   /** There is no connection, or none could be made; it is tried again. Told once for each reason. */
   | { readonly type: "down"; readonly reason: string }
   /** The driver will never talk to us: no common version or a wrong key. The last event. */

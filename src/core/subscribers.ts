@@ -3,12 +3,17 @@ import { Problem } from "./problems.ts";
 
 type Read = (fromSeq: number, signal: AbortSignal) => Promise<{ records: readonly RecordFrame[]; nextSeq: number }>;
 
-/** How many records a reader may lag behind before it is sent back to the journal. */
+/** How many records, and how much, a reader may lag behind before it is sent back to the journal. */
 const BUFFER_RECORDS = 1_000;
+const BUFFER_BYTES = 4 * 1024 * 1024;
+
+const NOTHING = { record: undefined, bytes: 0 };
 
 interface Reader {
   cursor: number;
-  buffer: RecordFrame[];
+  buffer: { readonly record: RecordFrame; readonly bytes: number }[];
+  /** Of what is in the buffer. */
+  bytes: number;
   reset: boolean;
   wake: () => void;
 }
@@ -24,10 +29,15 @@ export class Subscribers {
     this.#read = read;
   }
 
-  publish(records: readonly RecordFrame[]): void {
+  /** `bytes`: how long they were on the wire. */
+  publish(records: readonly RecordFrame[], bytes: number): void {
     this.#lastSeq = records.at(-1)?.seq ?? this.#lastSeq;
+    const batch = records.map((record) => ({ record, bytes: bytes / records.length }));
     for (const reader of this.#readers) {
-      if (reader.buffer.length < BUFFER_RECORDS) reader.buffer.push(...records);
+      if (reader.buffer.length < BUFFER_RECORDS && reader.bytes < BUFFER_BYTES) {
+        reader.buffer.push(...batch);
+        reader.bytes += bytes;
+      }
       reader.wake();
     }
   }
@@ -35,7 +45,7 @@ export class Subscribers {
   reset(): void {
     this.#lastSeq = 0;
     for (const reader of this.#readers) {
-      Object.assign(reader, { reset: true, buffer: [] });
+      Object.assign(reader, { reset: true, buffer: [], bytes: 0 });
       reader.wake();
     }
   }
@@ -47,7 +57,7 @@ export class Subscribers {
 
   async *follow(afterSeq: number, lastSeq: number, signal: AbortSignal): AsyncGenerator<RecordFrame | "reset"> {
     this.#lastSeq = Math.max(this.#lastSeq, lastSeq);
-    const reader: Reader = { cursor: afterSeq, buffer: [], reset: false, wake: () => undefined };
+    const reader: Reader = { cursor: afterSeq, buffer: [], bytes: 0, reset: false, wake: () => undefined };
     this.#readers.add(reader);
     const abort = () => reader.wake();
     signal.addEventListener("abort", abort, { once: true });
@@ -57,14 +67,15 @@ export class Subscribers {
           Object.assign(reader, { reset: false, cursor: 0 });
           yield "reset";
         }
-        const next = reader.buffer.shift();
+        const { record: next, bytes } = reader.buffer.shift() ?? NOTHING;
+        reader.bytes -= bytes;
         if (next !== undefined && next.seq <= reader.cursor) continue;
         if (next !== undefined && next.seq === reader.cursor + 1) {
           reader.cursor = next.seq;
           yield next;
         } else if (next !== undefined || reader.cursor < this.#lastSeq) {
           // A gap: the journal has it. What is buffered comes again from there.
-          reader.buffer = [];
+          Object.assign(reader, { buffer: [], bytes: 0 });
           const page = await this.#read(reader.cursor + 1, signal).catch(unlessUnreachable);
           if (page === null) {
             if (this.#ended) return;

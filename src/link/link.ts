@@ -352,7 +352,7 @@ class Link implements DriverLink {
     } finally {
       // Those before a malformed one count as taken.
       if (records.length > 0) {
-        this.#events.push({ type: "records", records }, this.#readBytes);
+        this.#events.push({ type: "records", records, bytes: this.#readBytes }, this.#readBytes);
         this.#readBytes = 0;
       }
     }

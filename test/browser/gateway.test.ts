@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { installForGateway } from "../kit/kernelspec.ts";
 import { Lab } from "../kit/lab.ts";
 import { startServer } from "../kit/server.ts";
+import { until } from "../kit/until.ts";
 import { lines, notebookContract } from "./contract.ts";
 
 const TOKEN = "gateway-token";
@@ -41,6 +42,30 @@ notebookContract(
       gates.open("after-29");
       expect(await cell.done()).toBe(lines(40));
       expect(await (await notebook.ran("'next'")).done()).toBe("'next'");
+    });
+
+    test("what is sent while the server is away runs once it is back", async () => {
+      const { door, notebook } = visit();
+      await notebook.ran("times = []");
+      await door.server.kill();
+      const cell = await notebook.run("times.append('away')\ntimes");
+      await door.server.start();
+      expect(await cell.done()).toBe("['away']");
+      expect(await (await notebook.ran("len(times)")).done()).toBe("1");
+    });
+
+    test("what a server held for a driver that could not be reached, and died with, runs once", async () => {
+      const { door, notebook } = visit();
+      await notebook.ran("times = []");
+      door.server.signalSupervisor(0, "SIGSTOP");
+      const first = await notebook.run("times.append('first')\ntimes");
+      await until("the driver is given up", 60_000, () => (door.server.written.includes("the driver does not answer") ? true : undefined));
+      const second = await notebook.run("times.append('second')\ntimes");
+      await door.server.kill();
+      await door.server.start();
+      door.server.signalSupervisor(0, "SIGCONT");
+      expect(await first.done()).toBe("['first']");
+      expect(await second.done()).toBe("['first', 'second']");
     });
 
     test("a page that was loaded anew shows everything once when the server is killed with 9", async () => {

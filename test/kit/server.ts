@@ -166,11 +166,16 @@ export class Server implements AsyncDisposable {
     return processesNaming(this.#driver(session).session);
   }
 
-  /** Kills the supervisor with signal 9 and waits until nothing it had started is left either. */
-  async killSupervisor(session: number): Promise<void> {
+  /** SIGSTOP makes the driver one that cannot be reached, SIGCONT one that can; its interpreter goes on meanwhile. */
+  signalSupervisor(session: number, signal: NodeJS.Signals): void {
     const supervisor = this.driverProcesses(session).find(({ command }) => /-m spark_shim /.test(command));
     if (supervisor === undefined) throw new Error(`no supervisor among ${JSON.stringify(this.driverProcesses(session))}`);
-    process.kill(supervisor.pid, "SIGKILL");
+    process.kill(supervisor.pid, signal);
+  }
+
+  /** Kills the supervisor with signal 9 and waits until nothing it had started is left either. */
+  async killSupervisor(session: number): Promise<void> {
+    this.signalSupervisor(session, "SIGKILL");
     await until("JVM and interpreter are gone with their supervisor", GONE_MS, () =>
       this.driverProcesses(session).length === 0 ? true : undefined,
     );

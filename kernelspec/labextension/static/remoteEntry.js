@@ -1,7 +1,8 @@
 /**
  * JupyterLab keeps in the page's memory alone which request is which cell's: a page that was loaded anew shows nothing more of the cells that
  * run. Longwick's kernels know (src/faces/jupyter/cells.ts). This extension asks them when a notebook is opened, and attaches the cells that
- * run, or ended after the notebook was saved, to their requests again: their output is cleared and comes whole, then what follows.
+ * run, or ended after the notebook was saved, to their requests again: their output is cleared and comes whole, then what follows. What this
+ * page has asked for and no kernel knows, because it was lost with a server or on the way to one, is sent again; the same request never runs twice.
  *
  * It is a container of module federation, as JupyterLab loads prebuilt extensions, written by hand: there is nothing to bundle.
  */
@@ -29,11 +30,11 @@
     const isAttached = (cell) => attached.has(cell) && attached.get(cell) === cell.outputArea.future;
 
     /** Shows in a cell what its request has shown and will show. */
-    const attach = (cell, kernel, { code, header }) => {
+    const attach = (cell, kernel, { header, content, metadata }) => {
       const { model } = cell;
       // Before the next one of the same id: it takes its id along.
       cell.outputArea.future?.dispose();
-      const future = send(kernel, "execute_request", { code }, { header, metadata: { longwick: { again: true } } });
+      const future = send(kernel, "execute_request", content, { header, metadata });
       cell.outputArea.future = future;
       attached.set(cell, future);
       model.trusted = true;
@@ -51,32 +52,65 @@
         });
     };
 
+    const isCode = (cell) => !cell.isDisposed && cell.model.type === "code";
     // Those that were run in this page show their output already.
-    const isOurs = (cell) => !cell.isDisposed && cell.model.type === "code" && (!cell.outputArea.future || isAttached(cell));
+    const isEarlier = (cell) => isCode(cell) && (!cell.outputArea.future || isAttached(cell));
 
-    /** Asks what became of the notebook's cells; `isLast` says whether nobody has asked since. */
-    const resume = async (panel, kernel, isLast) => {
-      const cells = panel.content.widgets.filter(isOurs);
+    /** Whether a request of this page to this kernel has no answer yet. */
+    const waits = async ({ outputArea: { future } }, kernel) => {
+      if (!future || future.isDisposed || future.msg.header.session !== kernel.clientId || future.msg.metadata.longwick?.again)
+        return false;
+      const ended = future.done.then(
+        () => true,
+        () => true,
+      );
+      return !(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 0, false))]));
+    };
+
+    /** Sends again what this page waits for and the kernel does not know. */
+    const repeat = async (cells, kernel, known) => {
+      const lost = [];
+      for (const cell of cells) {
+        const told = known[cell.model.id]?.header.msg_id;
+        if (isCode(cell) && told !== cell.outputArea.future?.msg.header.msg_id && (await waits(cell, kernel))) lost.push(cell);
+      }
+      const sentAt = ({ outputArea: { future } }) => Date.parse(future.msg.header.date);
+      for (const cell of lost.sort((one, other) => sentAt(one) - sentAt(other))) attach(cell, kernel, cell.outputArea.future.msg);
+    };
+
+    /** Asks what became of the notebook's cells; `isLast` says whether nobody has asked since. Answers the session that the kernel is. */
+    const resume = async (panel, kernel, before, isLast) => {
+      const cells = panel.content.widgets.filter(isCode);
       const asked = send(kernel, "longwick_cells_request", { cells: cells.map(({ model }) => model.id) });
-      const { cells: known = {} } = (await asked.done).content;
-      if (!isLast()) return;
+      const { session, cells: known = {} } = (await asked.done).content;
+      if (!isLast()) return session;
       const savedMs = Date.parse(panel.context.contentsModel?.last_modified ?? "") || 0;
       for (const cell of cells) {
         const told = known[cell.model.id];
-        if (told === undefined || !isOurs(cell)) continue;
+        if (told === undefined || !isEarlier(cell)) continue;
         const changed = told.code !== cell.model.sharedModel.getSource();
         const saved = told.finished !== null && told.finished <= savedMs && !isAttached(cell);
-        if (!changed && !saved) attach(cell, kernel, told);
+        const again = { content: { code: told.code }, header: told.header, metadata: { longwick: { again: true } } };
+        if (!changed && !saved) attach(cell, kernel, again);
       }
+      // In another session it would run for a second time.
+      if (session !== undefined && session === before) await repeat(cells, kernel, known);
+      return session;
     };
 
     const follow = (panel, kernel) => {
       let turn = 0;
+      let session;
       const look = () => {
         turn += 1;
         const mine = turn;
         // A kernel that is gone says so itself; an answer that was lost on its way is asked for again, below.
-        resume(panel, kernel, () => mine === turn).catch(() => undefined);
+        resume(panel, kernel, session, () => mine === turn).then(
+          (known) => {
+            session = known ?? session;
+          },
+          () => undefined,
+        );
       };
       kernel.info.then(({ implementation }) => implementation === "longwick" && look()).catch(() => undefined);
       // Our kernels say so whenever the server, or the way to it, was away. To it an earlier page's requests are not this page's.

@@ -35,10 +35,8 @@ export const channels = (app: FastifyInstance, kernels: Kernels, options: Channe
   app.server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // Whoever leaves now has nothing to be told.
     socket.on("error", () => socket.destroy());
-    const url = new URL(request.url ?? "", "http://localhost");
-    const [, id] = path.exec(url.pathname) ?? [];
-    open(request, url, id)
-      .then(({ kernel, caller, publicUrl }) => {
+    open(request)
+      .then(({ kernel, caller, publicUrl, url }) => {
         sockets.handleUpgrade(request, socket, head, (client) => {
           kernel.join(new Connection(client, socket, kernel, { ...optionsOf(request, url, client.protocol, publicUrl), caller }));
         });
@@ -46,7 +44,10 @@ export const channels = (app: FastifyInstance, kernels: Kernels, options: Channe
       .catch((error: unknown) => refuse(socket, error, request));
   });
 
-  const open = async (request: IncomingMessage, url: URL, id: string | undefined): Promise<Opened> => {
+  const open = async (request: IncomingMessage): Promise<Opened> => {
+    const url = URL.parse(request.url ?? "", "http://localhost");
+    if (url === null) throw new Problem("INVALID", "The address is none.");
+    const [, id] = path.exec(url.pathname) ?? [];
     if (id === undefined) throw new Problem("NOT_FOUND", "Only /api/kernels/{id}/channels is a WebSocket.");
     const { headers } = request;
     const token = url.searchParams.get("token");
@@ -55,7 +56,7 @@ export const channels = (app: FastifyInstance, kernels: Kernels, options: Channe
     const { caller, publicUrl } = await options.admit(request);
     const kernel = decodeURIComponent(id);
     await kernels.seek(kernel);
-    return { kernel: kernels.find(kernel, caller, "modify"), caller, publicUrl };
+    return { kernel: kernels.find(kernel, caller, "modify"), caller, publicUrl, url };
   };
 };
 
@@ -63,6 +64,7 @@ interface Opened {
   readonly kernel: Kernel;
   readonly caller: Caller;
   readonly publicUrl: string;
+  readonly url: URL;
 }
 
 const optionsOf = ({ headers }: IncomingMessage, { searchParams }: URL, protocol: string, publicUrl: string) => {
@@ -88,6 +90,8 @@ const refuse = (socket: Duplex, error: unknown, { socket: peer }: IncomingMessag
   const body = JSON.stringify({ message, reason: message });
   const retry = status === 503 ? "Retry-After: 1\r\n" : "";
   const challenge = status === 401 ? 'WWW-Authenticate: Bearer realm="longwick"\r\n' : "";
+  // Node's server leaves such a socket to us, and its other end may never hang up.
+  socket.once("finish", () => socket.destroy());
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${retry}${challenge}Connection: close\r\n\r\n${body}`,
   );

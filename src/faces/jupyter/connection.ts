@@ -37,6 +37,8 @@ export interface ConnectionOptions {
 /** One client's WebSocket: frames in and out, each direction bounded. What it means is the kernel's. */
 export class Connection {
   readonly options: ConnectionOptions;
+  /** Whether the client has asked what became of its cells (cells.ts): what is known of none it sends again. */
+  findsCells = false;
   readonly #socket: WebSocket;
   readonly #carrier: Duplex;
   readonly #kernel: Kernel;

@@ -115,6 +115,15 @@ const parse = (bytes: Buffer): Readonly<Record<string, unknown>> => {
   return value;
 };
 
+/** What was parsed may be nested more deeply than it can be written. */
+const textOf = (header: object): string => {
+  try {
+    return JSON.stringify(header);
+  } catch (cause) {
+    throw new FrameError("a header is nested too deeply", { cause });
+  }
+};
+
 /** Unknown fields and missing optional ones are nobody's fault; a header without id and type cannot be answered. */
 const requestOf = (channel: unknown, header: unknown, metadata: unknown, content: unknown, buffers: readonly Buffer[]): Request => {
   if (typeof channel !== "string" || !CHANNELS.has(channel)) throw new FrameError("unknown channel");
@@ -122,7 +131,7 @@ const requestOf = (channel: unknown, header: unknown, metadata: unknown, content
   const { msg_id: id, msg_type: type, session = "" } = header;
   if (typeof id !== "string" || id === "" || typeof type !== "string" || typeof session !== "string")
     throw new FrameError("a header has no msg_id and msg_type");
-  const text = JSON.stringify(header);
+  const text = textOf(header);
   if (text.length > HEADER_LIMIT_CHARS) throw new FrameError("a header is too long");
   return {
     // Checked border: one of CHANNELS, which are Request's.

@@ -17,6 +17,8 @@ import { status, translate } from "./translate.ts";
 
 /** Clients whose socket was lost are remembered, with what they had; the oldest is forgotten first. */
 const REMEMBERED = 1_000;
+/** A client that finds its cells by itself has asked for them by then. */
+const ASKED_MS = 3_000;
 /** Client sessions there may be at once, of all sockets. */
 const ROUTES = 10_000;
 
@@ -120,7 +122,7 @@ export class Kernel {
     this.#attend(connection);
     if (sessionId !== "") this.#routes.set(sessionId, connection);
     if (before !== null) connection.resumeAt(before);
-    else if (stranger && !counted && this.#mayHaveLost) connection.post(this.message(status("restarting")));
+    else if (stranger && !counted && this.#mayHaveLost) setTimeout(() => this.#giveUp(connection), ASKED_MS).unref();
     this.#sayState((each) => connection.post(withMetadata(each, { longwick_joined: true })));
     // Ends with the connection; what a driver that is gone cannot tell any more ends it too, and the client comes back.
     const follower = new Follower(this, connection);
@@ -132,8 +134,15 @@ export class Kernel {
 
   /**
    * Cells that waited for their driver in a server that died are known to nobody but the client that sent them. It gives up what it waits
-   * for at the word `restarting` and connects anew (@jupyterlab/services), so that no cell waits for ever; one that counts sends them again.
+   * for at the word `restarting` and connects anew (@jupyterlab/services), so that no cell waits for ever; one that counts sends them again,
+   * and so does one that finds its cells.
    */
+  #giveUp(connection: Connection): void {
+    const { closed, findsCells, options } = connection;
+    const waits = this.#session.heardAfter(this.#session.lastSeq).some((statement) => causeOf(statement).client === options.sessionId);
+    if (!closed.aborted && !findsCells && !waits) connection.post(this.message(status("restarting")));
+  }
+
   get #mayHaveLost(): boolean {
     return this.inherited && this.#session.epoch === null && this.executionState === "starting";
   }
@@ -160,6 +169,7 @@ export class Kernel {
 
   /** Closes every socket so that clients come back: the server goes, the kernel stays. */
   close(code: number, reason: string): void {
+    this.outbox.leave();
     for (const connection of this.#connections) connection.close(code, reason);
   }
 
@@ -218,19 +228,30 @@ export class Kernel {
 
   // ── Verbs ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Interrupts what runs; while Spark starts, what waits for it is dropped. */
+  /**
+   * Interrupts what runs; while Spark starts, what waits for it is dropped.
+   * @throws Problem DRIVER_UNREACHABLE: what runs there goes on
+   */
   async interrupt(signal: AbortSignal): Promise<void> {
     this.outbox.drop();
     const { session } = this;
-    if (!(await session.reachable(0, signal)) || isEnded(session.state)) return;
+    if (!(await this.#reached(signal)) || isEnded(session.state)) return;
     if ((await session.interrupt(signal)) !== null || session.state !== "starting") return;
     for (const { id, state, origin } of session.heardAfter(session.lastSeq))
       if (state === "waiting" && origin !== null) await session.cancel(id, { restart: false }, signal);
   }
 
+  /** Whether its driver can be asked. One that has never been is starting. @throws Problem DRIVER_UNREACHABLE */
+  async #reached(signal: AbortSignal): Promise<boolean> {
+    const { session } = this;
+    if (await session.reachable(0, signal)) return true;
+    if (session.epoch === null) return false;
+    throw new Problem("DRIVER_UNREACHABLE", "The kernel's Spark driver cannot be reached now: what runs there goes on. Try again.");
+  }
+
   /**
    * A new interpreter in the same driver.
-   * @throws Problem SESSION_ENDED
+   * @throws Problem SESSION_ENDED, DRIVER_UNREACHABLE
    */
   async restart(signal: AbortSignal): Promise<void> {
     this.outbox.drop();
@@ -238,7 +259,7 @@ export class Kernel {
     if (session.end !== null)
       throw new Problem("SESSION_ENDED", `The kernel's Spark driver has ended (${session.end.reason}): start a new kernel.`);
     // A driver that is starting is as fresh as it can be.
-    if (await session.reachable(0, signal)) await session.restart(signal);
+    if (await this.#reached(signal)) await session.restart(signal);
   }
 
   shutDown(): void {

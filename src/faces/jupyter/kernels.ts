@@ -93,6 +93,7 @@ export class Kernels {
    * @throws Problem what `Sessions.create` and the reading of a session's fields throw
    */
   async start(wish: LaunchWish, caller: Caller, signal: AbortSignal): Promise<Kernel> {
+    this.#tidy();
     if (wish.session !== null) {
       await this.#options.sessions.seek(wish.session);
       return this.#attach(wish.session, caller);

@@ -12,6 +12,10 @@ const FOREVER_MS = 2 ** 31 - 1;
 /** Lines of a dead driver's log that a cell shows. */
 const LOG_LINES = 15;
 
+/** What a cell is told that the driver has not got, or perhaps has. */
+const NOT_RUN = ["NotRun", "this has not run. Run it again when the server is back"] as const;
+const UNANSWERED = ["Unanswered", "it is not known whether this has run. Look before you run it again"] as const;
+
 /** A cell, a message to an object in the interpreter, or what the server does itself while what came after it waits. */
 export type Parcel = { readonly cell: CellBody } | { readonly comm: CommBody } | { readonly task: () => Promise<void> };
 
@@ -36,8 +40,10 @@ export class Outbox {
   readonly #kernel: Kernel;
   #items: Item[] = [];
   /** On their way to the driver. */
-  readonly #underway = new Set<Request>();
+  readonly #underway = new Set<Item>();
   #sending = false;
+  /** Whose task is being done now. */
+  task: Request | null = null;
   #display: LaunchDisplay | null = null;
 
   constructor(kernel: Kernel) {
@@ -57,7 +63,7 @@ export class Outbox {
 
   /** Requests that the driver has not answered for yet. */
   get waiting(): readonly Request[] {
-    return [...this.#underway, ...this.#items.map(({ request }) => request)];
+    return [...this.#underway, ...this.#items].map(({ request }) => request);
   }
 
   get #chars(): number {
@@ -73,6 +79,18 @@ export class Outbox {
     for (const { request } of dropped) this.#reply(request, aborted, null);
   }
 
+  /** The server goes: clients that cannot send again by themselves are told of what the driver has not got. Call it before their sockets are closed. */
+  leave(): void {
+    const unsure = this.#kernel.session.up ? [] : [...this.#underway];
+    for (const item of [...unsure, ...this.#items]) {
+      const client = this.#kernel.routeOf(item.request.session);
+      if (client === undefined || client.options.counted || client.findsCells) continue;
+      const [name, what] = unsure.includes(item) ? UNANSWERED : NOT_RUN;
+      this.#fail(item, new Error(`The server ends, and the driver could not be reached: ${what}.`), name);
+    }
+    this.#items = [];
+  }
+
   async #send(): Promise<void> {
     this.#sending = true;
     const { closing } = this.#kernel.parts;
@@ -81,24 +99,27 @@ export class Outbox {
         const [first] = this.#items;
         if (first !== undefined && "task" in first.parcel) {
           this.#items.shift();
-          await first.parcel.task();
+          this.task = first.request;
+          await first.parcel.task().finally(() => {
+            this.task = null;
+          });
           continue;
         }
         await this.#kernel.session.reachable(FOREVER_MS, closing);
         const item = this.#items[0] === first ? this.#items.shift() : undefined;
         if (item === undefined || "task" in item.parcel) continue;
-        const { parcel, request, caller } = item;
+        const { parcel, caller } = item;
         const { session } = this.#kernel;
-        this.#underway.add(request);
+        this.#underway.add(item);
         // The link keeps their order; nobody waits for an answer here.
         submit(session, parcel, closing)
           .then((statement) => {
             if ("cell" in parcel) auditStatement(caller, session, statement);
           })
           .catch((error: unknown) => {
-            if (!closing.aborted) this.#fail({ request, parcel, caller }, error);
+            if (!closing.aborted) this.#fail(item, error);
           })
-          .finally(() => this.#underway.delete(request));
+          .finally(() => this.#underway.delete(item));
       }
     } catch {
       // The server goes away; whoever waits asks the next one.
@@ -113,8 +134,8 @@ export class Outbox {
     void this.#display.run(this.#kernel.parts.closing).catch(() => undefined);
   }
 
-  /** The statement was never queued: its cell says why. */
-  #fail({ request, parcel }: Item, error: unknown): void {
+  /** The statement was never queued, as far as is known: its cell says why. */
+  #fail({ request, parcel }: Item, error: unknown, name: string = NOT_RUN[0]): void {
     // Nobody is at the other end, and the front end is told so in the words it knows.
     if ("comm" in parcel && parcel.comm.event === "open")
       this.#kernel.publish({ type: "comm_close", content: { comm_id: parcel.comm.comm, data: {} }, parent: request.header });
@@ -122,7 +143,7 @@ export class Outbox {
     const { end } = session;
     const evalue = end === null ? reasonOf(error) : `The Spark driver has ended: ${end.reason}`;
     const log = end === null ? [] : ["", "The end of its log:", ...session.logTail(LOG_LINES)];
-    const failure = errorContent({ ename: end === null ? "NotRun" : "SparkDriverEnded", evalue, traceback: [evalue, ...log] });
+    const failure = errorContent({ ename: end === null ? name : "SparkDriverEnded", evalue, traceback: [evalue, ...log] });
     this.#reply(
       request,
       { status: "error", execution_count: 0, ...failure, payload: [], user_expressions: {} },

@@ -25,7 +25,10 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   inspect_request: inspect,
   is_complete_request: isComplete,
   comm_info_request: commInfo,
-  longwick_cells_request: (kernel, { content }, signal) => cells(kernel, content, signal),
+  longwick_cells_request: (kernel, request, signal, connection) => {
+    connection.findsCells = true;
+    return cells(kernel, request, signal);
+  },
   interrupt_request: async (kernel, _request, signal) => {
     await kernel.interrupt(signal);
     return { status: "ok" };

@@ -3,6 +3,7 @@ import type { RecordFrame } from "../../protocol/frames.ts";
 import { type Content, type Draft, type ExecutionState, type Message, message, NO_PARENT } from "./messages.ts";
 import { type Cause, causeOf } from "./origin.ts";
 import { progressBundle } from "./progress.ts";
+import { colouredTraceback } from "./traceback.ts";
 
 /** What a record's messages need besides the record. */
 export interface Surroundings {
@@ -137,7 +138,7 @@ const replyOf = (statement: StatementView, failure: Content | null, dropped: boo
 
 const NO_ERROR = { ename: "StatementLost", evalue: "The statement's result is lost with its driver.", traceback: [] };
 
-/** As IPython has it: lines without their newline. */
+/** As IPython has it: lines without their newline, in colour. */
 export const errorContent = (error: {
   readonly ename: string;
   readonly evalue: string;
@@ -145,7 +146,7 @@ export const errorContent = (error: {
 }): Content => ({
   ename: error.ename,
   evalue: error.evalue,
-  traceback: error.traceback.map((line) => line.replace(/\n$/, "")),
+  traceback: colouredTraceback(error),
 });
 
 const progressId = ({ id, key }: StatementView): string => `longwick-progress-${id}-${key.slice(-12)}`;

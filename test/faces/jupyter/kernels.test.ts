@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Channels } from "../../kit/channels.ts";
+import { retainedBytes } from "../../kit/memory.ts";
+import { until } from "../../kit/until.ts";
 import { Service } from "../service.ts";
 
 const listen = (service: Service): Promise<string> => service.http.listen({ host: "127.0.0.1", port: 0 });
@@ -30,6 +32,19 @@ describe("kernels over HTTP", () => {
     });
     expect((await service.ask("GET", "/api/kernels")).body).toEqual([model]);
     expect((await service.ask("GET", `/api/kernels/${model.id}`)).body).toEqual(model);
+  });
+
+  test("one whose session was removed is forgotten when the next is started", async () => {
+    await using service = await Service.start();
+    const { id } = await service.ready();
+    await kernelOf(service, id);
+    const session = new WeakRef(service.sessions.find(String(id), { name: null, remote: null }, "view"));
+    expect((await service.ask("DELETE", `/sessions/${id}`)).status).toBe(200);
+    expect((await service.ask("POST", "/api/kernels")).status).toBe(201);
+    await until("nothing holds the session", 5_000, async () => {
+      await retainedBytes();
+      return session.deref() === undefined ? true : undefined;
+    });
   });
 
   test("an empty body starts the default kernel; a name nobody knows is refused in Jupyter's shape", async () => {

@@ -1,6 +1,7 @@
 """A cell that prints while its server is killed and comes back: `drive_away.py OUT`, with the kernelspec's name in KERNEL.
 
-Says PRINTING when output has come, reads a line (the server is away now), sends a second cell, and writes what came of both.
+Says PRINTING when output has come, reads a line (the server or its driver is away now), sends a second cell, says SENT when whoever answers has
+it, and writes what came of both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def main() -> None:
     print("PRINTING", flush=True)
     sys.stdin.readline()
     second = Cell(client, "print('sent while the server was away')")
+    client.kernel_info(reply=True, timeout=30)
+    print("SENT", flush=True)
     cell.read(90)
     replies = []
     for each in (cell, second):

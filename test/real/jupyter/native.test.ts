@@ -104,25 +104,61 @@ print(k.run(c, "2", 60)[0]["status"], flush=True); k.os.kill(k.pid_of(m), 9); k.
     livy.close();
   });
 
-  test("loses and doubles nothing when the server is killed and comes back while a cell prints", { timeout: 240_000 }, async () => {
-    const out = join(server.directory, "away.json");
+  /** Runs drive_away.py, does what is to be done at its words, and answers what it saw. */
+  const driveAway = async (name: string, at: Readonly<Record<"PRINTING" | "SENT", () => Promise<void>>>) => {
+    const out = join(server.directory, `${name}.json`);
     const child = spawn(await clientsPython(), [here("drive_away.py"), out], { env, stdio: ["pipe", "pipe", "inherit"] });
     const ended = once(child, "exit");
     for await (const line of createInterface({ input: child.stdout })) {
-      if (line !== "PRINTING") continue;
-      await server.kill();
-      // Long enough for the cell to say so (AWAY_MS of src/kernel.ts).
-      await pause(9_500);
-      child.stdin.end("the server is away\n");
-      await server.start();
+      if (line === "PRINTING") {
+        await at.PRINTING();
+        child.stdin.end("go on\n");
+      } else if (line === "SENT") await at.SENT();
     }
     expect((await ended)[0]).toBe(0);
-    const seen = JSON.parse(readFileSync(out, "utf8")) as Record<"lines" | "replies" | "types" | "notices" | "others", unknown>;
+    // Written by our own script.
+    return JSON.parse(readFileSync(out, "utf8")) as Record<"lines" | "replies" | "types" | "notices" | "others", unknown>;
+  };
+
+  test("loses and doubles nothing when the server is killed and comes back while a cell prints", { timeout: 240_000 }, async () => {
+    const seen = await driveAway("away", {
+      PRINTING: async () => {
+        await server.kill();
+        // Long enough for the cell to say so (AWAY_MS of src/kernel.ts).
+        await pause(9_500);
+      },
+      SENT: () => server.start(),
+    });
     expect(seen.lines).toBe(Array.from({ length: 700 }, (_, n) => `${n} ${"é".repeat(20)}\n`).join(""));
     expect(seen.types).not.toContain("clear_output");
     expect(seen.replies).toEqual(["ok", "ok", "ok"]);
     expect(seen.others).toEqual(["sent while the server was away\n", "after all\n"]);
     expect(seen.notices).toEqual([expect.stringMatching(/the server has been away since/), expect.stringMatching(/was away for \d+ s/)]);
+  });
+
+  test("sends again what a server held for a driver that could not be reached, and died with", { timeout: 240_000 }, async () => {
+    const livy = new Livy(server.url);
+    const running = async () => {
+      const { sessions } = await livy.expect<{ sessions: readonly { id: number; state: string }[] }>(200, "GET", "/sessions?size=1000");
+      return sessions.find(({ state }) => state === "busy")?.id ?? -1;
+    };
+    let session = -1;
+    const seen = await driveAway("held", {
+      PRINTING: async () => {
+        session = await running();
+        server.signalSupervisor(session, "SIGSTOP");
+      },
+      SENT: async () => {
+        await server.kill();
+        await server.start();
+        server.signalSupervisor(session, "SIGCONT");
+      },
+    });
+    livy.close();
+    expect(seen.lines).toBe(Array.from({ length: 700 }, (_, n) => `${n} ${"é".repeat(20)}\n`).join(""));
+    expect(seen.types).not.toContain("clear_output");
+    expect(seen.replies).toEqual(["ok", "ok", "ok"]);
+    expect(seen.others).toEqual(["sent while the server was away\n", "after all\n"]);
   });
 });
 
