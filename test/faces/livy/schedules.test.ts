@@ -126,6 +126,18 @@ describe("/schedules", () => {
     expect([lost.status, lost.body]).toEqual([404, { msg: "Schedule 'nightly' not found." }]);
   });
 
+  test("whose time was written by other hands is shown, can be suspended and be given another time", async () => {
+    await using service = await Service.start();
+    await service.ask("POST", "/schedules", { body: NIGHTLY });
+    const own = service.schedules.find("nightly", { name: null, remote: null }, "view");
+    await service.launcher.schedules.change(own, { timing: { schedule: "@every 2h" } });
+    expect((await service.ask("GET", "/schedules/nightly")).body).toMatchObject({ schedule: "@every 2h", nextMs: null });
+    expect((await service.ask("PATCH", "/schedules/nightly", { body: { suspend: true } })).body).toMatchObject({ suspend: true });
+    expect((await service.ask("PATCH", "/schedules/nightly", { body: { timeZone: "Europe/Berlin" } })).status).toBe(400);
+    const mended = await service.ask("PATCH", "/schedules/nightly", { body: { schedule: "@hourly", suspend: false } });
+    expect(mended.body).toMatchObject({ schedule: "@hourly", nextMs: expect.any(Number) });
+  });
+
   test("runs as its owner, who must still be known when it begins; others neither see nor change it", async () => {
     const directory = mkdtempSync(join(tmpdir(), "longwick-owners-"));
     const tokensFile = join(directory, "tokens");
