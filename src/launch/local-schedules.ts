@@ -5,9 +5,9 @@ import { type Static, Type } from "typebox";
 import { nextDueMs } from "../core/cron.ts";
 import { publishSession } from "../core/events.ts";
 import type { Clock } from "../core/ports.ts";
-import { Problem } from "../core/problems.ts";
 import {
   BatchRequest,
+  nameTaken,
   Run,
   type RunEnd,
   redactRequest,
@@ -79,12 +79,15 @@ export class LocalSchedules implements ScheduleKeeper {
 
   create(draft: ScheduleDraft): Promise<Schedule> {
     return this.#alone(async () => {
-      if (this.#byName.has(draft.name)) throw new Problem("NAME_TAKEN", `Rejected, Reason: Duplicate schedule name: ${draft.name}`);
+      if (this.#byName.has(draft.name)) throw nameTaken(draft.name);
       const stored = { ...draft, uid: randomUUID(), createdMs: this.#clock.now(), lastMs: null, runs: [] };
       await this.#write(stored);
       return shown(stored);
     });
   }
+
+  /** The files are this server's alone. */
+  readonly off = null;
 
   async find(): Promise<null> {
     return null;

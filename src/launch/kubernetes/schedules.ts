@@ -4,6 +4,7 @@ import { publishSession } from "../../core/events.ts";
 import { Problem } from "../../core/problems.ts";
 import {
   type BatchRequest,
+  nameTaken,
   type Run,
   type RunEnd,
   redactRequest,
@@ -95,6 +96,10 @@ export class CronJobs implements ScheduleKeeper {
     return null;
   }
 
+  get off(): string | null {
+    return null;
+  }
+
   #changed(job: Job, listener: ScheduleListener): void {
     // Whoever deletes it waits for what belongs to it, in the foreground.
     if (job.metadata.deletionTimestamp !== undefined) return this.#gone(job, listener);
@@ -115,7 +120,7 @@ export class CronJobs implements ScheduleKeeper {
         made = await this.#api.create<CronJob>(this.#cronJobs, cronJob(draft, secret, this.#settings), within);
       } catch (error) {
         if (!isStatus(error, 409)) throw error;
-        throw new Problem("NAME_TAKEN", `Rejected, Reason: Duplicate schedule name: ${draft.name}`, { cause: error });
+        throw nameTaken(draft.name, { cause: error });
       }
       if (secret !== null) await this.#keepSecret(secret, draft.request, made, within);
       return readCronJob(made);
