@@ -28,6 +28,8 @@ export interface WatchedList<T extends Stored> {
   keep?(object: T): T;
   /** The watch is down or up again; words for a log. */
   fault(message: string): void;
+  /** The list may not be read any more, in the API server's words; null: it may, and was read anew. */
+  refused?(why: string | null): void;
 }
 
 const FIRST_PAUSE_MS = 200;
@@ -83,7 +85,9 @@ export class Watch<T extends Stored> {
         }
       } catch (error) {
         if (signal.aborted) return;
-        if (isStatus(error, 410)) resourceVersion = null;
+        if (isStatus(error, 403)) this.#list.refused?.(error.message);
+        // Who may again is to know at once, not with the next change.
+        if (isStatus(error, 403, 410)) resourceVersion = null;
         failures += 1;
         if (failures === 3)
           this.#list.fault(`The watch of ${this.#list.path} is down: ${error instanceof Error ? error.message : String(error)}`);
@@ -103,6 +107,7 @@ export class Watch<T extends Stored> {
     }
     for (const object of [...this.#objects.values()]) if (!seen.has(object.metadata.uid)) this.#remove(object);
     this.#synced.resolve();
+    this.#list.refused?.(null);
     return resourceVersion;
   }
 
