@@ -19,12 +19,15 @@ export interface SchedulesParts extends Omit<RunsParts, "schedule"> {
 /** Where there can be no schedules it is looked so often whether there can be by now, for so long. */
 const LOOK_EVERY_MS = 15_000;
 const LOOK_MS = 30_000;
+const REMOVED_LIMIT = 1_000;
 
 /** All schedules there are, whichever server made them; `Runs` sees to their runs. */
 export class Schedules {
   readonly #parts: SchedulesParts;
   readonly #runs: Runs;
   readonly #schedules = new Map<string, Schedule>();
+  /** Uids of the last ones that were removed, which never return: an answer about one may be slower than the news of its end. */
+  readonly #removed = new Set<string>();
   /** What is being made: it counts against the limit. */
   readonly #coming = new Set<Pick<Schedule, "name" | "owner">>();
   readonly #closing = new AbortController();
@@ -62,8 +65,8 @@ export class Schedules {
     const living = this.#parts.sessions.living();
     this.#off = await this.#parts.launcher.schedules.follow(
       {
-        scheduled: (schedule) => void this.#schedules.set(schedule.uid, schedule),
-        unscheduled: ({ uid }) => void this.#schedules.delete(uid),
+        scheduled: (schedule) => this.#put(schedule),
+        unscheduled: ({ uid }) => this.#drop(uid),
         run: (run) => this.#runs.told(run),
         gone: ({ uid }) => this.#runs.gone(uid),
       },
@@ -92,7 +95,7 @@ export class Schedules {
     try {
       const proxyUser = await this.#admit(request, caller, signal);
       const schedule = await this.#parts.launcher.schedules.create({ name, timing, request, owner, proxyUser }, signal);
-      this.#schedules.set(schedule.uid, schedule);
+      this.#put(schedule);
       return schedule;
     } finally {
       this.#coming.delete(coming);
@@ -116,21 +119,21 @@ export class Schedules {
       request === undefined ? { timing } : { timing, batch: { request, proxyUser: await this.#admit(request, owner, signal) } };
     const changed = await this.#parts.launcher.schedules.change(schedule, change, signal);
     if (changed === null) throw notFound(schedule.name);
-    this.#schedules.set(changed.uid, changed);
+    this.#put(changed);
     return changed;
   }
 
   /** Removes it; what runs of it is ended. Idempotent. @throws Problem DRIVER_UNREACHABLE */
   async delete(schedule: Schedule, signal: AbortSignal): Promise<void> {
     await this.#parts.launcher.schedules.remove(schedule, signal);
-    this.#schedules.delete(schedule.uid);
+    this.#drop(schedule.uid);
   }
 
   /** Makes sure that a schedule which another server has just made is known here. @throws Problem DRIVER_UNREACHABLE */
   async seek(nameOrUid: string, signal: AbortSignal): Promise<void> {
     if (this.#off !== null || this.#parts.launcher.schedules.off !== null || this.#known(nameOrUid) !== undefined) return;
     const schedule = await this.#parts.launcher.schedules.find(nameOrUid, signal);
-    if (schedule !== null) this.#schedules.set(schedule.uid, schedule);
+    if (schedule !== null) this.#put(schedule);
   }
 
   /** @throws Problem SCHEDULE_NOT_FOUND, FORBIDDEN, NOT_SUPPORTED */
@@ -169,6 +172,17 @@ export class Schedules {
   async close(): Promise<void> {
     this.#closing.abort(new Error("the schedules were closed"));
     await Promise.all([this.#looking, this.#runs.close()]);
+  }
+
+  #put(schedule: Schedule): void {
+    if (!this.#removed.has(schedule.uid)) this.#schedules.set(schedule.uid, schedule);
+  }
+
+  #drop(uid: string): void {
+    this.#schedules.delete(uid);
+    this.#removed.add(uid);
+    const [oldest] = this.#removed;
+    if (this.#removed.size > REMOVED_LIMIT && oldest !== undefined) this.#removed.delete(oldest);
   }
 
   #known(nameOrUid: string): Schedule | undefined {
