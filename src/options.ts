@@ -156,6 +156,7 @@ const Sessions = Type.Object({
   retentionMs: duration(HOUR, "How long an ended session is still listed, with its log."),
   maxSessions: count(0, "Sessions and batches of all users together that may live at once; 0: no limit."),
   maxSessionsPerUser: count(0, "Sessions and batches of one user that may live at once; 0: no limit."),
+  maxSchedulesPerUser: count(0, "Schedules that one user may have, suspended ones too; 0: no limit."),
   presets: Type.Record(Type.String({ pattern: PRESET_NAME }), PresetTable, {
     default: {},
     additionalProperties: false,
@@ -195,7 +196,7 @@ const Uploads = Type.Object({
   uploadQuotaBytes: bytes(10 * 1024 * MIB, "What one user's uploads may take together; 0: no limit.", 0),
   uploadRetentionMs: duration(
     30 * 24 * HOUR,
-    "An upload that no session or batch was made with for so long is removed, unless one that has not ended names it; 0: never.",
+    "An upload that no session or batch was made with for so long is removed, unless one that has not ended names it, or a schedule; 0: never.",
   ),
 });
 

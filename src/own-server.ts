@@ -51,7 +51,7 @@ export const openOwnServer = async (
     ...{ host: "127.0.0.1", port: 0, basePath: "", tlsCert: null, tlsKey: null },
     ...{ htpasswd: null, tokens, allowedUsers: [], csrfProtection: false },
     ...{ runtimeDir: join(directory, "run"), kubernetesInstance: instance, orphanTimeoutMs, stopGraceMs, drainMs: 0 },
-    ...{ maxSessions: 0, maxSessionsPerUser: 0, localPaths: [...config.localPaths, ...localPaths] },
+    ...{ maxSessions: 0, maxSessionsPerUser: 0, maxSchedulesPerUser: 0, localPaths: [...config.localPaths, ...localPaths] },
   };
   const server = await openServer(own, prepared, version, log);
   const end = async () => {

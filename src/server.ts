@@ -5,7 +5,6 @@ import { Access } from "./core/access.ts";
 import { Presets } from "./core/presets.ts";
 import { Schedules } from "./core/schedules.ts";
 import { Sessions } from "./core/sessions.ts";
-import { uploadsIn } from "./core/upload-uri.ts";
 import { Uploads } from "./core/uploads.ts";
 import { Auth } from "./faces/auth.ts";
 import { Certificate } from "./faces/certificate.ts";
@@ -73,7 +72,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
             access,
             rules: { limitBytes: config.uploadLimitBytes, quotaBytes: config.uploadQuotaBytes, retentionMs: config.uploadRetentionMs },
             clock,
-            named: () => new Set(sessions.living().flatMap(({ spec }) => uploadsIn(spec).map(({ id }) => id))),
+            named: () => new Set([...sessions.uploads(), ...schedules.uploads()]),
           });
     opened.push(() => uploads?.close());
 
@@ -83,7 +82,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     const presets = await readPresets(config, (message) => log.warn({ fault: message }, "configuration"));
     await tryPresets(presets, KINDS, launcher);
 
-    const sessions = new Sessions(
+    const sessions: Sessions = new Sessions(
       { launcher, openLink, clock, startWaitMs: config.startWaitMs, stopGraceMs: config.stopGraceMs, uploads },
       access,
       config,
@@ -101,8 +100,8 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
     } satisfies SpecRules;
     const paths = { driversAreHere: config.launcher === "local", localDirs: config.localPaths, uploads };
 
-    const schedules = new Schedules({
-      ...{ launcher, sessions, access, clock },
+    const schedules: Schedules = new Schedules({
+      ...{ launcher, sessions, access, clock, limits: config },
       read: (request, caller) => readKeptRequest(request, caller, { presets: chosen, spec: rules, paths }),
       checkOwner: (owner) => auth.checkUser(owner),
     });

@@ -109,6 +109,7 @@ describe("a preset that is tried out", () => {
         conclude: unused,
         records: () => never("not to be called"),
         schedules: {
+          off: null,
           ...{ follow: unused, create: unused, find: unused, change: unused, remove: unused },
           ...{ request: unused, accepted: unused, conclude: unused, close: unused },
         },

@@ -15,6 +15,8 @@ export const checkCron = (expression: string, timeZone: string): void => {
   const terms = text.split(/\s+/).flatMap((field) => field.split(","));
   if (!WORDS.test(text) && !terms.every((term) => FIELD.test(term) && namesOf(term).every((name) => NAME.test(name))))
     throw new Problem("INVALID", `schedule must be five cron fields or a word like @daily, not '${expression.slice(0, 100)}'`);
+  if (/7/.test((text.split(/\s+/)[4] ?? "").replace(/\/\d+/g, "")))
+    throw new Problem("INVALID", `schedule '${expression.slice(0, 100)}' names a weekday 7: they are 0 (Sunday) to 6, or sun to sat.`);
   checkTimeZone(timeZone);
   let next: Date | null;
   try {
@@ -42,8 +44,15 @@ const checkTimeZone = (timeZone: string): void => {
   }
 };
 
-/** Checked before. */
-const read = (expression: string, timeZone: string): Cron => new Cron(expression, { mode: "5-part", timezone: timeZone, paused: true });
+/**
+ * Checked before. A day field that holds every day does not count beside the other one, however it is written: so does Kubernetes read it
+ * (robfig/cron, dayMatches), and croner only a bare `*`.
+ */
+const read = (expression: string, timeZone: string): Cron => {
+  const fields = expression.trim().split(/\s+/);
+  const plain = fields.map((field) => (field.split(",").some((term) => /^[*?](\/0*1)?$/.test(term)) ? "*" : field));
+  return new Cron(plain.join(" "), { mode: "5-part", timezone: timeZone, paused: true });
+};
 
 /** The first time that is due after this one; Unix ms, null: never. */
 export const nextDueMs = (expression: string, timeZone: string, afterMs: number): number | null =>

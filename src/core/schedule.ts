@@ -1,4 +1,5 @@
 import { type Static, Type } from "typebox";
+import { Problem } from "./problems.ts";
 import { REDACTED, redactArguments, redactValue } from "./spec.ts";
 
 const Text = Type.String();
@@ -85,11 +86,16 @@ export interface ScheduleListener {
 
 /** Where schedules are kept, and what ticks: a cluster's CronJobs, or a timer beside local drivers. */
 export interface ScheduleKeeper {
-  /** Tells of all that is there and resolves; then of what changes until it is closed. Answers why there can be no schedules; null: there can. */
+  /**
+   * Tells of all that is there and resolves; then of what changes until it is closed. Answers why there can be no schedules; null: there
+   * can. Rejects when that cannot be found out. Called again until it has told of all.
+   */
   follow(listener: ScheduleListener, signal: AbortSignal): Promise<string | null>;
+  /** Why what it has told of may be true no longer: what it could read it may not read now. Null: it is true. */
+  readonly off: string | null;
   /**
    * Durable when it returns.
-   * @throws Problem NAME_TAKEN, SPEC_REFUSED, DRIVER_UNREACHABLE
+   * @throws Problem NAME_TAKEN, SPEC_REFUSED, NOT_SUPPORTED, DRIVER_UNREACHABLE
    */
   create(draft: ScheduleDraft, signal: AbortSignal): Promise<Schedule>;
   /** One that `follow` has not told of yet; null: there is none of that name. @throws Problem DRIVER_UNREACHABLE */
@@ -106,6 +112,9 @@ export interface ScheduleKeeper {
   conclude(run: Run, end: RunEnd, signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
 }
+
+export const nameTaken = (name: string, options: { cause?: unknown } = {}): Problem =>
+  new Problem("NAME_TAKEN", `Rejected, Reason: Duplicate schedule name: ${name}`, options);
 
 /** The request without the values of secret conf keys and arguments. */
 export const redactRequest = (request: BatchRequest): BatchRequest => {

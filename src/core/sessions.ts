@@ -7,6 +7,7 @@ import { Life, type LifeParts } from "./life.ts";
 import type { Claim, ClaimDraft, LaunchPlan, SessionDraft, WantedClaim } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { Session } from "./session.ts";
+import { uploadsIn } from "./upload-uri.ts";
 
 export interface SessionsLimits {
   /** Sessions and batches that have not ended, of all users; 0: no limit. */
@@ -222,6 +223,11 @@ export class Sessions {
   /** What has not ended, whoever it is of. */
   living(): readonly Life[] {
     return [...this.#byId.values()].filter((life) => life.end === null);
+  }
+
+  /** Ids of the uploads that what has not ended names. */
+  uploads(): readonly string[] {
+    return this.living().flatMap(({ spec }) => uploadsIn(spec).map(({ id }) => id));
   }
 
   #list<Kind extends Life>(kind: Class<Kind>, caller: Caller): readonly Kind[] {

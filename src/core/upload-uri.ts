@@ -1,3 +1,4 @@
+import type { BatchRequest } from "./schedule.ts";
 import type { SessionSpec } from "./spec.ts";
 
 /** How a spec names an upload: `upload:/ID/NAME`, the name percent-encoded; `#alias` may follow, as in Spark's lists. */
@@ -47,3 +48,10 @@ const urisIn = ({ application, jars, pyFiles, files, archives, conf }: SessionSp
 
 /** The uploads that a spec names; nothing else of a store may go to its driver, and these must stay. */
 export const uploadsIn = (spec: SessionSpec): readonly UploadName[] => urisIn(spec).flatMap((uri) => readUploadUri(uri.trim()) ?? []);
+
+/** The uploads that a kept request names: its fields are what somebody sent, checked when its runs begin. */
+export const uploadsInRequest = ({ file, jars, pyFiles, files, archives, conf }: BatchRequest): readonly UploadName[] => {
+  const lists = Object.entries(conf ?? {}).flatMap(([key, value]) => (URI_KEYS.has(key) ? [value] : []));
+  const uris = [file, jars, pyFiles, files, archives, ...lists].flat().flatMap((value) => String(value).split(","));
+  return uris.flatMap((uri) => readUploadUri(uri.trim()) ?? []);
+};

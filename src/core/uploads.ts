@@ -41,7 +41,7 @@ export interface UploadsParts {
   readonly access: Access;
   readonly rules: UploadRules;
   readonly clock: Clock;
-  /** Ids of the uploads that sessions and batches which have not ended name, whichever server made them. */
+  /** Ids of the uploads that schedules name, and sessions and batches which have not ended, whichever server made them. */
   readonly named: () => ReadonlySet<string>;
 }
 
@@ -217,7 +217,7 @@ export class Uploads implements UploadSource {
    */
   async delete(upload: Upload, signal: AbortSignal): Promise<void> {
     if (this.#parts.named().has(upload.id))
-      throw new Problem("UPLOAD_IN_USE", `Upload ${upload.id} is in use: a session or batch that has not ended names it.`);
+      throw new Problem("UPLOAD_IN_USE", `Upload ${upload.id} is in use: a session or batch that has not ended names it, or a schedule.`);
     await this.#remove(upload, signal);
   }
 
@@ -278,7 +278,7 @@ export class Uploads implements UploadSource {
     else if (condemnedMs <= now - CONDEMNED_MS) await this.#remove(file, signal);
   }
 
-  /** Begins to tidy, now and then; all sessions and batches must be known. */
+  /** Begins to tidy, now and then; all sessions, batches and schedules must be known. */
   start(): void {
     const look = () => {
       this.tidy(this.#closing.signal).catch((error: unknown) => {

@@ -8,6 +8,7 @@ export const AUDITED_REFUSALS: ReadonlySet<ProblemCode> = new Set([
   "SPEC_REFUSED",
   "KIND_UNAVAILABLE",
   "TOO_MANY_SESSIONS",
+  "TOO_MANY_SCHEDULES",
   "TOO_MANY_STATEMENTS",
   "OVER_QUOTA",
 ]);

@@ -5,9 +5,9 @@ import { type Static, Type } from "typebox";
 import { nextDueMs } from "../core/cron.ts";
 import { publishSession } from "../core/events.ts";
 import type { Clock } from "../core/ports.ts";
-import { Problem } from "../core/problems.ts";
 import {
   BatchRequest,
+  nameTaken,
   Run,
   type RunEnd,
   redactRequest,
@@ -19,7 +19,7 @@ import {
   Timing,
 } from "../core/schedule.ts";
 import { readWhole, storing, writeWhole } from "./files.ts";
-import { dueRun, forgotten } from "./ticking.ts";
+import { dueRun, forgotten, lastBeforeSetBack } from "./ticking.ts";
 
 const Text = Type.String();
 const Nullable = Type.Union([Text, Type.Null()]);
@@ -64,7 +64,7 @@ export class LocalSchedules implements ScheduleKeeper {
       signal.throwIfAborted();
       if (!file.endsWith(".json")) continue;
       const stored = await readWhole(join(this.#directory, file), Stored).catch((error: unknown) => {
-        publishSession({ session: -1, event: "fault", detail: `schedule ${file} cannot be read and is left out: ${String(error)}` });
+        fault(`schedule ${file} cannot be read and is left out: ${String(error)}`);
         return null;
       });
       if (stored === null) continue;
@@ -79,12 +79,15 @@ export class LocalSchedules implements ScheduleKeeper {
 
   create(draft: ScheduleDraft): Promise<Schedule> {
     return this.#alone(async () => {
-      if (this.#byName.has(draft.name)) throw new Problem("NAME_TAKEN", `Rejected, Reason: Duplicate schedule name: ${draft.name}`);
+      if (this.#byName.has(draft.name)) throw nameTaken(draft.name);
       const stored = { ...draft, uid: randomUUID(), createdMs: this.#clock.now(), lastMs: null, runs: [] };
       await this.#write(stored);
       return shown(stored);
     });
   }
+
+  /** The files are this server's alone. */
+  readonly off = null;
 
   async find(): Promise<null> {
     return null;
@@ -95,7 +98,7 @@ export class LocalSchedules implements ScheduleKeeper {
       const before = this.#byName.get(name);
       if (before?.uid !== uid) return null;
       const after = { ...before, ...batch, timing: { ...before.timing, ...timing } };
-      await this.#write(after);
+      await this.#keep(after);
       return shown(after);
     });
   }
@@ -130,12 +133,16 @@ export class LocalSchedules implements ScheduleKeeper {
       const present = stored?.runs.find((run) => run.uid === uid);
       if (stored === undefined || present === undefined) return;
       const changed = change(present);
-      const runs = stored.runs.map((run) => (run === present ? changed : run));
-      const past = forgotten({ timing: stored.timing, runs });
-      await this.#write({ ...stored, runs: runs.filter((run) => !past.includes(run)) });
-      this.#listener?.run(changed);
-      for (const run of past) this.#listener?.gone(run);
+      await this.#keep({ ...stored, runs: stored.runs.map((run) => (run === present ? changed : run)) });
+      if (this.#byName.get(schedule.name)?.runs.includes(changed) === true) this.#listener?.run(changed);
     });
+  }
+
+  /** Writes it without the runs that are history no longer. */
+  async #keep(stored: Stored): Promise<void> {
+    const past = forgotten(stored);
+    await this.#write({ ...stored, runs: stored.runs.filter((run) => !past.includes(run)) });
+    for (const run of past) this.#listener?.gone(run);
   }
 
   /** Begins the runs that are due, and sets the timer for the next ones. The timer calls it; so does who moves the clock. */
@@ -157,19 +164,15 @@ export class LocalSchedules implements ScheduleKeeper {
   async #begin(): Promise<void> {
     if (this.#listener === null || this.#closed) return;
     for (const stored of [...this.#byName.values()]) {
-      await this.#beginOf(stored).catch((error: unknown) => {
-        publishSession({
-          session: -1,
-          event: "fault",
-          detail: `a run of schedule ${stored.name} cannot be written down: ${String(error)}`,
-        });
-      });
+      await this.#beginOf(stored).catch((error: unknown) => fault(`schedule ${stored.name} cannot begin a run: ${String(error)}`));
     }
     this.#setTimer();
   }
 
   async #beginOf(stored: Stored): Promise<void> {
     const nowMs = this.#clock.now();
+    const setBackMs = lastBeforeSetBack(stored, nowMs);
+    if (setBackMs !== null) return this.#write({ ...stored, lastMs: setBackMs });
     const due = dueRun(stored, nowMs);
     if (due === null) return;
     const { uid, name, owner, runs } = stored;
@@ -183,11 +186,12 @@ export class LocalSchedules implements ScheduleKeeper {
   #setTimer(): void {
     clearTimeout(this.#timer);
     const nowMs = this.#clock.now();
-    const next = [...this.#byName.values()].flatMap(({ timing: { schedule, timeZone, suspend } }) =>
-      suspend ? [] : [nextDueMs(schedule, timeZone, nowMs) ?? Number.POSITIVE_INFINITY],
-    );
+    const next = [...this.#byName.values()].flatMap(({ timing }) => (timing.suspend ? [] : [nextMs(timing, nowMs)]));
     if (next.length === 0) return;
-    const waitMs = Math.min(LOOK_EVERY_MS, Math.max(0, Math.min(...next) - nowMs));
+    const waitMs = Math.max(
+      0,
+      next.reduce((least, ms) => Math.min(least, ms - nowMs), LOOK_EVERY_MS),
+    );
     this.#timer = setTimeout(() => void this.tick(), waitMs).unref();
   }
 
@@ -208,5 +212,16 @@ export class LocalSchedules implements ScheduleKeeper {
     clearTimeout(this.#timer);
   }
 }
+
+const fault = (detail: string): void => publishSession({ session: -1, event: "fault", detail });
+
+/** When to look again; Unix ms. A schedule that a hand has written, or another tz database, is left to be looked at now and then. */
+const nextMs = ({ schedule, timeZone }: Timing, nowMs: number): number => {
+  try {
+    return nextDueMs(schedule, timeZone, nowMs) ?? Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+};
 
 const shown = ({ runs: _, request, ...schedule }: Stored): Schedule => ({ ...schedule, request: redactRequest(request) });

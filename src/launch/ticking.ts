@@ -16,6 +16,16 @@ export interface DueRun {
   readonly replaced: readonly Run[];
 }
 
+/** A clock that was put back by more than this had been wrong, not corrected. */
+const SET_BACK_MS = 24 * 60 * 60_000;
+
+/**
+ * For a schedule whose last run was due on a day that, the clock now says, has yet to come: the time that counts as its last one from now
+ * on, so that it does not wait for that day. Null: its last run was due as it should be.
+ */
+export const lastBeforeSetBack = ({ timing: { schedule, timeZone }, createdMs, lastMs }: Ticked, nowMs: number): number | null =>
+  (lastMs ?? createdMs) - nowMs > SET_BACK_MS ? (lastDueMs(schedule, timeZone, nowMs) ?? nowMs) : null;
+
 /**
  * Whether a run is due, by the rules of Kubernetes' CronJob controller: of all times that were missed only the last one counts, unless its
  * deadline has passed; one that was forbidden begins when the run before it has ended, if its deadline still allows.

@@ -1,109 +1,25 @@
-import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ClusterSite, prepareNamespace, soon, testApi } from "../kit/cluster.ts";
-import { kubectl } from "../kit/kubectl.ts";
-import { type BatchInfo, Livy } from "../kit/livy.ts";
-import { startReplica } from "../kit/replica.ts";
-import type { Server } from "../kit/server.ts";
+import { testApi } from "../kit/cluster.ts";
+import { batchOf, SchedulePlace, scheduleNamespace } from "../kit/schedule-place.ts";
 import { until } from "../kit/until.ts";
 
 const MINUTE_MS = 60_000;
-const NAMESPACE = `longwick-test-${crypto.randomUUID().slice(0, 8)}`;
-/** Spark's stand-in: runs as many seconds as the application's last argument says. */
-const SLEEPER = '#!/bin/sh\nfor last; do :; done\nexec sleep "$last"\n';
-const TEMPLATE = `
-spec:
-  volumes: [{name: stub, configMap: {name: sleeper, defaultMode: 365, items: [{key: java, path: bin/java}]}}]
-  containers:
-    - name: any
-      env: [{name: JAVA_HOME, value: /stub}]
-      volumeMounts: [{name: stub, mountPath: /stub}]
-      resources: {requests: {cpu: 10m, memory: 32Mi}}
-`;
-const batchOf = (seconds: number) => ({ file: "local:///opt/spark/__init__.py", args: [String(seconds)] });
-
-interface RunInfo {
-  readonly uid: string;
-  readonly dueMs: number;
-  readonly state: string;
-  readonly batch: number | null;
-  readonly reason: string | null;
-}
-
-/** A server of an instance of its own, whose users are a file of the test's. */
-class Place implements AsyncDisposable {
-  readonly site = ClusterSite.withoutSpark({ namespace: NAMESPACE, serverNamespace: NAMESPACE });
-  readonly #directory = mkdtempSync(join(tmpdir(), "longwick-schedules-"));
-  readonly servers: Server[] = [];
-  livy!: Livy;
-
-  static async open(servers = 1): Promise<Place> {
-    const place = new Place();
-    place.users("ann", "root");
-    writeFileSync(join(place.#directory, "template.yaml"), TEMPLATE);
-    const flags = ["--kubernetes-driver-template", join(place.#directory, "template.yaml")];
-    flags.push("--tokens", join(place.#directory, "tokens"), "--superusers", "root", "--stop-grace-ms", "1000");
-    for (let index = 0; index < servers; index++) place.servers.push(await startReplica(place.site, flags));
-    place.livy = place.as("ann");
-    return place;
-  }
-
-  users(...names: readonly string[]): void {
-    const line = (name: string) => `${createHash("sha256").update(`token-of-${name}`).digest("hex")} ${name}\n`;
-    writeFileSync(join(this.#directory, "tokens"), names.map(line).join(""));
-  }
-
-  as(name: string, server = 0): Livy {
-    return new Livy(this.servers[server]?.url ?? "", { authorization: `Bearer token-of-${name}` });
-  }
-
-  schedule(fields: object): Promise<{ readonly uid: string }> {
-    return this.livy.expect(201, "POST", "/schedules", { name: "job", schedule: "* * * * *", ...fields });
-  }
-
-  async runs(livy = this.livy): Promise<readonly RunInfo[]> {
-    return (await livy.expect<{ runs: readonly RunInfo[] }>(200, "GET", "/schedules/job/runs")).runs;
-  }
-
-  async batches(livy = this.livy): Promise<readonly BatchInfo[]> {
-    return (await livy.expect<{ sessions: readonly BatchInfo[] }>(200, "GET", "/batches?schedule=job")).sessions;
-  }
-
-  /** The run of a Job that is made now, not at its time. */
-  async fire(name: string): Promise<string> {
-    await this.kubectl("create", "job", name, `--from=cronjob/${this.site.settings.instance}-job`);
-    return (await this.kubectl("get", "job", name, "-o", "jsonpath={.metadata.uid}")).trim();
-  }
-
-  kubectl(...args: readonly string[]): Promise<string> {
-    return kubectl(["--namespace", NAMESPACE, ...args]);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const server of this.servers) await server.stop().catch(() => undefined);
-    for (const server of this.servers) await server[Symbol.asyncDispose]();
-    await this.site.dispose();
-    rmSync(this.#directory, { recursive: true, force: true });
-  }
-}
 
 describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
   const api = testApi();
+  let namespace: string;
+  let clear: () => Promise<void>;
   beforeAll(async () => {
-    await prepareNamespace(api, NAMESPACE);
-    await api.create(`api/v1/namespaces/${NAMESPACE}/configmaps`, { metadata: { name: "sleeper" }, data: { java: SLEEPER } }, soon());
+    ({ namespace, clear } = await scheduleNamespace(api));
   }, MINUTE_MS);
   afterAll(async () => {
-    await api.delete(`api/v1/namespaces/${NAMESPACE}`, soon());
+    await clear();
     api.close();
   });
 
   test.concurrent("that is Forbid runs one batch at a time, and leaves out the times meanwhile; suspended it begins none; removed it ends what runs", async () => {
-    await using place = await Place.open();
+    await using place = await SchedulePlace.open(namespace);
     const { livy } = place;
     await place.schedule({ concurrencyPolicy: "Forbid", startingDeadlineSeconds: 10, batch: batchOf(75) });
     const living: number[] = [];
@@ -142,7 +58,7 @@ describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
   });
 
   test.concurrent("makes one batch of a run, whichever of two servers is killed, and whenever", async () => {
-    await using place = await Place.open(2);
+    await using place = await SchedulePlace.open(namespace, 2);
     await place.schedule({ schedule: "0 0 1 1 *", successfulJobsHistoryLimit: 10, batch: batchOf(1) });
     const uids: string[] = [];
     for (const delayMs of [0, 150, 400, 900]) {
@@ -162,7 +78,7 @@ describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
   });
 
   test.concurrent("waits for a server, and ends the batch of a Job that was deleted while none was there", async () => {
-    await using place = await Place.open();
+    await using place = await SchedulePlace.open(namespace);
     const [server] = place.servers;
     if (server === undefined) throw new Error("there is no server");
     await place.schedule({ schedule: "0 0 1 1 *", batch: { ...batchOf(500), conf: { "spark.my.password": "geheim" } } });
@@ -183,7 +99,7 @@ describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
   });
 
   test.concurrent("runs as its owner: who has lost the right has a run that failed, with the reason", async () => {
-    await using place = await Place.open();
+    await using place = await SchedulePlace.open(namespace);
     await place.schedule({ schedule: "0 0 1 1 *", batch: batchOf(1) });
     place.users("root");
     await place.fire("lost");

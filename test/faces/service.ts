@@ -19,11 +19,10 @@ import type {
 } from "../../src/core/ports.ts";
 import { type Preset, Presets } from "../../src/core/presets.ts";
 import { Problem } from "../../src/core/problems.ts";
-import { Schedules } from "../../src/core/schedules.ts";
+import { Schedules, type SchedulesLimits } from "../../src/core/schedules.ts";
 import { Sessions, type SessionsLimits } from "../../src/core/sessions.ts";
 import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
-import { uploadsIn } from "../../src/core/upload-uri.ts";
 import { type UploadRules, Uploads } from "../../src/core/uploads.ts";
 import { Auth } from "../../src/faces/auth.ts";
 import { createHttp, type Http, type HttpOptions } from "../../src/faces/http.ts";
@@ -48,21 +47,29 @@ export class FakeLauncher implements Launcher {
   readonly unheard: Claim[] = [];
   asked = 0;
   readonly removed: number[] = [];
-  readonly #directory = mkdtempSync(join(tmpdir(), "longwick-schedules-"));
-  readonly schedules = new LocalSchedules(this.#directory, { now: () => this.now });
+  /** While it is set claims are refused with it, or made and only then answered, unless nobody waits for the answer any more. */
+  refusing: Problem | null = null;
+  answering: Promise<void> | null = null;
+  readonly schedulesDirectory = mkdtempSync(join(tmpdir(), "longwick-schedules-"));
+  readonly schedules = new LocalSchedules(this.schedulesDirectory, { now: () => this.now });
   /** Clock of the schedules. */
   now = Date.now();
   readonly #names = new Map<string, number>();
   readonly #ends = new Map<number, PromiseWithResolvers<WorkloadPhase>>();
   #listener: ClaimListener | null = null;
 
-  async claim(draft: ClaimDraft): Promise<Claim> {
+  async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
+    if (this.refusing !== null) throw this.refusing;
     const { name } = draft.spec;
     const other = name === null ? undefined : this.#names.get(name);
     if (other !== undefined) throw new Problem("NAME_TAKEN", `Duplicate session name: ${name} for session ${other}`);
     if (name !== null) this.#names.set(name, this.drivers.length);
     this.specs.push(draft);
     const claim = this.elsewhere(draft);
+    if (this.answering !== null) {
+      const left = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
+      await Promise.race([this.answering, left]);
+    }
     // Other servers' news of it, this one's too, may be quicker than the answer.
     this.told.known(claim);
     return claim;
@@ -164,7 +171,7 @@ export class FakeLauncher implements Launcher {
 
   async close(): Promise<void> {
     await this.schedules.close();
-    rmSync(this.#directory, { recursive: true, force: true });
+    rmSync(this.schedulesDirectory, { recursive: true, force: true });
   }
 }
 
@@ -178,7 +185,7 @@ export interface ServiceOptions {
   readonly http?: Partial<HttpOptions>;
   readonly livy?: Partial<LivyOptions>;
   readonly jupyter?: Partial<JupyterOptions>;
-  readonly limits?: Partial<SessionsLimits>;
+  readonly limits?: Partial<SessionsLimits & SchedulesLimits>;
   /** Where uploads are kept; absent: nowhere. */
   readonly uploads?: { readonly directory: string } & Partial<UploadRules>;
 }
@@ -215,12 +222,7 @@ export class Service implements AsyncDisposable {
             access,
             rules: { limitBytes: 1024 * 1024, quotaBytes: 0, retentionMs: 0, ...uploadRules },
             clock: { now: Date.now },
-            named: () =>
-              new Set(
-                sessions
-                  .list({ name: null, remote: null })
-                  .flatMap(({ end, spec }) => (end === null ? uploadsIn(spec).map(({ id }) => id) : [])),
-              ),
+            named: () => new Set([...sessions.uploads(), ...schedules.uploads()]),
           });
     const sessions: Sessions = new Sessions(
       { launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100, uploads: null },
@@ -241,7 +243,8 @@ export class Service implements AsyncDisposable {
       onFault: (message) => log.warn(message),
     });
     const schedules: Schedules = new Schedules({
-      ...{ launcher, sessions, access, clock: { now: Date.now } },
+      ...{ launcher, sessions, access, clock: { now: () => launcher.now } },
+      limits: { maxSchedulesPerUser: 0, ...options.limits },
       read: (request, caller) => readKeptRequest(request, caller, livy),
       checkOwner: (owner) => auth.checkUser(owner),
     });

@@ -24,6 +24,12 @@ export const TOO_BUSY: OwnAnswer = {
   body: { kind: "Status", code: 429, reason: "TooManyRequests", message: "too many requests, please try again later" },
 };
 
+const ownConfig = (): KubeConfig => {
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  return config;
+};
+
 /** Stands between a server and the API server, to do what networks and busy API servers do. Who comes by it needs no credentials. */
 export class ApiProxy implements AsyncDisposable {
   readonly #target: URL;
@@ -33,6 +39,8 @@ export class ApiProxy implements AsyncDisposable {
   #directory = "";
   /** Asked about each request; null passes it on. */
   answer: (request: IncomingMessage) => OwnAnswer | null = () => null;
+  /** Asked about each request that is passed on: whether its answer is lost on the way back. */
+  loses: (request: IncomingMessage) => boolean = () => false;
   /** So long each request waits before it is passed on. */
   delayMs = 0;
   /** While it is not open every connection is refused. */
@@ -51,9 +59,8 @@ export class ApiProxy implements AsyncDisposable {
     });
   }
 
-  static async start(): Promise<ApiProxy> {
-    const config = new KubeConfig();
-    config.loadFromDefault();
+  /** `config`: as whom it asks; as the tests do when absent. */
+  static async start(config = ownConfig()): Promise<ApiProxy> {
     const options: RequestOptions = {};
     await config.applyToHTTPSOptions(options);
     const proxy = new ApiProxy(new URL(config.getCurrentCluster()?.server ?? ""), options);
@@ -96,7 +103,14 @@ export class ApiProxy implements AsyncDisposable {
 
   #asked({ method, url, headers }: IncomingMessage): RequestOptions {
     const { host, hostname, port } = this.#target;
-    return { ...this.#options, hostname, port: port || 443, method, path: url, headers: { ...headers, host } };
+    return {
+      ...this.#options,
+      hostname,
+      port: port || 443,
+      method,
+      path: url,
+      headers: { ...headers, ...(this.#options.headers as Record<string, string>), host },
+    };
   }
 
   async #pass(near: IncomingMessage, answer: ServerResponse): Promise<void> {
@@ -108,7 +122,13 @@ export class ApiProxy implements AsyncDisposable {
       return;
     }
     if (this.delayMs > 0) await pause(this.delayMs);
+    const lost = this.loses(near);
     const far = request(this.#asked(near), (response) => {
+      if (lost) {
+        response.resume();
+        answer.destroy();
+        return;
+      }
       answer.writeHead(response.statusCode ?? 502, response.headers);
       // A watch has its headers long before its first event.
       answer.flushHeaders();

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -152,6 +152,43 @@ describe("local schedules", () => {
     const keeper = await open();
     await keeper.create(draftOf());
     await expect(keeper.create(draftOf())).rejects.toMatchObject({ code: "NAME_TAKEN" });
+  });
+
+  test("go on after a clock that was years ahead, each at its times; one that is put right by hours begins none twice", async () => {
+    const keeper = await open();
+    await keeper.create(draftOf({ schedule: "0 * * * *" }));
+    await later(keeper, 365 * 24 * 60 * MINUTE_MS);
+    expect(due()).toEqual(["00:00"]);
+    await later(keeper, -365 * 24 * 60 * MINUTE_MS);
+    expect(due()).toEqual(["00:00"]);
+    await later(keeper, 60 * MINUTE_MS);
+    expect(due()).toEqual(["00:00", "01:00"]);
+    await later(keeper, -40 * MINUTE_MS);
+    await later(keeper, 40 * MINUTE_MS);
+    expect(due()).toEqual(["00:00", "01:00"]);
+  });
+
+  test("let go of runs when their limits are lowered", async () => {
+    const keeper = await open();
+    const schedule = await keeper.create(draftOf());
+    await later(keeper);
+    await end(keeper, 0);
+    await keeper.change(schedule, { timing: { successfulJobsHistoryLimit: 0 } });
+    expect(gone).toEqual([begun[0]?.uid]);
+  });
+
+  test("of a time that cannot be read here keep no other from its time, and can be mended", async () => {
+    const first = await open();
+    const strange = await first.create({ ...draftOf(), name: "strange" });
+    await first.create(draftOf());
+    await first.close();
+    const path = join(directory, "strange.json");
+    writeFileSync(path, readFileSync(path, "utf8").replace("Etc/UTC", "Mars/Olympus"));
+    const second = await open();
+    await later(second);
+    expect(begun.map(({ schedule }) => schedule.name)).toEqual(["nightly"]);
+    await second.change(strange, { timing: { timeZone: "Etc/UTC" } });
+    expect(begun.map(({ schedule }) => schedule.name)).toEqual(["nightly", "strange"]);
   });
 
   test("that cannot be read are left out", async () => {

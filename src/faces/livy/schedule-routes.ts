@@ -57,7 +57,7 @@ const RunObject = Type.Object({
   dueMs: Run.properties.dueMs,
   state: Type.Enum(["waiting", "running", "success", "failed"], { description: "`waiting`: it has no batch yet." }),
   batch: Run.properties.batch,
-  reason: text,
+  reason: Type.Union([Type.String(), Type.Null()], { description: "Why it ended as it did, or what keeps it from its batch or its end." }),
   endedMs: Type.Integer({ description: "0: it has not." }),
 });
 const ScheduleObject = Type.Object({
@@ -150,7 +150,9 @@ export const scheduleRoutes = (app: App, room: Room): void => {
       const { body, caller, signal } = request;
       const schedule = await find(request, "modify");
       const timing = readTiming(body);
-      checkCron(timing.schedule ?? schedule.timing.schedule, timing.timeZone ?? schedule.timing.timeZone);
+      // One that a hand has written for Kubernetes alone can be suspended as it is.
+      if (timing.schedule !== undefined || timing.timeZone !== undefined)
+        checkCron(timing.schedule ?? schedule.timing.schedule, timing.timeZone ?? schedule.timing.timeZone);
       const change = { timing, ...(body.batch === undefined ? {} : { request: body.batch }) };
       const changed = await schedules.change(schedule, change, caller, signal);
       audit(request, "change-schedule", changed);
@@ -178,7 +180,7 @@ export const scheduleRoutes = (app: App, room: Room): void => {
     "/schedules/:schedule/runs",
     { schema: { ...schema, summary: "A schedule's runs, oldest first", response: answers({ 200: RunList }) } },
     async (request) => {
-      const runs = schedules.runsOf(await find(request, "view")).map(runObject);
+      const runs = schedules.runsOf(await find(request, "view")).map((run) => runObject(run, schedules.trouble(run)));
       return { total: runs.length, runs };
     },
   );
@@ -202,9 +204,9 @@ const nextMs = ({ suspend, schedule, timeZone }: Timing): number | null => {
   }
 };
 
-const runObject = ({ uid, dueMs, batch, end }: Run): Static<typeof RunObject> => ({
+const runObject = ({ uid, dueMs, batch, end }: Run, trouble: string | null): Static<typeof RunObject> => ({
   ...{ uid, dueMs, batch },
   state: end?.state ?? (batch === null ? "waiting" : "running"),
-  reason: end?.reason ?? null,
+  reason: end?.reason ?? trouble,
   endedMs: end?.endedMs ?? 0,
 });

@@ -10,6 +10,7 @@ export const SCHEDULE_LABEL = "longwick/schedule";
 const REQUEST_ANNOTATION = "longwick/request";
 const PROXY_USER_ANNOTATION = "longwick/proxy-user";
 const SECRET_ANNOTATION = "longwick/request-secret";
+const MAKING_ANNOTATION = "longwick/making";
 const DUE_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 /** On a Job: its batch was made; the message is its id. */
 const ACCEPTED = "longwick.dev/Batch";
@@ -52,8 +53,15 @@ type Request = ScheduleChange["batch"];
 
 export const cronJobName = (instance: string, name: string): string => `${instance}-${name}`;
 
-/** A schedule as Kubernetes ticks it. `secret`: the name of the Secret with all of the request; null: nothing in it is secret. */
-export const cronJob = (draft: ScheduleDraft, secret: string | null, settings: Pick<PodSettings, "instance" | "image">): object => {
+/**
+ * A schedule as Kubernetes ticks it. `secret`: the name of the Secret with all of the request; null: nothing in it is secret. `making`: by
+ * what whoever makes it knows it again.
+ */
+export const cronJob = (
+  draft: ScheduleDraft,
+  { secret, making }: { readonly secret: string | null; readonly making: string },
+  settings: Pick<PodSettings, "instance" | "image">,
+): object => {
   const { instance, image } = settings;
   return {
     apiVersion: "batch/v1",
@@ -61,6 +69,7 @@ export const cronJob = (draft: ScheduleDraft, secret: string | null, settings: P
     metadata: {
       name: cronJobName(instance, draft.name),
       labels: { ...instanceLabels(instance, SCHEDULE_PART), [SCHEDULE_LABEL]: draft.name },
+      annotations: { [MAKING_ANNOTATION]: making },
     },
     spec: {
       ...draft.timing,
@@ -144,6 +153,8 @@ export const readCronJob = ({ metadata, spec, status }: CronJob): Schedule => {
   };
 };
 
+export const makingOf = ({ metadata }: CronJob): string | null => metadata.annotations?.[MAKING_ANNOTATION] ?? null;
+
 export const secretOf = ({
   metadata,
 }: {
@@ -206,6 +217,11 @@ export const jobStatus = ({ status, metadata }: Job, batch: number | null, end: 
     },
   };
 };
+
+/** The status of a Job whose batch is about to be made. */
+export const jobBegun = ({ status, metadata }: Job): object => ({
+  status: { startTime: status?.startTime ?? metadata.creationTimestamp ?? stamp(Date.now()) },
+});
 
 /** As the API writes times: no parts of seconds. */
 const stamp = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");

@@ -6,7 +6,8 @@ import { type DriverCluster, openCluster } from "./cluster.ts";
 import { planDriver } from "./driver.ts";
 import { namespaceOf } from "./pod.ts";
 import { readRefusal } from "./refusals.ts";
-import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, type Right, SCHEDULE_RIGHTS, SERVER_RIGHTS } from "./rights.ts";
+import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, SCHEDULE_RIGHTS, SERVER_RIGHTS } from "./rights.ts";
+import { lackingRights, otherAccount, ownAccount, type RightPlaces } from "./rights-review.ts";
 import type { KubernetesSettings } from "./settings.ts";
 
 /** One thing that was looked at; `mend` says what to do about it. */
@@ -53,36 +54,15 @@ const reachable = async ({ api, server, context }: DriverCluster): Promise<Clust
   }
 };
 
-interface Review {
-  readonly status?: { readonly allowed?: boolean };
-}
-
-/** The rights that are not all allowed, with the verbs that are not, as a person would say them. */
-const missing = async (
-  { namespace, pods }: DriverCluster,
-  rights: readonly Right[],
-  allowed: (attributes: object) => Promise<boolean>,
-): Promise<readonly string[]> => {
-  const lacking = rights.map(async ({ where, group = "", resource, verbs }) => {
-    const [name, subresource] = resource.split("/");
-    const place = where === "server" ? namespace : pods.namespace;
-    const attributes = { namespace: place, group, resource: name, ...(subresource === undefined ? {} : { subresource }) };
-    const refused = await Promise.all(verbs.map(async (verb) => ((await allowed({ ...attributes, verb })) ? [] : [verb])));
-    return refused.flat().length === 0 ? [] : [`${refused.flat().join("/")} ${resource} in ${place}`];
-  });
-  return (await Promise.all(lacking)).flat();
-};
+const placesOf = ({ namespace, pods }: DriverCluster): RightPlaces => ({ server: namespace, sessions: pods.namespace });
 
 const serverRights = async (cluster: DriverCluster): Promise<readonly ClusterFinding[]> => {
   const { api, reach, namespace, pods } = cluster;
-  const allowed = async (resourceAttributes: object) => {
-    const review = { spec: { resourceAttributes } };
-    return (await api.create<Review>("apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review, answer())).status?.allowed === true;
-  };
+  const allowed = ownAccount(api, answer);
   try {
     const rights = [...SERVER_RIGHTS, ...(reach === "port-forward" ? PORT_FORWARD_RIGHTS : [])];
-    const lacking = await missing(cluster, rights, allowed);
-    const schedules = await missing(cluster, SCHEDULE_RIGHTS, allowed);
+    const lacking = await lackingRights(placesOf(cluster), rights, allowed);
+    const schedules = await lackingRights(placesOf(cluster), SCHEDULE_RIGHTS, allowed);
     const off: readonly ClusterFinding[] =
       schedules.length === 0 ? [] : [{ state: "note", what: `there can be no schedules: the server may not ${schedules.join(", ")}` }];
     const where =
@@ -99,12 +79,9 @@ const driverRights = async (cluster: DriverCluster): Promise<readonly ClusterFin
   const { api, pods } = cluster;
   const account = `${pods.namespace}/${pods.serviceAccount}`;
   const spec = { user: `system:serviceaccount:${account.replace("/", ":")}`, groups: ["system:serviceaccounts", "system:authenticated"] };
-  const allowed = async (resourceAttributes: object) => {
-    const review = { spec: { ...spec, resourceAttributes } };
-    return (await api.create<Review>("apis/authorization.k8s.io/v1/subjectaccessreviews", review, answer())).status?.allowed === true;
-  };
+  const allowed = otherAccount(api, spec, answer);
   try {
-    const lacking = await missing(cluster, DRIVER_RIGHTS, allowed);
+    const lacking = await lackingRights(placesOf(cluster), DRIVER_RIGHTS, allowed);
     if (lacking.length === 0) return [{ state: "ok", what: `drivers, as service account ${account}, may make executors` }];
     return [{ state: "bad", what: `drivers, as service account ${account}, may not ${lacking.join(", ")}`, mend: MANIFESTS }];
   } catch (error) {

@@ -1,9 +1,10 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { publishSession } from "../../core/events.ts";
 import { Problem } from "../../core/problems.ts";
 import {
   type BatchRequest,
+  nameTaken,
   type Run,
   type RunEnd,
   redactRequest,
@@ -20,7 +21,9 @@ import {
   cronJobName,
   cronJobPatch,
   type Job,
+  jobBegun,
   jobStatus,
+  makingOf,
   partSelector,
   REQUEST_PART,
   RUN_PART,
@@ -32,6 +35,8 @@ import {
   secretOf,
 } from "./cron-job.ts";
 import { instanceLabels } from "./names.ts";
+import { SCHEDULE_RIGHTS } from "./rights.ts";
+import { lackingRights, ownAccount } from "./rights-review.ts";
 import type { PodSettings } from "./settings.ts";
 import { type Stored, Watch } from "./watch.ts";
 
@@ -41,6 +46,7 @@ interface SecretObject extends Stored {
 
 /** Nothing of a schedule is worth waiting for longer. */
 const STORE_MS = 30_000;
+const UNDO_MS = 10_000;
 /** Annotations of an object may have 256 KiB in all. */
 const REQUEST_LIMIT_BYTES = 200 * 1024;
 /** A Secret follows its CronJob at once. */
@@ -55,6 +61,8 @@ export class CronJobs implements ScheduleKeeper {
   readonly #settings: PodSettings;
   /** Names of the runs' Jobs, by uid. */
   readonly #jobs = new Map<string, string>();
+  /** Why what is watched may not be read now. */
+  readonly #refusals = new Map<string, string>();
   #watches: readonly { close(): Promise<void> }[] = [];
 
   constructor(api: Api, namespace: string, settings: PodSettings) {
@@ -64,15 +72,26 @@ export class CronJobs implements ScheduleKeeper {
   }
 
   async follow(listener: ScheduleListener, signal: AbortSignal): Promise<string | null> {
-    const { instance } = this.#settings;
+    const lacking = await this.#lacking(signal);
+    if (lacking !== null) return lacking;
     try {
-      // A watch tries for ever; what will never be allowed is to be known now.
+      // A watch tries for ever; what is not allowed is to be known now.
       for (const path of [this.#cronJobs, this.#jobsPath]) await this.#api.get(path, signal, { limit: 1 });
     } catch (error) {
-      if (isStatus(error, 403))
-        return `the server's account may not use CronJobs and Jobs (docs/kubernetes.md has the Role): ${error.message}`;
+      if (isStatus(error, 403)) return mayNot(error.message);
       throw error;
     }
+    try {
+      await this.#watch(listener, signal);
+      return null;
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  async #watch(listener: ScheduleListener, signal: AbortSignal): Promise<void> {
+    const { instance } = this.#settings;
     const fault = (detail: string) => publishSession({ session: -1, event: "fault", detail });
     const schedules = new Watch<CronJob>(this.#api, {
       path: this.#cronJobs,
@@ -80,19 +99,49 @@ export class CronJobs implements ScheduleKeeper {
       changed: (item) => listener.scheduled(readCronJob(item)),
       gone: ({ metadata: { uid } }) => listener.unscheduled({ uid }),
       keep: ({ metadata, spec }) => ({ metadata, spec: { ...spec, jobTemplate: {} } }),
+      refused: (why) => this.#noteRefusal(SCHEDULE_PART, why),
       fault,
     });
+    this.#watches = [schedules];
+    // Who takes up a run asks for its schedule.
+    await unless(signal, schedules.synced);
     const runs = new Watch<Job>(this.#api, {
       path: this.#jobsPath,
       query: { labelSelector: partSelector(instance, RUN_PART) },
       changed: (job) => this.#changed(job, listener),
       gone: (job) => this.#gone(job, listener),
       keep: ({ metadata: { annotations: _, ...metadata } }) => ({ metadata }),
+      refused: (why) => this.#noteRefusal(RUN_PART, why),
       fault,
     });
     this.#watches = [schedules, runs];
-    await Promise.all([schedules.synced, runs.synced]);
-    return null;
+    await unless(signal, runs.synced);
+  }
+
+  #noteRefusal(part: string, why: string | null): void {
+    if (why === null) this.#refusals.delete(part);
+    else this.#refusals.set(part, mayNot(why));
+  }
+
+  get off(): string | null {
+    const [refusal = null] = this.#refusals.values();
+    return refusal;
+  }
+
+  /** What of all that schedules need the server may not do now; null: nothing, or that cannot be asked. */
+  async #lacking(signal: AbortSignal): Promise<string | null> {
+    const places = { server: this.#namespace, sessions: this.#settings.namespace };
+    try {
+      const lacking = await lackingRights(
+        places,
+        SCHEDULE_RIGHTS,
+        ownAccount(this.#api, () => signal),
+      );
+      return lacking.length === 0 ? null : mayNot(`it may not ${lacking.join(", ")}.`);
+    } catch (error) {
+      if (isStatus(error, 403, 404)) return null;
+      throw error;
+    }
   }
 
   #changed(job: Job, listener: ScheduleListener): void {
@@ -109,17 +158,36 @@ export class CronJobs implements ScheduleKeeper {
 
   create(draft: ScheduleDraft, signal: AbortSignal): Promise<Schedule> {
     return storing(signal, async (within) => {
+      // One whose runs nobody may follow is not made.
+      const lacking = await this.#lacking(within);
+      if (lacking !== null) throw new Problem("NOT_SUPPORTED", `There are no schedules here: ${lacking}`);
       const secret = this.#secretFor(draft.request);
-      let made: CronJob;
-      try {
-        made = await this.#api.create<CronJob>(this.#cronJobs, cronJob(draft, secret, this.#settings), within);
-      } catch (error) {
-        if (!isStatus(error, 409)) throw error;
-        throw new Problem("NAME_TAKEN", `Rejected, Reason: Duplicate schedule name: ${draft.name}`, { cause: error });
+      const made = await this.#make(draft, secret, within);
+      if (secret !== null) {
+        await this.#keepSecret(secret, draft.request, made, within).catch(async (error: unknown) => {
+          await this.#unmake(made).catch(() => undefined);
+          throw error;
+        });
       }
-      if (secret !== null) await this.#keepSecret(secret, draft.request, made, within);
       return readCronJob(made);
     });
+  }
+
+  async #make(draft: ScheduleDraft, secret: string | null, signal: AbortSignal): Promise<CronJob> {
+    const making = randomUUID();
+    try {
+      return await this.#api.create<CronJob>(this.#cronJobs, cronJob(draft, { secret, making }, this.#settings), signal);
+    } catch (error) {
+      if (!isStatus(error, 409)) throw error;
+      // The answer to an attempt before was lost.
+      const present = await this.#look<CronJob>(this.#cronJobPath(draft.name), signal);
+      if (present !== null && makingOf(present) === making) return present;
+      throw nameTaken(draft.name, { cause: error });
+    }
+  }
+
+  #unmake({ metadata: { name, uid } }: CronJob): Promise<void> {
+    return this.#api.delete(`${this.#cronJobs}/${name}`, AbortSignal.timeout(UNDO_MS), { preconditions: { uid } });
   }
 
   find(name: string, signal: AbortSignal): Promise<Schedule | null> {
@@ -139,10 +207,19 @@ export class CronJobs implements ScheduleKeeper {
       const secret = batch === undefined ? null : this.#secretFor(batch.request);
       // Before a run may look for it.
       if (batch !== undefined && secret !== null) await this.#keepSecret(secret, batch.request, before, within);
-      const after = await this.#api.merge<CronJob>(path, cronJobPatch(change, secret), within);
+      const after = await this.#patch(path, { metadata: { uid: schedule.uid }, ...cronJobPatch(change, secret) }, within);
+      if (after === null) return null;
       const old = batch === undefined ? null : secretOf(before.spec.jobTemplate);
       if (old !== null) await this.#api.delete(`${this.#secrets}/${old}`, within);
       return readCronJob(after);
+    });
+  }
+
+  /** Null when it is gone, whether or not another has its name by now. */
+  async #patch(path: string, patch: object, signal: AbortSignal): Promise<CronJob | null> {
+    return this.#api.merge<CronJob>(path, patch, signal).catch((error: unknown) => {
+      if (isStatus(error, 404, 409)) return null;
+      throw error;
     });
   }
 
@@ -157,16 +234,32 @@ export class CronJobs implements ScheduleKeeper {
     });
   }
 
+  /** Says in the Job that the run begins, first of all: who may not write there must make no batch that nobody could write there. */
   async request(run: Run, signal: AbortSignal): Promise<BatchRequest | null> {
     await pause(Math.random() * SPREAD_MS, undefined, { signal });
     const job = await this.#job(run, signal);
     if (job === null) return null;
+    if (job.status?.startTime === undefined) await this.#write(run, jobBegun, signal);
     const secret = secretOf(job);
     if (secret === null) return requestOf(job);
-    const stored = await this.#look<SecretObject>(`${this.#secrets}/${secret}`, signal);
-    if (stored !== null) return JSON.parse(Buffer.from(stored.data?.["request.json"] ?? "", "base64").toString()) as BatchRequest;
+    const stored = await this.#secretRequest(secret, signal);
+    if (stored !== null) return stored;
     if (Date.now() - run.createdMs < SECRET_GRACE_MS) throw new Error(`Secret ${secret} is not there yet`);
-    return null;
+    return this.#changedRequest(run, signal);
+  }
+
+  /** What the run's schedule is to run by now. */
+  async #changedRequest({ schedule: { name, uid } }: Run, signal: AbortSignal): Promise<BatchRequest | null> {
+    const present = await this.#look<CronJob>(this.#cronJobPath(name), signal);
+    if (present?.metadata.uid !== uid) return null;
+    const secret = secretOf(present.spec.jobTemplate);
+    return secret === null ? readCronJob(present).request : this.#secretRequest(secret, signal);
+  }
+
+  async #secretRequest(name: string, signal: AbortSignal): Promise<BatchRequest | null> {
+    const stored = await this.#look<SecretObject>(`${this.#secrets}/${name}`, signal);
+    if (stored === null) return null;
+    return JSON.parse(Buffer.from(stored.data?.["request.json"] ?? "", "base64").toString()) as BatchRequest;
   }
 
   accepted(run: Run, batch: number, signal: AbortSignal): Promise<void> {
@@ -251,6 +344,17 @@ export class CronJobs implements ScheduleKeeper {
     return `${this.#cronJobs}/${cronJobName(this.#settings.instance, name)}`;
   }
 }
+
+const mayNot = (why: string): string => `the server's account may not use CronJobs and Jobs (docs/kubernetes.md has the Role): ${why}`;
+
+/** Waits, but no longer than the signal says. */
+const unless = async (signal: AbortSignal, wait: Promise<void>): Promise<void> => {
+  const given = Promise.withResolvers<never>();
+  const giveUp = () => given.reject(signal.reason);
+  signal.addEventListener("abort", giveUp, { once: true });
+  if (signal.aborted) giveUp();
+  await Promise.race([wait, given.promise]).finally(() => signal.removeEventListener("abort", giveUp));
+};
 
 /** The API server's refusals as Problems. */
 const storing = async <T>(signal: AbortSignal, work: (within: AbortSignal) => Promise<T>): Promise<T> => {

@@ -28,6 +28,8 @@ export interface WatchedList<T extends Stored> {
   keep?(object: T): T;
   /** The watch is down or up again; words for a log. */
   fault(message: string): void;
+  /** The list may not be read any more, in the API server's words; null: it may, and was read anew. */
+  refused?(why: string | null): void;
 }
 
 const FIRST_PAUSE_MS = 200;
@@ -92,9 +94,11 @@ export class Watch<T extends Stored> {
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;
+        if (isStatus(error, 403)) this.#list.refused?.(error.message);
         failures += 1;
-        // An API server that was put back to an earlier state refuses otherwise than by 410.
-        if (isStatus(error, 410) || (failures >= FAILURES && error instanceof ApiError && error.status !== 429)) resourceVersion = null;
+        // Who may again is to know at once, not with the next change; an API server that was put back to an earlier state refuses otherwise than by 410.
+        if (isStatus(error, 403, 410) || (failures >= FAILURES && error instanceof ApiError && error.status !== 429))
+          resourceVersion = null;
         if (failures === FAILURES)
           this.#list.fault(`The watch of ${this.#list.path} is down: ${error instanceof Error ? error.message : String(error)}`);
         const asked = error instanceof ApiError ? error.retryAfterMs : 0;
@@ -113,6 +117,7 @@ export class Watch<T extends Stored> {
     }
     for (const object of [...this.#objects.values()]) if (!seen.has(object.metadata.uid)) this.#remove(object);
     this.#synced.resolve();
+    this.#list.refused?.(null);
     return resourceVersion;
   }
 

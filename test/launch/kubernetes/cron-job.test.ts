@@ -6,6 +6,7 @@ import {
   cronJobPatch,
   type Job,
   jobStatus,
+  makingOf,
   readCronJob,
   readJob,
   requestOf,
@@ -29,7 +30,9 @@ const STORED = { uid: "u-1", resourceVersion: "1", creationTimestamp: "2026-01-0
 type Template = { metadata: { labels: Record<string, string>; annotations: Record<string, string> }; spec: object };
 const made = (secret: string | null = "s") => {
   // What the API server would store of it.
-  const object = cronJob(DRAFT, secret, { instance: "lw", image: "i:1" }) as CronJob & { spec: { jobTemplate: Template } };
+  const object = cronJob(DRAFT, { secret, making: "m-1" }, { instance: "lw", image: "i:1" }) as CronJob & {
+    spec: { jobTemplate: Template };
+  };
   return { ...object, metadata: { ...object.metadata, ...STORED } };
 };
 const jobOf = (status: Job["status"] = {}): Job => {
@@ -64,7 +67,7 @@ describe("a schedule's CronJob", () => {
   });
 
   test("makes Jobs that Kubernetes makes no pods of", () => {
-    expect(made().metadata.name).toBe("lw-nightly");
+    expect([made().metadata.name, makingOf(made())]).toEqual(["lw-nightly", "m-1"]);
     expect(made().spec).toMatchObject({ timeZone: "Europe/Berlin", concurrencyPolicy: "Forbid", startingDeadlineSeconds: 60 });
     expect(made().spec.jobTemplate.spec).toMatchObject({ managedBy: "longwick.dev/batch", suspend: true, backoffLimit: 0 });
   });
