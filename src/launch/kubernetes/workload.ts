@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { publishSession } from "../../core/events.ts";
-import type { SessionEnd, Workload } from "../../core/ports.ts";
+import type { Workload } from "../../core/ports.ts";
 import type { EndCause, WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
@@ -13,11 +13,12 @@ import type { Claims } from "./claims.ts";
 import { Crashes } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
 import { ExecutorWarnings } from "./executor-warnings.ts";
+import { type Fate, Fates, GONE_CLAIM, GONE_UNSEEN, STOPPED } from "./fates.ts";
 import type { KeptLogs } from "./kept-log.ts";
 import type { SessionKeys } from "./keys.ts";
 import { type DriverPod, endOfGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { readRefusal } from "./refusals.ts";
-import { eraseSession, makeSession, ownSession, presentPod, readLog, readWholeLog, type SessionPlace } from "./session-objects.ts";
+import { eraseSession, makeSession, ownSession, presentPod, type SessionPlace } from "./session-objects.ts";
 
 /** What a workload needs of its launcher. */
 export interface KubernetesWorkloadParts {
@@ -48,8 +49,6 @@ const TAKEOVER_MS = 3_000;
 const LOOK_MS = 1_000;
 /** An executor that Kubernetes warned of is looked at so often, while it waits. */
 const EXECUTOR_LOOK_MS = 15_000;
-/** Of an application's log, that an end holds itself. */
-const KEPT_LINES = 1_000;
 /** The longest a timer can be told to wait. */
 const FOREVER_MS = 2 ** 31 - 1;
 
@@ -63,6 +62,7 @@ export class KubernetesWorkload implements Workload {
   readonly mute: string | null;
   readonly seal: Uint8Array;
   readonly #parts: KubernetesWorkloadParts;
+  readonly #fates: Fates;
   readonly #phases: Phases;
   readonly #releasing = new AbortController();
   readonly #life: Promise<void>;
@@ -92,6 +92,7 @@ export class KubernetesWorkload implements Workload {
     this.seal = parts.keys.seal;
     this.#executors = new ExecutorWarnings(parts.api, parts.namespace);
     const { claim, launched, doom } = parts.state;
+    this.#fates = new Fates({ place: this.#place, claim, logs: parts.logs });
     this.#launched = launched;
     this.#doom = doom;
     this.#others = parts.others;
@@ -240,14 +241,7 @@ export class KubernetesWorkload implements Workload {
   /** Does what the pod calls for. */
   async #look(pod: DriverPod, signal: AbortSignal): Promise<number> {
     const reading = readPod(pod, this.#warning);
-    if (reading.is === "over")
-      return this.#condemn(async () => {
-        const kept = await this.#keepLog(pod, signal);
-        if (kept !== null) return { ...reading.end, ...kept };
-        const container = await readLog(this.#place, pod.spec.containers[0]?.name, signal);
-        // The driver's own words for its end hold few lines.
-        return { ...reading.end, logTail: container.length > 0 ? container : (reading.end.logTail ?? []) };
-      }, signal);
+    if (reading.is === "over") return this.#condemn(() => this.#fates.over(pod, reading.end, signal), signal);
     if (this.#stopGraceMs !== null) return this.#stopNow(signal);
     switch (reading.is) {
       case "hopeless":
@@ -258,22 +252,6 @@ export class KubernetesWorkload implements Workload {
         return this.#running(pod, reading.trouble, signal);
       case "pending":
         return this.#pending(reading.reason, signal);
-    }
-  }
-
-  /** What an application wrote is what it leaves: all of it is kept before its pod goes; null when there is nothing to keep. */
-  async #keepLog(pod: DriverPod, signal: AbortSignal): Promise<{ logTail: readonly string[]; logLines: number } | null> {
-    const { claim } = this.#parts.state;
-    if (claim.spec.application === undefined) return null;
-    const lines = await readWholeLog(this.#place, pod.spec.containers[0]?.name, signal);
-    if (lines.length === 0) return null;
-    try {
-      await this.#parts.logs.keep(claim, lines, signal);
-      return { logTail: lines.slice(-KEPT_LINES), logLines: lines.length };
-    } catch (error) {
-      if (signal.aborted) throw error;
-      publishSession({ session: claim.id, event: "fault", detail: `its log cannot be kept whole: ${describe(error)}` });
-      return null;
     }
   }
 
@@ -372,15 +350,11 @@ export class KubernetesWorkload implements Workload {
   /** It cannot go well any more; `cause`: unless it never ran. */
   #giveUp(reason: string, signal: AbortSignal, about: { container?: string; cause?: EndCause } = {}): Promise<number> {
     const { container, cause = "submission-refused" } = about;
-    const end = async () => {
-      const logTail = this.#pod === null ? [] : await readLog(this.#place, container ?? this.#pod.spec.containers[0]?.name, signal);
-      return { state: "dead", reason, logTail: [...logTail, reason], appId: null, cause } as const;
-    };
-    return this.#condemn(end, signal);
+    return this.#condemn(() => this.#fates.givenUp(this.#pod, container ?? null, reason, cause, signal), signal);
   }
 
   #stopNow(signal: AbortSignal): Promise<number> {
-    return this.#condemn(() => ({ state: "killed", reason: "The session was stopped.", logTail: [], appId: null }), signal);
+    return this.#condemn(() => STOPPED, signal);
   }
 
   /** Written down first: whoever finds the claim finishes what was begun. */
@@ -411,14 +385,3 @@ export class KubernetesWorkload implements Workload {
     if (!isDeepStrictEqual(this.phase, phase)) this.#phases.set(phase);
   }
 }
-
-type Fate = Omit<SessionEnd, "endedMs">;
-
-const GONE_CLAIM = { state: "killed", reason: "The session was deleted.", logTail: [] } as const;
-const GONE_UNSEEN: Fate = {
-  state: "dead",
-  reason: "The driver's pod is gone; it was deleted while no server looked.",
-  logTail: [],
-  appId: null,
-  cause: "driver-lost",
-};
