@@ -6,8 +6,9 @@ import { type DriverCluster, openCluster } from "./cluster.ts";
 import { planDriver } from "./driver.ts";
 import { namespaceOf } from "./pod.ts";
 import { readRefusal } from "./refusals.ts";
-import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, type Right, SCHEDULE_RIGHTS, SERVER_RIGHTS } from "./rights.ts";
+import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, type Right, SCHEDULE_RIGHTS, SERVER_RIGHTS, SPARK_APPLICATION_RIGHTS } from "./rights.ts";
 import type { KubernetesSettings } from "./settings.ts";
+import { OPERATOR } from "./spark-application.ts";
 
 /** One thing that was looked at; `mend` says what to do about it. */
 export interface ClusterFinding {
@@ -34,7 +35,13 @@ export const examineCluster = async (settings: KubernetesSettings): Promise<read
   try {
     const reached = await reachable(cluster);
     if (reached.state === "bad") return [reached];
-    return [reached, ...(await serverRights(cluster)), ...(await driverRights(cluster)), await admission(cluster)];
+    return [
+      reached,
+      ...(await serverRights(cluster)),
+      ...(await driverRights(cluster)),
+      await admission(cluster),
+      ...(await sparkOperator(cluster)),
+    ];
   } finally {
     api.close();
   }
@@ -73,12 +80,17 @@ const missing = async (
   return (await Promise.all(lacking)).flat();
 };
 
-const serverRights = async (cluster: DriverCluster): Promise<readonly ClusterFinding[]> => {
-  const { api, reach, namespace, pods } = cluster;
-  const allowed = async (resourceAttributes: object) => {
+/** Whether whoever asks may do something. */
+const ownRights =
+  ({ api }: DriverCluster) =>
+  async (resourceAttributes: object): Promise<boolean> => {
     const review = { spec: { resourceAttributes } };
     return (await api.create<Review>("apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review, answer())).status?.allowed === true;
   };
+
+const serverRights = async (cluster: DriverCluster): Promise<readonly ClusterFinding[]> => {
+  const { reach, namespace, pods } = cluster;
+  const allowed = ownRights(cluster);
   try {
     const rights = [...SERVER_RIGHTS, ...(reach === "port-forward" ? PORT_FORWARD_RIGHTS : [])];
     const lacking = await missing(cluster, rights, allowed);
@@ -110,6 +122,24 @@ const driverRights = async (cluster: DriverCluster): Promise<readonly ClusterFin
   } catch (error) {
     if (isStatus(error, 403)) return [];
     return [{ state: "note", what: `what drivers may do cannot be asked: ${describe(error)}` }];
+  }
+};
+
+/** Whether batches can be SparkApplications, where they are to be. */
+const sparkOperator = async (cluster: DriverCluster): Promise<readonly ClusterFinding[]> => {
+  const { api, pods } = cluster;
+  if (pods.batches !== "spark-application") return [];
+  const crd = `${OPERATOR.resource}.${OPERATOR.group}`;
+  try {
+    await api.get(`apis/${OPERATOR.version}`, answer());
+    const lacking = await missing(cluster, SPARK_APPLICATION_RIGHTS, ownRights(cluster));
+    if (lacking.length === 0) return [{ state: "ok", what: `batches can be made as SparkApplications in namespace ${pods.namespace}` }];
+    const mend = "Add the component docker/kubernetes/spark-operator, or give it the verbs in a Role of your own (docs/kubernetes.md).";
+    return [{ state: "bad", what: `the server may not ${lacking.join(", ")}`, mend }];
+  } catch (error) {
+    const missed = isStatus(error, 404);
+    const what = missed ? `the cluster has no ${crd} of version v1beta2` : `the Spark Operator's API cannot be asked: ${describe(error)}`;
+    return [{ state: "bad", what, mend: "Install the Spark Operator and its CRDs, or set kubernetesBatches to driver." }];
   }
 };
 
