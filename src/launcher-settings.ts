@@ -55,6 +55,7 @@ const kubernetesSettings = async (config: Config): Promise<Kubernetes> => {
     master: config.kubernetesMaster,
     driverTemplate: await fileText(config.kubernetesDriverTemplate, "--kubernetes-driver-template"),
     executorTemplate: await fileText(config.kubernetesExecutorTemplate, "--kubernetes-executor-template"),
+    batches: config.kubernetesBatches,
     allow: config.kubernetesAllow.map((text) => {
       try {
         return readAllowRule(text);

@@ -135,6 +135,11 @@ const Kubernetes = Type.Object({
   kubernetesAllow: list(
     "What sessions may ask for in their `conf` besides sizes, env, labels, annotations, emptyDir, PVC and ephemeral volumes, selectors and tolerations: rules like `image=registry.example/spark:*`, `namespace=NAME`, `serviceAccount=NAME`, `hostPath=/PATH`, `nfs=SERVER:/PATH`, `secret=NAME`, `configMap=NAME`, `volume=TYPE`, `securityContext`, `priority=CLASS`, `scheduler=NAME`, `podTemplate=inline`, `podTemplate=https://HOST/*`.",
   ),
+  kubernetesBatches: Type.Union([Type.Literal("driver"), Type.Literal("spark-application")], {
+    default: "driver",
+    description:
+      "What a new batch is: `driver` is a pod of this server's own, `spark-application` a SparkApplication that the Spark Operator, which must be there, submits.",
+  }),
   kubernetesReach: Type.Union([Type.Literal("auto"), Type.Literal("address"), Type.Literal("port-forward")], {
     default: "auto",
     description: "How drivers are reached: by their pods' addresses, or by port-forward from outside of the cluster.",

@@ -125,7 +125,8 @@ export class Driver {
     this.#linkRefused = workload.mute;
     const following = [];
     if (workload.mute === null) {
-      this.#link = this.#parts.openLink({ session: this.#claim.uid, key: workload.key, dial: (signal) => workload.dial(signal) });
+      const { key } = workload;
+      this.#link = workload.link?.() ?? this.#parts.openLink({ session: this.#claim.uid, key, dial: (signal) => workload.dial(signal) });
       following.push(this.#followLink(this.#link));
     }
     const ended = await this.#followWorkload(workload);

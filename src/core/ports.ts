@@ -162,6 +162,8 @@ export interface Workload {
   readonly key: Uint8Array;
   /** Why the driver can never be spoken to, though it can be ended; null: it can. */
   readonly mute: string | null;
+  /** What stands for the link to a driver that has no supervisor: its log, and what else is known from outside. Absent: `dial`. */
+  link?(): DriverLink;
   /** Derived as the key is, but known to servers alone: what is sealed with it no driver can seal. */
   readonly seal: Uint8Array;
 }

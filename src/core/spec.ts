@@ -42,6 +42,9 @@ export const Application = Type.Object({
     backoffMs: Type.Integer({ minimum: 0, description: "Before the second attempt; twice as long before each later one." }),
     on: Type.Array(Type.Enum([...END_CAUSES])),
   }),
+  carrier: Type.Optional(
+    Type.Literal("spark-application", { description: "Of what the launcher makes each attempt; absent: a driver of ours." }),
+  ),
   run: Type.Optional(
     Type.Object(
       { schedule: Text, scheduleUid: Text, dueMs: Type.Integer({ description: "Unix time in milliseconds." }) },

@@ -15,7 +15,7 @@ import type {
 } from "../core/ports.ts";
 import type { SessionSpec } from "../core/spec.ts";
 import type { RecordFrame } from "../protocol/frames.ts";
-import { plain, shownConf } from "./conf.ts";
+import { plain } from "./conf.ts";
 import { admit } from "./kubernetes/admission.ts";
 import type { Api } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
@@ -36,7 +36,10 @@ import { CronJobs } from "./kubernetes/schedules.ts";
 import { eraseSession, type SessionPlace } from "./kubernetes/session-objects.ts";
 import type { KubernetesSettings, PodSettings } from "./kubernetes/settings.ts";
 import { packShim } from "./kubernetes/shim.ts";
-import { shownPod } from "./kubernetes/shown-pod.ts";
+import { isSparkApplication, planApplication } from "./kubernetes/spark-application.ts";
+import { eraseApplication } from "./kubernetes/spark-application-objects.ts";
+import type { SparkApplicationWorkload } from "./kubernetes/spark-application-workload.ts";
+import { Applications } from "./kubernetes/spark-applications.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
 import { type Stored, Watch } from "./kubernetes/watch.ts";
 import { KubernetesWorkload } from "./kubernetes/workload.ts";
@@ -92,12 +95,14 @@ class KubernetesLauncher implements Launcher {
   readonly #own = new Set<string>();
   /** Whether all claims that were there at the start are known. */
   #following = false;
-  readonly #workloads = new Map<string, KubernetesWorkload>();
+  readonly #workloads = new Map<string, AnyWorkload>();
   /** By the name of their pods. */
-  readonly #byName = new Map<string, KubernetesWorkload>();
+  readonly #byName = new Map<string, AnyWorkload>();
   /** One watch a namespace, begun with its first session. */
   readonly #pods = new Map<string, Watch<DriverPod>>();
   readonly #events = new Map<string, Watch<PodEvent>>();
+  /** Those of SparkApplications, each begun with the first batch that is one. */
+  readonly #applications: Applications;
   readonly #tls = tlsContext();
   readonly #closing = new AbortController();
   #closed: Promise<void> | null = null;
@@ -106,6 +111,18 @@ class KubernetesLauncher implements Launcher {
     this.#parts = parts;
     this.#known = new KnownClaims(parts.claims);
     this.#logs = new KeptLogs(parts.api, parts.claims.namespace, parts.settings.instance);
+    this.#applications = new Applications({
+      ...this.#orphanage(),
+      named: (name) => this.#byName.get(name),
+      past: (uid, name) => {
+        const claim = this.#known.get(uid)?.claim;
+        const { instance } = parts.settings;
+        return (
+          claim?.attempts.some((_, index) => driverName(instance, { ...claim, attempts: claim.attempts.slice(0, index) }) === name) === true
+        );
+      },
+      namespaces: parts.settings.batches === "spark-application" ? [parts.settings.namespace] : [],
+    });
     this.schedules = new CronJobs(parts.api, parts.claims.namespace, parts.settings);
     this.#watch(parts.settings.namespace);
   }
@@ -123,15 +140,7 @@ class KubernetesLauncher implements Launcher {
   }
 
   async plan(draft: SessionDraft, signal: AbortSignal): Promise<LaunchPlan> {
-    const { plan } = await admit(draft, this.#parts.settings, signal);
-    const { jars, pyFiles, files, archives, conf } = plan.launch;
-    const { pod, executors } = plan;
-    const { name = "", namespace } = pod.metadata ?? {};
-    return {
-      ...{ jars, pyFiles, files, archives },
-      conf: shownConf(conf),
-      workload: { namespace, pod: shownPod(pod), executorTemplate: shownPod(executors), secret: name, configMap: name },
-    };
+    return (await admit(draft, this.#parts.settings, signal)).plan;
   }
 
   async follow(listener: ClaimListener, signal: AbortSignal): Promise<void> {
@@ -147,6 +156,7 @@ class KubernetesLauncher implements Launcher {
     await this.#known.follow({ changed, gone }, signal);
     this.#following = true;
     void this.#clearOrphans();
+    void this.#applications.examine();
   }
 
   async find(wanted: WantedClaim): Promise<Claim | null> {
@@ -165,35 +175,35 @@ class KubernetesLauncher implements Launcher {
     // Without its key a driver cannot be spoken to, but it can be ended.
     const keyIsKnown = keys.knows(keyId);
     const sessionKeys = keys.session(keyIsKnown ? keyId : keys.current, claim.uid);
-    const workload = new KubernetesWorkload({
-      state,
-      keys: sessionKeys,
-      mute: keyIsKnown ? null : UNKNOWN_KEY,
-      api,
-      claims,
-      logs: this.#logs,
-      namespace,
-      name,
-      found: watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid, name)) ?? null),
+    const shared = {
+      ...{ state, keys: sessionKeys, api, claims, logs: this.#logs, namespace, name },
       startTimeoutMs: this.#parts.startTimeoutMs,
       others: this.#following && !this.#own.has(claim.uid),
-      objects: async (signal) =>
-        driverObjects({
-          claim,
-          spec: await claims.spec(state, signal),
-          settings,
-          linkKey: sessionKeys.link,
-          certificate: keys.certificate(keyId, claim.uid),
-          shim: this.#parts.shim,
-        }),
-      dial: async (pod, signal): Promise<Duplex> => {
-        const carrier =
-          reach === "address"
-            ? await connectTcp(pod.status?.podIP ?? "", PORTS.link, signal)
-            : await openTunnel(api, namespace, name, PORTS.link, signal);
-        return secure(carrier, sessionKeys.pin, this.#tls, signal);
-      },
-    });
+      dialPort: (pod: DriverPod, port: number, signal: AbortSignal): Promise<Duplex> =>
+        reach === "address" ? connectTcp(pod.status?.podIP ?? "", port, signal) : openTunnel(api, namespace, name, port, signal),
+    };
+    const found = watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid, name)) ?? null);
+    const workload = isSparkApplication(claim.spec)
+      ? this.#applications.launch({
+          ...shared,
+          found,
+          object: async (signal) => planApplication({ claim, spec: await claims.spec(state, signal), settings }).object,
+        })
+      : new KubernetesWorkload({
+          ...shared,
+          found,
+          mute: keyIsKnown ? null : UNKNOWN_KEY,
+          objects: async (signal) =>
+            driverObjects({
+              claim,
+              spec: await claims.spec(state, signal),
+              settings,
+              linkKey: sessionKeys.link,
+              certificate: keys.certificate(keyId, claim.uid),
+              shim: this.#parts.shim,
+            }),
+          dial: async (pod, signal) => secure(await shared.dialPort(pod, PORTS.link, signal), sessionKeys.pin, this.#tls, signal),
+        });
     this.#workloads.set(claim.uid, workload);
     this.#byName.set(name, workload);
     return workload;
@@ -267,7 +277,8 @@ class KubernetesLauncher implements Launcher {
   async #close(): Promise<void> {
     this.#closing.abort(new Error("the launcher was closed"));
     await Promise.all([...this.#workloads.values()].map((workload) => workload.release()));
-    await Promise.all([this.#known, this.schedules, ...this.#pods.values(), ...this.#events.values()].map((watch) => watch.close()));
+    const watches = [this.#known, this.schedules, this.#applications, ...this.#pods.values(), ...this.#events.values()];
+    await Promise.all(watches.map((watch) => watch.close()));
     this.#parts.api.close();
   }
 
@@ -278,7 +289,8 @@ class KubernetesLauncher implements Launcher {
   /** Unless its workload has seen to that. */
   async #erase(claim: Claim, signal: AbortSignal): Promise<void> {
     if (this.#workloads.get(claim.uid)?.erased === true) return;
-    await eraseSession(this.#placeOf(claim), 0, signal);
+    const erase = isSparkApplication(claim.spec) ? eraseApplication : eraseSession;
+    await erase(this.#placeOf(claim), 0, signal);
   }
 
   #namespaceOf(spec: SessionSpec): string {
@@ -294,7 +306,10 @@ class KubernetesLauncher implements Launcher {
     const watch = new Watch<DriverPod>(api, {
       path: `api/v1/namespaces/${namespace}/pods`,
       query: { labelSelector: `${INSTANCE_LABEL}=${settings.instance},${ROLE_LABEL}=driver` },
-      changed: (pod) => this.#workloads.get(sessionOf(pod))?.podChanged(pod),
+      changed: (pod) => {
+        this.#workloads.get(sessionOf(pod))?.podChanged(pod);
+        if (this.#following) this.#applications.checkStray(pod);
+      },
       gone: (pod) => this.#workloads.get(sessionOf(pod))?.podGone(pod),
       fault,
     });
@@ -320,9 +335,13 @@ class KubernetesLauncher implements Launcher {
   }
 
   #clearOrphans(): Promise<void> {
+    return clearOrphans({ ...this.#orphanage(), namespaces: [...this.#pods.keys()] }, this.#closing.signal);
+  }
+
+  #orphanage() {
     const { api, claims, settings } = this.#parts;
     const lives = (uid: string) => this.#own.has(uid) || this.#known.get(uid)?.claim.end === null;
-    return clearOrphans({ api, claims, instance: settings.instance, namespaces: [...this.#pods.keys()], lives }, this.#closing.signal);
+    return { api, claims, instance: settings.instance, lives };
   }
 }
 
@@ -337,6 +356,8 @@ const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;
 
 /** How Spark names executors after their prefix, here the driver's name (ExecutorPodsAllocator). */
 const EXECUTOR_SUFFIX = /-exec-\d+$/;
+
+type AnyWorkload = KubernetesWorkload | SparkApplicationWorkload;
 
 const sessionOf = (pod: Stored): string => pod.metadata.labels?.[SESSION_LABEL] ?? "";
 const isDriverOf = (pod: DriverPod, uid: string, name: string): boolean => sessionOf(pod) === uid && pod.metadata.name === name;

@@ -40,5 +40,6 @@ export const POD_SETTINGS = {
   master: null,
   driverTemplate: null,
   executorTemplate: null,
+  batches: "driver",
   allow: [],
 } as const satisfies Omit<PodSettings, "instance" | "namespace" | "image">;

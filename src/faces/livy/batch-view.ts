@@ -30,7 +30,7 @@ export const batchObject = (batch: Batch, at: string, historyUrl: string | null)
       endedMs: end?.endedMs ?? 0,
       ...{ reason, cause, exitCode },
       preset: spec.preset?.name ?? null,
-      spark: facts?.spark ?? null,
+      spark: facts?.spark || null,
       sparkUser: facts?.sparkUser ?? null,
       historyUrl,
       ...{ file, className, args },

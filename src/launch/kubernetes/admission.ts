@@ -1,11 +1,12 @@
-import { type Claim, PLANNED, type SessionDraft } from "../../core/ports.ts";
+import { type Claim, type LaunchPlan, PLANNED, type SessionDraft } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
 import { type Conf, redactSpec, type SessionSpec } from "../../core/spec.ts";
 import { describe } from "../files.ts";
 import { admittedSpec } from "../spark.ts";
-import { type DriverPlan, planDriver } from "./driver.ts";
+import { planDriver, shownPlan } from "./driver.ts";
 import { type AllowRule, checkPolicy, checkPossible, type SessionTemplate } from "./policy.ts";
 import type { PodSettings } from "./settings.ts";
+import { isSparkApplication, planApplication, shownApplication } from "./spark-application.ts";
 import { containerKey, isInline, readTemplate, type TemplateRole, templateKey } from "./template.ts";
 import { fetchTemplate } from "./template-source.ts";
 import { readYaml } from "./yaml.ts";
@@ -14,7 +15,7 @@ import { readYaml } from "./yaml.ts";
 export interface Admitted {
   /** Conf canonical, templates inline. */
   readonly spec: SessionSpec;
-  readonly plan: DriverPlan;
+  readonly plan: LaunchPlan;
 }
 
 /**
@@ -22,7 +23,7 @@ export interface Admitted {
  * @throws Problem SPEC_REFUSED
  */
 export const admit = async (draft: SessionDraft, settings: PodSettings, signal: AbortSignal): Promise<Admitted> => {
-  const asked = admittedSpec(draft.spec, settings.spark);
+  const asked = carried(admittedSpec(draft.spec, settings.spark), settings);
   const templates = await templatesOf(asked.conf, settings.allow, signal);
   checkPolicy(asked.conf, templates, settings.allow);
   checkPossible(asked.preset?.conf ?? {});
@@ -37,7 +38,16 @@ export const admit = async (draft: SessionDraft, settings: PodSettings, signal: 
     attempts: [],
     end: null,
   };
-  return { spec, plan: planDriver({ claim, spec, settings }) };
+  const plan = isSparkApplication(spec)
+    ? shownApplication(planApplication({ claim, spec, settings }))
+    : shownPlan(planDriver({ claim, spec, settings }));
+  return { spec, plan };
+};
+
+/** What carries a batch is written into its claim: it stays what it is, whatever the configuration says by then. */
+const carried = (spec: SessionSpec, { batches }: PodSettings): SessionSpec => {
+  const { application } = spec;
+  return application === undefined || batches === "driver" ? spec : { ...spec, application: { ...application, carrier: batches } };
 };
 
 const refuse = (key: string, why: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${key}: ${why}`);

@@ -163,6 +163,18 @@ export class Api {
     }
   }
 
+  /** A text's lines as they come, whole ones, until it ends; over a connection of its own, since it may go on for long. */
+  async *lines(path: string, query: ApiCall["query"], signal: AbortSignal): AsyncGenerator<readonly string[]> {
+    const response = await this.#send("GET", path, { query: query ?? {} }, signal, true);
+    let rest = "";
+    for await (const chunk of response.setEncoding("utf8")) {
+      const lines = `${rest}${chunk}`.split("\n");
+      rest = lines.pop() ?? "";
+      if (lines.length > 0) yield lines;
+    }
+    if (rest !== "") yield [rest];
+  }
+
   /** What a websocket to the API server needs: its address, headers and TLS options. */
   async socketOptions(path: string): Promise<{ url: string; options: RequestOptions }> {
     const options = await this.#options();
@@ -183,11 +195,12 @@ export class Api {
     return this.#config.getCurrentCluster()?.proxyUrl === undefined ? { ...options, agent: this.#agent } : options;
   }
 
-  async #send(method: string, path: string, call: ApiCall, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(method: string, path: string, call: ApiCall, signal: AbortSignal, alone = false): Promise<IncomingMessage> {
     const url = new URL(path.replace(/^\//, ""), this.#base);
     for (const [name, value] of Object.entries(call.query ?? {})) if (value !== undefined) url.searchParams.set(name, String(value));
     const body = call.body === undefined ? undefined : JSON.stringify(call.body);
-    const options = await this.#options();
+    const { agent, ...options } = await this.#options();
+    const shared = alone && agent === this.#agent ? false : agent;
     const headers: Record<string, string | number> = {
       ...(options.headers as Record<string, string> | undefined),
       accept: call.accept ?? "application/json",
@@ -195,7 +208,7 @@ export class Api {
     };
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const make = url.protocol === "http:" ? httpRequest : httpsRequest;
-      const request = make(url, { ...options, method, headers, signal }, resolve);
+      const request = make(url, { ...options, agent: shared, method, headers, signal }, resolve);
       request.on("error", reject);
       request.on("socket", (socket) => socket.setKeepAlive(true, 30_000));
       request.end(body);

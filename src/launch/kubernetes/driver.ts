@@ -1,13 +1,14 @@
 import type { V1ConfigMap, V1Pod, V1Secret } from "@kubernetes/client-node";
-import type { Claim, SourcedConf } from "../../core/ports.ts";
+import type { Claim, LaunchPlan, SourcedConf } from "../../core/ports.ts";
 import type { Conf, SessionSpec } from "../../core/spec.ts";
-import { plain, sourced } from "../conf.ts";
+import { plain, shownConf, sourced } from "../conf.ts";
 import { driverFile } from "../driver-file.ts";
 import { type SparkLaunch, sparkLaunch } from "../spark.ts";
 import type { DriverCertificate } from "./certificate.ts";
 import { driverName, sessionLabels, TAG_LABEL } from "./names.ts";
 import { driverPod, executorTemplate, namespaceOf, PATHS, POD_IP_VARIABLE, PORTS } from "./pod.ts";
 import type { PodSettings } from "./settings.ts";
+import { shownPod } from "./shown-pod.ts";
 import { isTemplateKey, type TemplateRole, templateKey } from "./template.ts";
 import { checkExecutorVolumes } from "./volumes.ts";
 
@@ -85,7 +86,7 @@ const imageOf = (executors: V1Pod): Conf => {
 };
 
 /** The preset's, then the session's own. */
-const templatesOf = ({ preset, conf }: SessionSpec, role: TemplateRole): readonly V1Pod[] =>
+export const templatesOf = ({ preset, conf }: SessionSpec, role: TemplateRole): readonly V1Pod[] =>
   [preset?.conf[templateKey(role)], conf[templateKey(role)]]
     .filter((text) => text !== undefined)
     // Written by whoever read them: they are JSON here.
@@ -110,6 +111,17 @@ export const planDriver = ({ claim, spec, settings }: Pick<DriverParts, "claim" 
     pod: driverPod({ claim, settings, templates: templatesOf(spec, "driver"), conf: asked }),
     executors,
     launch: { ...launch, conf },
+  };
+};
+
+/** A plan as it may be shown to whoever asked for it. */
+export const shownPlan = ({ pod, executors, launch }: DriverPlan): LaunchPlan => {
+  const { jars, pyFiles, files, archives, conf } = launch;
+  const { name = "", namespace } = pod.metadata ?? {};
+  return {
+    ...{ jars, pyFiles, files, archives },
+    conf: shownConf(conf),
+    workload: { namespace, pod: shownPod(pod), executorTemplate: shownPod(executors), secret: name, configMap: name },
   };
 };
 

@@ -6,9 +6,10 @@ import { type DriverCluster, openCluster } from "./cluster.ts";
 import { planDriver } from "./driver.ts";
 import { namespaceOf } from "./pod.ts";
 import { readRefusal } from "./refusals.ts";
-import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, SCHEDULE_RIGHTS, SERVER_RIGHTS } from "./rights.ts";
+import { DRIVER_RIGHTS, PORT_FORWARD_RIGHTS, SCHEDULE_RIGHTS, SERVER_RIGHTS, SPARK_APPLICATION_RIGHTS } from "./rights.ts";
 import { lackingRights, otherAccount, ownAccount, type RightPlaces } from "./rights-review.ts";
 import type { KubernetesSettings } from "./settings.ts";
+import { OPERATOR } from "./spark-application.ts";
 
 /** One thing that was looked at; `mend` says what to do about it. */
 export interface ClusterFinding {
@@ -35,7 +36,13 @@ export const examineCluster = async (settings: KubernetesSettings): Promise<read
   try {
     const reached = await reachable(cluster);
     if (reached.state === "bad") return [reached];
-    return [reached, ...(await serverRights(cluster)), ...(await driverRights(cluster)), await admission(cluster)];
+    return [
+      reached,
+      ...(await serverRights(cluster)),
+      ...(await driverRights(cluster)),
+      await admission(cluster),
+      ...(await sparkOperator(cluster)),
+    ];
   } finally {
     api.close();
   }
@@ -87,6 +94,24 @@ const driverRights = async (cluster: DriverCluster): Promise<readonly ClusterFin
   } catch (error) {
     if (isStatus(error, 403)) return [];
     return [{ state: "note", what: `what drivers may do cannot be asked: ${describe(error)}` }];
+  }
+};
+
+/** Whether batches can be SparkApplications, where they are to be. */
+const sparkOperator = async (cluster: DriverCluster): Promise<readonly ClusterFinding[]> => {
+  const { api, pods } = cluster;
+  if (pods.batches !== "spark-application") return [];
+  const crd = `${OPERATOR.resource}.${OPERATOR.group}`;
+  try {
+    await api.get(`apis/${OPERATOR.version}`, answer());
+    const lacking = await lackingRights(placesOf(cluster), SPARK_APPLICATION_RIGHTS, ownAccount(api, answer));
+    if (lacking.length === 0) return [{ state: "ok", what: `batches can be made as SparkApplications in namespace ${pods.namespace}` }];
+    const mend = "Add the component docker/kubernetes/spark-operator, or give it the verbs in a Role of your own (docs/kubernetes.md).";
+    return [{ state: "bad", what: `the server may not ${lacking.join(", ")}`, mend }];
+  } catch (error) {
+    const missed = isStatus(error, 404);
+    const what = missed ? `the cluster has no ${crd} of version v1beta2` : `the Spark Operator's API cannot be asked: ${describe(error)}`;
+    return [{ state: "bad", what, mend: "Install the Spark Operator and its CRDs, or set kubernetesBatches to driver." }];
   }
 };
 

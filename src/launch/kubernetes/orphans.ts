@@ -8,14 +8,18 @@ import { INSTANCE_LABEL, PART_LABEL, ROLE_LABEL, SESSION_LABEL } from "./names.t
 import { eraseSession } from "./session-objects.ts";
 import type { Stored } from "./watch.ts";
 
-export interface OrphansParts {
+/** How it is found out whose something is. */
+export interface Orphanage {
   readonly api: Api;
   readonly claims: Claims;
   readonly instance: string;
-  /** Where drivers may be. */
-  readonly namespaces: readonly string[];
   /** Whether a session is known to live: what is its stays. */
   lives(uid: string): boolean;
+}
+
+export interface OrphansParts extends Orphanage {
+  /** Where drivers may be. */
+  readonly namespaces: readonly string[];
 }
 
 /** A claim follows its name and its secrets within seconds. */
@@ -63,7 +67,11 @@ const clearUnclaimed = async (parts: OrphansParts, signal: AbortSignal): Promise
 };
 
 /** The objects of a list whose session does not live, claims apart. */
-const orphansOf = async ({ api, claims, instance, lives }: OrphansParts, path: string, signal: AbortSignal): Promise<readonly Stored[]> => {
+export const orphansOf = async (
+  { api, claims, instance, lives }: Orphanage,
+  path: string,
+  signal: AbortSignal,
+): Promise<readonly Stored[]> => {
   // A kept log belongs to its claim, and goes with it.
   const labelSelector = `${INSTANCE_LABEL}=${instance},${SESSION_LABEL},${PART_LABEL} notin (claim,log)`;
   const { items } = await api.list<Stored>(path, { labelSelector }, signal, METADATA_ONLY);

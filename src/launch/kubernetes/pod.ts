@@ -49,7 +49,7 @@ export interface PodParts {
 export const namespaceOf = (conf: Conf, settings: PodSettings): string => conf["spark.kubernetes.namespace"] ?? settings.namespace;
 
 /** Pod Security "restricted" asks for this of every pod and container. */
-const restrictedPod = (user: number): V1PodSecurityContext => ({
+export const restrictedPod = (user: number): V1PodSecurityContext => ({
   runAsNonRoot: true,
   runAsUser: user,
   runAsGroup: user,
@@ -57,7 +57,7 @@ const restrictedPod = (user: number): V1PodSecurityContext => ({
   fsGroupChangePolicy: "OnRootMismatch",
   seccompProfile: { type: "RuntimeDefault" },
 });
-const RESTRICTED_CONTAINER: V1SecurityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
+export const RESTRICTED_CONTAINER: V1SecurityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
 
 /** The values under a prefix of keys: `spark.kubernetes.driver.label.` → label names and values. */
 const under = (conf: Conf, prefix: string): Record<string, string> =>

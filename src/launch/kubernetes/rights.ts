@@ -3,7 +3,7 @@ export interface Right {
   /** `server`: the namespace of claims; `sessions`: that of drivers. */
   readonly where: "server" | "sessions";
   /** Its API group; absent: the core one. */
-  readonly group?: "batch";
+  readonly group?: "batch" | "sparkoperator.k8s.io";
   /** A resource, with its subresource after a slash: `pods/log`. */
   readonly resource: string;
   readonly verbs: readonly string[];
@@ -25,6 +25,11 @@ export const SCHEDULE_RIGHTS: readonly Right[] = [
   { where: "server", group: "batch", resource: "cronjobs", verbs: ["create", "get", "list", "watch", "patch", "delete"] },
   { where: "server", group: "batch", resource: "jobs", verbs: ["get", "list", "watch"] },
   { where: "server", group: "batch", resource: "jobs/status", verbs: ["patch"] },
+];
+
+/** What batches as SparkApplications need besides: docker/kubernetes/spark-operator. */
+export const SPARK_APPLICATION_RIGHTS: readonly Right[] = [
+  { where: "sessions", group: "sparkoperator.k8s.io", resource: "sparkapplications", verbs: ["create", "get", "list", "watch", "delete"] },
 ];
 
 /** From outside of the cluster; which verb it is depends on the version of Kubernetes. */

@@ -28,6 +28,8 @@ export interface PodSettings extends DriverLimits {
   /** What every driver or executor pod starts from; not subject to the rules. */
   readonly driverTemplate: V1Pod | null;
   readonly executorTemplate: V1Pod | null;
+  /** What new batches are: pods with a driver of our own, or objects that the Spark Operator carries out. */
+  readonly batches: "driver" | "spark-application";
   /** What sessions may ask for besides what is free to all. */
   readonly allow: readonly AllowRule[];
 }

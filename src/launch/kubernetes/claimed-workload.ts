@@ -1,0 +1,226 @@
+import type { Duplex } from "node:stream";
+import { setTimeout as pause } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
+import type { Workload } from "../../core/ports.ts";
+import type { WorkloadPhase } from "../../core/states.ts";
+import { describe } from "../files.ts";
+import { Phases } from "../phases.ts";
+import type { ClaimState, Doom } from "./claim-reading.ts";
+import type { Claims } from "./claims.ts";
+import { type Fate, GONE_CLAIM, STOPPED } from "./fates.ts";
+import type { SessionKeys } from "./keys.ts";
+
+/** What every workload needs that a claim stands for. */
+export interface ClaimedParts {
+  readonly state: ClaimState;
+  readonly keys: SessionKeys;
+  readonly claims: Claims;
+  /** Whether another server made the claim and most likely looks after it. */
+  readonly others: boolean;
+}
+
+/** What another server has begun is left to it for so long; then it is taken for gone. */
+const TAKEOVER_MS = 3_000;
+/** The longest a timer can be told to wait. */
+export const FOREVER_MS = 2 ** 31 - 1;
+
+/**
+ * One loop looks where a workload stands and does what is next, whoever left it there. Several servers may do the same at once: every
+ * step may be done twice, and what was decided is in the claim. So that it seldom is, the one that made the claim goes first. What is
+ * made, read and removed is its kind's own business.
+ */
+export abstract class ClaimedWorkload implements Workload {
+  readonly key: Uint8Array;
+  readonly seal: Uint8Array;
+  readonly mute: string | null = null;
+  readonly #parts: ClaimedParts;
+  readonly #phases: Phases;
+  readonly #releasing = new AbortController();
+  readonly #life: Promise<void>;
+  #changed = Promise.withResolvers<void>();
+  #launched: boolean;
+  #erased = false;
+  #doom: Doom | null;
+  #others: boolean;
+  /** Since when something is to be done that another server most likely does. */
+  #leftSinceMs: number | null = null;
+  #stopGraceMs: number | null = null;
+  /** Something was made that the claim may not know of. */
+  protected unclaimed = false;
+
+  constructor(parts: ClaimedParts, beginning: string) {
+    const { claim, launched, doom } = parts.state;
+    this.#parts = parts;
+    this.key = parts.keys.link;
+    this.seal = parts.keys.seal;
+    this.#launched = launched;
+    this.#doom = doom;
+    this.#others = parts.others;
+    this.#phases = new Phases(claim.end, beginning);
+    this.#life = claim.end === null ? this.#live() : Promise.resolve();
+  }
+
+  /** Does what is next while nothing has decided its end; answers how long nothing needs to be done unless something changes, 0: go on. */
+  protected abstract look(signal: AbortSignal): Promise<number>;
+  /** Removes all of it but its claim, and waits until it is gone. Idempotent. */
+  protected abstract remove(graceMs: number, signal: AbortSignal): Promise<void>;
+  /** Whether something of it is there that nobody has begun to remove. */
+  protected abstract readonly present: boolean;
+
+  abstract dial(signal: AbortSignal): Promise<Duplex>;
+
+  get phase(): WorkloadPhase {
+    return this.#phases.current;
+  }
+
+  phases(signal: AbortSignal): AsyncIterable<WorkloadPhase> {
+    return this.#phases.follow(signal);
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#stopGraceMs ??= graceMs;
+    this.#others = false;
+    this.poke();
+    await this.#life;
+  }
+
+  /** The claim is another than before, by whichever server's hand. */
+  claimChanged({ claim: { end, attempts }, launched, doom }: ClaimState): void {
+    const own = this.#parts.state.claim.attempts.length;
+    // What is heard late of the attempts before this one is no news of it.
+    if (attempts.length < own) return;
+    const followed = attempts[own];
+    if (followed !== undefined) {
+      this.#phases.set({ phase: "ended", ...followed });
+      return this.poke();
+    }
+    this.#launched ||= launched;
+    // Whoever decided that is at it.
+    if (doom !== null && this.#doom === null && this.#stopGraceMs === null) this.#others = true;
+    this.#doom ??= doom;
+    this.#leftSinceMs = null;
+    if (end !== null) this.#phases.set({ phase: "ended", ...end });
+    this.poke();
+  }
+
+  /** The claim is gone, and with it all it stood for. */
+  claimGone(): void {
+    // Whoever removes a claim ends its workload first; one that was removed by hand leaves that to us.
+    if (this.present) this.unclaimed = true;
+    this.#phases.set({ phase: "ended", ...GONE_CLAIM });
+    this.poke();
+  }
+
+  /** Whether nothing of it is left in the cluster besides its claim. */
+  get erased(): boolean {
+    return this.#erased;
+  }
+
+  /** Stops watching; what is there goes on. Idempotent. */
+  async release(): Promise<void> {
+    this.#releasing.abort(new Error("the launcher was closed"));
+    this.poke();
+    await this.#life;
+  }
+
+  /** Something is another than when it was looked at. */
+  protected poke(): void {
+    this.#changed.resolve();
+  }
+
+  /** Whether something was made of the claim: when there is none any more it is gone for good. */
+  protected get launched(): boolean {
+    return this.#launched;
+  }
+
+  protected get stopping(): boolean {
+    return this.#stopGraceMs !== null;
+  }
+
+  protected tell(phase: WorkloadPhase): void {
+    if (!isDeepStrictEqual(this.phase, phase)) this.#phases.set(phase);
+  }
+
+  /**
+   * How long what is to be done is to be left to the server that made the claim; 0: it is ours to do. Before it is taken over the claim
+   * is looked at, for that server may be hidden from us alone.
+   */
+  protected async leftToOthersMs(signal: AbortSignal, graceMs = 0): Promise<number> {
+    if (!this.#others) return 0;
+    this.#leftSinceMs ??= Date.now();
+    const leftMs = this.#leftSinceMs + graceMs + TAKEOVER_MS - Date.now();
+    if (leftMs > 0) return leftMs;
+    const { claims, state } = this.#parts;
+    const now = await claims.look(state.claim, signal);
+    this.#others = false;
+    if (now === null) this.claimGone();
+    else this.claimChanged(now);
+    // Woken by that at once.
+    return TAKEOVER_MS;
+  }
+
+  /** The claim knows from then on that an object of this uid was made. */
+  protected async settle(uid: string, signal: AbortSignal): Promise<void> {
+    const { claims, state } = this.#parts;
+    const after = await claims.launched(state.claim, uid, signal);
+    if (after === null) return this.claimGone();
+    this.unclaimed = after.claim.end !== null || after.doom !== null;
+    this.claimChanged(after);
+  }
+
+  protected stopNow(signal: AbortSignal): Promise<number> {
+    return this.condemn(() => STOPPED, signal);
+  }
+
+  /** Written down first: whoever finds the claim finishes what was begun. */
+  protected async condemn(fate: () => Fate | Promise<Fate>, signal: AbortSignal): Promise<number> {
+    const leftMs = await this.leftToOthersMs(signal);
+    if (leftMs > 0) return leftMs;
+    // Ours before the watch tells of it.
+    this.#doom = { ...(await fate()), endedMs: Date.now(), graceMs: this.#stopGraceMs ?? 0 };
+    await this.#parts.claims.doom(this.#parts.state.claim, this.#doom, signal);
+    return 0;
+  }
+
+  async #live(): Promise<void> {
+    const { signal } = this.#releasing;
+    try {
+      // Its kind is made first.
+      await Promise.resolve();
+      while (!signal.aborted && this.phase.phase !== "ended") {
+        this.#changed = Promise.withResolvers<void>();
+        const waitMs = this.#doom === null ? await this.look(signal) : await this.#finish(this.#doom, signal);
+        if (waitMs > 0) await this.#wait(waitMs, signal);
+      }
+      // Another server ended it while this one was making something of it.
+      if (this.unclaimed && !signal.aborted) await this.#erase(0, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      const reason = `The driver cannot be looked after: ${describe(error)}.`;
+      this.#phases.set({ phase: "ended", state: "dead", reason, logTail: [], cause: "driver-lost" });
+    }
+  }
+
+  async #wait(waitMs: number, signal: AbortSignal): Promise<void> {
+    const leave = new AbortController();
+    await Promise.race([
+      this.#changed.promise,
+      pause(waitMs, undefined, { signal: AbortSignal.any([signal, leave.signal]) }).catch(() => undefined),
+    ]);
+    leave.abort();
+  }
+
+  async #finish(doom: Doom, signal: AbortSignal): Promise<number> {
+    const leftMs = await this.leftToOthersMs(signal, doom.graceMs);
+    if (leftMs > 0) return leftMs;
+    await this.#erase(this.#stopGraceMs ?? doom.graceMs, signal);
+    this.#phases.set({ phase: "ended", ...doom });
+    return 0;
+  }
+
+  async #erase(graceMs: number, signal: AbortSignal): Promise<void> {
+    await this.remove(graceMs, signal);
+    this.unclaimed = false;
+    this.#erased = true;
+  }
+}

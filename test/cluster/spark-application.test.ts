@@ -1,0 +1,353 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { KubeConfig, loadAllYaml } from "@kubernetes/client-node";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Batch } from "../../src/core/batch.ts";
+import { onSession } from "../../src/core/events.ts";
+import { isStatus } from "../../src/launch/kubernetes/api.ts";
+import { examineCluster } from "../../src/launch/kubernetes/examine.ts";
+import type { DriverPod } from "../../src/launch/kubernetes/pod-reading.ts";
+import { SPARK_APPLICATION_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
+import { applicationsPath, type SparkApplicationObject } from "../../src/launch/kubernetes/spark-application.ts";
+import type { SparkApplication } from "../../src/launch/kubernetes/spark-application-reading.ts";
+import { ClusterSite, NAMESPACE, prepareNamespace, soon } from "../kit/cluster.ts";
+import { ClusterServer, ended } from "../kit/cluster-server.ts";
+import { goModule } from "../kit/go-module.ts";
+import { kubectl } from "../kit/kubectl.ts";
+import { Livy } from "../kit/livy.ts";
+import { startReplica } from "../kit/replica.ts";
+import { until } from "../kit/until.ts";
+import { applicationOf } from "../launch/contract.ts";
+
+const OPERATOR_VERSION = "v2.3.0";
+const CRD = "crd/sparkapplications.sparkoperator.k8s.io";
+const COMPONENT = fileURLToPath(new URL("../../docker/kubernetes/spark-operator/server.yaml", import.meta.url));
+const RUN_MS = 120_000;
+
+type Applied = SparkApplication & Pick<SparkApplicationObject, "spec">;
+
+/** Does what the Spark Operator does with a SparkApplication, as its controller's source has it: the status, and a driver's pod. */
+class Operator {
+  readonly #site: ClusterSite;
+
+  constructor(site: ClusterSite) {
+    this.#site = site;
+  }
+
+  async applications(): Promise<readonly Applied[]> {
+    const labelSelector = `app.kubernetes.io/instance=${this.#site.settings.instance}`;
+    return (await this.#site.api.list<Applied>(applicationsPath(NAMESPACE), { labelSelector }, soon())).items;
+  }
+
+  /** The one of a batch's current attempt, once it is there. */
+  taken(batch: { readonly uid: string }, attempt = 1): Promise<Applied> {
+    const ours = ({ metadata: { name, labels } }: Applied) =>
+      labels?.["longwick/session"] === batch.uid && (attempt === 1 ? !/-\d$/.test(name) : name.endsWith(`-${attempt}`));
+    return until(`attempt ${attempt} is a SparkApplication`, 60_000, async () => (await this.applications()).find(ours));
+  }
+
+  async says({ metadata: { name } }: Applied, state: string, more: object = {}, errorMessage = ""): Promise<void> {
+    const status = { driverInfo: { podName: name }, applicationState: { state, errorMessage }, executionAttempts: 1, ...more };
+    await this.#site.api.merge(`${applicationsPath(NAMESPACE, name)}/status`, { status }, soon());
+  }
+
+  /** A driver's pod as spark-submit makes it of the object: the template, the labels, the name, a container behind the template's. */
+  async submit(application: Applied, script: string): Promise<void> {
+    const { metadata, spec } = application;
+    const { template, labels } = spec.driver;
+    const [driver] = template.spec?.containers ?? [];
+    const pod = {
+      metadata: {
+        name: spec.sparkConf["spark.kubernetes.driver.pod.name"],
+        labels: { ...metadata.labels, ...labels, "spark-role": "driver", "sparkoperator.k8s.io/launched-by-spark-operator": "true" },
+      },
+      spec: {
+        ...template.spec,
+        ...{ restartPolicy: "Never", serviceAccountName: spec.driver.serviceAccount },
+        containers: [{ ...driver, image: spec.image, imagePullPolicy: spec.imagePullPolicy, command: ["sh", "-c", script] }],
+      },
+    };
+    await this.#site.api.create<DriverPod>(this.#site.at("pods"), pod, soon());
+    await this.says(application, "SUBMITTED");
+  }
+}
+
+describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
+  const site = new ClusterSite({ batches: "spark-application" });
+  const operator = new Operator(site);
+
+  beforeAll(() => prepareNamespace(site.api));
+  afterAll(async () => {
+    await site.dispose();
+    await kubectl(["delete", CRD, "--ignore-not-found", "--timeout=60s"]);
+  });
+
+  const open = () => ClusterServer.open(site);
+  const batchOf = (server: ClusterServer, on: readonly ("driver-lost" | "submission-refused")[] = []) =>
+    server.batch({ application: { ...applicationOf("local:///opt/app.py", ["x"]), retry: { maxAttempts: 3, backoffMs: 0, on: [...on] } } });
+  const running = (batch: Batch) => until("it runs", 60_000, () => (batch.state === "running" ? true : undefined));
+  /** What there is of it but its claim and its log. */
+  const left = async () => [
+    ...(await operator.applications()).map(({ metadata }) => metadata.name),
+    ...(await site.left()).filter((name) => name.startsWith("pods/")),
+  ];
+
+  test("is refused where the Spark Operator is not installed, which is said at the start too", async () => {
+    if ((await kubectl(["get", CRD, "--ignore-not-found", "-o", "name"])) !== "") {
+      const others = await kubectl(["get", "sparkapplications", "--all-namespaces", "-o", "name"]);
+      if (others !== "") throw new Error(`somebody uses the cluster's Spark Operator: ${others}`);
+      await kubectl(["delete", CRD, "--timeout=60s"]);
+    }
+    const faults: string[] = [];
+    const leave = onSession(({ event, detail }) => event === "fault" && faults.push(detail));
+    await using server = await open();
+    await until("the start has told of it", 20_000, () =>
+      faults.some((fault) => /cannot be SparkApplications .* CRD .* is not installed/.test(fault)) ? true : undefined,
+    );
+    leave();
+    const batch = await batchOf(server);
+    expect(await ended(batch)).toMatch(
+      /^The Spark Operator is not installed: the cluster has no sparkapplications\.sparkoperator\.k8s\.io/,
+    );
+    expect(batch.end).toMatchObject({ state: "dead", cause: "submission-refused" });
+    await server.sessions.delete(batch, "it was deleted");
+    const bad = (await examineCluster(site.settings)).filter(({ state }) => state === "bad");
+    expect(bad).toMatchObject([{ what: "the cluster has no sparkapplications.sparkoperator.k8s.io of version v1beta2" }]);
+  });
+
+  test("finds the CRDs of a Spark Operator that is installed meanwhile", async () => {
+    const module = await goModule("github.com/kubeflow/spark-operator/v2", OPERATOR_VERSION);
+    await kubectl(["apply", "--server-side", "-f", join(module, "config/crd/bases/sparkoperator.k8s.io_sparkapplications.yaml")]);
+    const conditions = () => kubectl(["get", CRD, "-o", "jsonpath={.status.conditions}"]);
+    await until(`${CRD} is served`, 60_000, async () => (/"True","type":"Established"/.test(await conditions()) ? true : undefined));
+  }, 300_000);
+
+  test("is an object that the API server takes with every field known, and the dry run shows it", async () => {
+    await using server = await startReplica(site, ["--kubernetes-batches", "spark-application"]);
+    const livy = new Livy(server.url);
+    const body = {
+      ...{ file: "s3a://b/app.jar", className: "com.example.App", args: ["a"], jars: ["s3a://b/x.jar"], pyFiles: ["https://h/p.zip"] },
+      ...{ files: ["https://h/a.txt"], archives: ["s3a://b/e.tar.gz#e"], proxyUser: "bob", queue: "etl", name: "full" },
+      ...{ driverMemory: "1g", driverCores: 1, executorMemory: "1g", executorCores: 2, numExecutors: 3 },
+      conf: {
+        "spark.jars.packages": "a:b:1",
+        "spark.kubernetes.driverEnv.A": "b",
+        "spark.kubernetes.driver.label.team": "data",
+        "spark.kubernetes.driver.volumes.emptyDir.scratch.mount.path": "/scratch",
+      },
+    };
+    const plan = await livy.expect<{ workload: { sparkApplication: SparkApplicationObject } }>(200, "POST", "/batches?dryRun=true", body);
+    const { sparkApplication: object } = plan.workload;
+    expect(object.spec).toMatchObject({ mainClass: "com.example.App", proxyUser: "bob", deps: { packages: ["a:b:1"] } });
+    const path = `${applicationsPath(NAMESPACE)}?dryRun=All&fieldValidation=Strict`;
+    const taken = await site.api.create<SparkApplicationObject>(path, object, soon());
+    expect(taken.spec).toEqual(object.spec);
+    const wrong = { ...object, spec: { ...object.spec, mainFile: "x" } };
+    await expect(site.api.create(path, wrong, soon())).rejects.toThrow('unknown field "spec.mainFile"');
+    expect(await livy.ask("POST", "/batches", { file: "upload:/0b9e2f6c-4a66-4a10-8a8e-2d4f7f3b9d11/a.py" })).toMatchObject({
+      status: 400,
+    });
+    expect(await livy.ask("POST", "/batches", { ...body, conf: { "spark.hadoop.fs.s3a.secret.key": "x" } })).toMatchObject({
+      ...{ status: 400, body: { msg: expect.stringContaining("keep it in a Secret") } },
+    });
+    livy.close();
+  });
+
+  test("runs through the operator's states; its driver's log is read while it lives and kept when all is gone", async () => {
+    await using server = await startReplica(site, ["--kubernetes-batches", "spark-application"]);
+    const livy = new Livy(server.url);
+    const { id, longwick } = await livy.createBatch({ file: "local:///opt/app.py", name: "good" });
+    const application = await operator.taken(longwick);
+    expect(application.spec).toMatchObject({ mainApplicationFile: "local:///opt/app.py", restartPolicy: { type: "Never" } });
+    await until("it says what it waits for", 20_000, async () => {
+      const { state, log } = await livy.batch(id);
+      return state === "starting" && log.some((line) => line.includes("waits for the Spark Operator")) ? true : undefined;
+    });
+    await operator.submit(application, "echo first; echo; until [ -e go ]; do sleep 0.2; done; echo last");
+    await operator.says(application, "RUNNING", { sparkApplicationId: "spark-123" });
+    const seen = await until("its first line is read", 60_000, async () => {
+      const batch = await livy.batch(id);
+      return batch.log.includes("first") ? batch : undefined;
+    });
+    expect(seen).toMatchObject({ state: "running", appId: "spark-123", appInfo: { sparkUiUrl: expect.stringContaining("/ui/") } });
+    const follow = fetch(`${server.url}/batches/${id}/driver-log?follow`).then((answer) => answer.text());
+    await kubectl(["-n", NAMESPACE, "exec", application.metadata.name, "--", "touch", "go"]);
+    await until("its driver has ended", 60_000, async () => {
+      const [pod] = await site.driverPods();
+      return pod?.status?.phase === "Succeeded" ? true : undefined;
+    });
+    expect((await livy.batch(id)).state).toBe("running");
+    await operator.says(application, "SUCCEEDING", { sparkApplicationId: "spark-123" });
+    const end = await livy.batchIn(id, ["success"], RUN_MS);
+    expect(end).toMatchObject({ appId: "spark-123", longwick: { exitCode: 0, cause: null, reason: "The application has ended." } });
+    expect(await follow).toMatch(/first\n\n(.*\n)*last\n/);
+    expect(await left()).toEqual([]);
+    await server.restart();
+    const log = await livy.batchLog(id);
+    expect(log.slice(log.indexOf("first"))).toEqual(["first", "", "last", "Batch ended (success): The application has ended."]);
+    await livy.deleteBatch(id);
+    livy.close();
+  });
+
+  test("that fails says so with the exit code and the last error; one that could not be submitted is tried again", async () => {
+    await using server = await open();
+    const batch = await batchOf(server, ["submission-refused"]);
+    const first = await operator.taken(batch);
+    const refusal = 'failed to run spark-submit: Message: pods "x" is forbidden: exceeded quota. Received status: Status(code=403)';
+    await operator.says(first, "SUBMISSION_FAILED", { executionAttempts: 0, submissionAttempts: 1 }, refusal);
+    const second = await operator.taken(batch, 2);
+    expect(second.metadata.name).toBe(`${first.metadata.name}-2`);
+    const script = "echo 'Traceback (most recent call last):'; echo '  File x'; echo 'ValueError: no such luck'; exit 3";
+    await operator.submit(second, script);
+    await until("its driver has failed", 60_000, async () => ((await site.driverPods())[0]?.status?.phase === "Failed" ? true : undefined));
+    await operator.says(second, "FAILING", {}, "driver container failed with ExitCode: 3, Reason: Error");
+    expect(await ended(batch)).toBe("The application exited with code 3: ValueError: no such luck.");
+    expect(batch.attempts).toMatchObject([
+      { end: { cause: "submission-refused", reason: expect.stringContaining('pods "x" is forbidden: exceeded quota.') } },
+      { end: { state: "dead", cause: "non-zero-exit", exitCode: 3 } },
+    ]);
+    expect(batch.logTail(20)).toContain("ValueError: no such luck");
+    expect(await left()).toEqual([]);
+    await server.sessions.delete(batch, "it was deleted");
+  });
+
+  test("that somebody deletes, object or driver, is lost, and is tried again if that was asked for", async () => {
+    await using server = await open();
+    const batch = await batchOf(server, ["driver-lost"]);
+    const first = await operator.taken(batch);
+    await operator.submit(first, "sleep 600");
+    await operator.says(first, "RUNNING");
+    await running(batch);
+    await site.api.delete(applicationsPath(NAMESPACE, first.metadata.name), soon());
+    const second = await operator.taken(batch, 2);
+    expect(batch.attempts[0]?.end).toMatchObject({
+      ...{ state: "dead", cause: "driver-lost", reason: `SparkApplication ${first.metadata.name} was deleted.` },
+    });
+    expect((await site.driverPods()).map(({ metadata }) => metadata.name)).toEqual([]);
+    await operator.submit(second, "sleep 600");
+    await operator.says(second, "RUNNING");
+    await running(batch);
+    await site.api.delete(site.at("pods", second.metadata.name), soon(), { gracePeriodSeconds: 0 });
+    await operator.says(second, "FAILING", {}, "driver pod not found");
+    await operator.taken(batch, 3);
+    expect(batch.attempts[1]?.end).toMatchObject({ cause: "driver-lost", reason: "The driver's pod was deleted." });
+    // DELETE of one that runs leaves nothing.
+    await server.sessions.delete(batch, "it was deleted");
+    expect(await left()).toEqual([]);
+  });
+
+  test("is carried on by another server, whatever that one's configuration says, and is made once", async () => {
+    const first = await open();
+    const batch = await batchOf(first);
+    await first[Symbol.asyncDispose]();
+    const { settings } = site;
+    await using second = await ClusterServer.open(site, { ...settings, batches: "driver" });
+    const application = await operator.taken(batch);
+    await operator.submit(application, "echo adopted; sleep 600");
+    await operator.says(application, "RUNNING", { sparkApplicationId: "spark-9" });
+    const adopted = second.sessions.findBatch(String(batch.id), { name: null, remote: null }, "view");
+    await running(adopted);
+    await second[Symbol.asyncDispose]();
+    await using third = await open();
+    await using fourth = await open();
+    const [one, other] = [third, fourth].map(({ sessions }) =>
+      sessions.findBatch(String(batch.id), { name: null, remote: null }, "modify"),
+    );
+    if (one === undefined || other === undefined) throw new Error("both servers know it");
+    await until("both have its log and its id", 60_000, () =>
+      [one, other].every(({ state, appId }) => state === "running" && appId === "spark-9") && one.logTail(5).includes("adopted")
+        ? true
+        : undefined,
+    );
+    await operator.says(application, "COMPLETED", { sparkApplicationId: "spark-9" });
+    expect(await Promise.all([ended(one), ended(other)])).toEqual(["The application has ended.", "The application has ended."]);
+    expect(other.end).toEqual(one.end);
+    expect(one.attempts).toHaveLength(1);
+    expect(await left()).toEqual([]);
+    await third.sessions.delete(one, "it was deleted");
+  });
+
+  test("leaves no driver that the operator submitted while the batch was ended", async () => {
+    await using server = await open();
+    const batch = await batchOf(server);
+    const application = await operator.taken(batch);
+    await server.sessions.delete(batch, "it was deleted");
+    expect(await left()).toEqual([]);
+    await operator.submit(application, "sleep 600").catch((error: unknown) => {
+      if (!isStatus(error, 404)) throw error;
+    });
+    await until("the stray driver has gone", 60_000, async () => ((await site.driverPods()).length === 0 ? true : undefined));
+  });
+
+  test("ends with its time to live, and with its driver's start when nobody takes it up", async () => {
+    await using server = await ClusterServer.open(site, { startTimeoutMs: 3_000 });
+    const ignored = await batchOf(server);
+    expect(await ended(ignored)).toMatch(/^The driver did not start within 3 s\. The SparkApplication waits for the Spark Operator/);
+    expect(ignored.end).toMatchObject({ state: "dead", cause: "submission-refused" });
+    const short = await server.batch({ ttlMs: 6_000, application: applicationOf("local:///opt/app.py") });
+    const application = await operator.taken(short);
+    await operator.says(application, "RUNNING");
+    expect(await ended(short)).toBe("The session ended because its time to live of 6 s was over.");
+    expect(await left()).toEqual([]);
+  });
+
+  test("that may not be made says which right is missing", async () => {
+    await using poor = await poorAccount(site);
+    const found = await examineCluster({ ...site.settings, kubeconfig: poor.kubeconfig });
+    expect(found).toContainEqual({
+      ...{ state: "bad", what: `the server may not create/get/list/watch/delete sparkapplications in ${NAMESPACE}` },
+      mend: expect.stringContaining("docker/kubernetes/spark-operator"),
+    });
+    await using server = await ClusterServer.open(site, { kubeconfig: poor.kubeconfig });
+    const batch = await batchOf(server);
+    expect(await ended(batch)).toMatch(
+      /^The server may not make SparkApplications .*sparkapplications\.sparkoperator\.k8s\.io is forbidden/,
+    );
+    expect(batch.end).toMatchObject({ state: "dead", cause: "submission-refused" });
+    await server.sessions.delete(batch, "it was deleted");
+    const good = await examineCluster(site.settings);
+    expect(good).toContainEqual({ state: "ok", what: `batches can be made as SparkApplications in namespace ${NAMESPACE}` });
+  });
+
+  test("needs of the API server what the component's Role allows, and no more", async () => {
+    const roles = (loadAllYaml(readFileSync(COMPONENT, "utf8")) as { kind: string; rules?: object }[]).filter(
+      ({ kind }) => kind === "Role",
+    );
+    const rules = SPARK_APPLICATION_RIGHTS.map(({ group, resource, verbs }) => ({ apiGroups: [group], resources: [resource], verbs }));
+    expect(roles.map((role) => role.rules)).toEqual([rules]);
+  });
+});
+
+/** A kubeconfig of an account that may do all that a server needs, but nothing with SparkApplications. */
+const poorAccount = async (site: ClusterSite): Promise<{ readonly kubeconfig: string } & AsyncDisposable> => {
+  const name = `poor-${site.settings.instance}`;
+  const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name };
+  const rules = [{ apiGroups: ["", "batch"], resources: ["*"], verbs: ["*"] }];
+  const rbac = `apis/rbac.authorization.k8s.io/v1/namespaces/${NAMESPACE}`;
+  await site.api.create(site.at("serviceaccounts"), { metadata: { name } }, soon());
+  await site.api.create(`${rbac}/roles`, { metadata: { name }, rules }, soon());
+  const subjects = [{ kind: "ServiceAccount", name, namespace: NAMESPACE }];
+  await site.api.create(`${rbac}/rolebindings`, { metadata: { name }, roleRef, subjects }, soon());
+  interface Token {
+    readonly status: { readonly token: string };
+  }
+  const { status } = await site.api.create<Token>(`${site.at("serviceaccounts", name)}/token`, { spec: {} }, soon());
+  const own = new KubeConfig();
+  own.loadFromDefault();
+  const cluster = own.getCurrentCluster();
+  if (cluster === null) throw new Error("the kubeconfig has no current cluster");
+  const config = new KubeConfig();
+  config.loadFromClusterAndUser(cluster, { name, token: status.token });
+  const directory = mkdtempSync(join(tmpdir(), "lw-poor-"));
+  const kubeconfig = join(directory, "kubeconfig");
+  writeFileSync(kubeconfig, config.exportConfig(), { mode: 0o600 });
+  const dispose = async () => {
+    rmSync(directory, { recursive: true });
+    await site.api.delete(`${rbac}/rolebindings/${name}`, soon());
+    await site.api.delete(`${rbac}/roles/${name}`, soon());
+    await site.api.delete(site.at("serviceaccounts", name), soon());
+  };
+  return { kubeconfig, [Symbol.asyncDispose]: dispose };
+};
