@@ -71,7 +71,7 @@ export class PodLink implements DriverLink {
     for (;;) {
       const records = this.#records.splice(0);
       if (records.length > 0) {
-        yield { type: "records", records };
+        yield { type: "records", records, bytes: records.reduce((sum, record) => sum + sizeOf(record), 0) };
         continue;
       }
       this.#taken.resolve();
@@ -164,3 +164,5 @@ export class PodLink implements DriverLink {
     this.#woken.resolve();
   }
 }
+
+const sizeOf = (record: RecordFrame): number => (record.type === "log" ? record.lines.reduce((sum, line) => sum + line.length, 0) : 0);
