@@ -137,6 +137,11 @@ export abstract class ClaimedWorkload implements Workload {
     return this.#stopGraceMs !== null;
   }
 
+  /** Resolves once it runs. @throws Error when it has ended */
+  protected running(signal: AbortSignal): Promise<void> {
+    return this.#phases.running(signal);
+  }
+
   protected tell(phase: WorkloadPhase): void {
     if (!isDeepStrictEqual(this.phase, phase)) this.#phases.set(phase);
   }
