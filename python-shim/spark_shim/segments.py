@@ -90,18 +90,21 @@ class Segments:
         for name in sorted(filter(_NAME.fullmatch, os.listdir(self._directory))):
             segment = _Segment(self._directory, int(name[:16]))
             previous = max(segment.first - 1, self.last)
-            damaged = False
+            damaged_at: Optional[int] = None
             kept: List[bytes] = []
             with open(segment.path, "rb") as file:
                 for line in file:
                     number, _, body = line.partition(b" ")
                     if not (body.endswith(b"\n") and number.isdigit() and int(number) > previous and valid(body[:-1])):
-                        damaged = True
+                        damaged_at = segment.size if damaged_at is None else damaged_at
                         continue
                     previous = int(number)
                     segment.note(previous, len(line))
                     kept.append(line)
-            if damaged:
+            if damaged_at == segment.size:
+                # A torn end, as a disk that is full makes them: needs no room to mend.
+                os.truncate(segment.path, segment.size)
+            elif damaged_at is not None:
                 _replace(segment.path, kept)
             if segment.size == 0:
                 os.unlink(segment.path)
