@@ -49,6 +49,17 @@ def _replace(path: str, lines: List[bytes]) -> None:
     os.replace(temporary, path)
 
 
+def append_whole(fd: int, size: int, data: bytes) -> None:
+    """Adds to a file that is `size` bytes long: all of it, or nothing. Raises OSError when the disk does not take it."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        os.ftruncate(fd, size)
+        raise
+
+
 class Segments:
     """
     Lines are `<number> <bytes>`, numbers grow and may leave gaps. What is appended reaches the disk with `flush`, in one write; nothing
@@ -195,12 +206,9 @@ class Segments:
         return os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _write(self, segment: _Segment, data: bytes) -> None:
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            append_whole(self._fd, segment.size, data)
         except OSError:
-            os.ftruncate(self._fd, segment.size)
             if segment.size == 0:
                 self._drop(len(self._segments) - 1)
             raise
