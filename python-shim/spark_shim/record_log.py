@@ -54,9 +54,13 @@ class RecordLog:
 
         def valid(line: bytes) -> bool:
             record = parse_record(line)
-            if record is not None:
+            if record is None:
+                return False
+            try:
                 fold(record, len(line))
-            return record is not None
+            except (KeyError, TypeError, AttributeError):
+                return False
+            return True
 
         for number, _ in self._segments.load(valid):
             self.last_seq = number
