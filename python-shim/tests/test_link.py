@@ -7,7 +7,7 @@ import random
 import socket
 import time
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, List, Optional
 
 import pytest
 from kit import Client, Driver, wait_for
@@ -20,14 +20,6 @@ from spark_shim.pipe import LineBuffer, Message, encode
 from spark_shim.protocol import PIECE_BYTES, PROTOCOL_VERSIONS
 from spark_shim.record_log import RecordLog
 from spark_shim.requests import RequestFailed
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        driver.start()
-        driver.connect().ready()
-        yield driver
 
 
 def closed(end: socket.socket) -> bool:
