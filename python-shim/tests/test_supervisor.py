@@ -399,6 +399,20 @@ def test_an_end_is_told_in_place_too_and_as_much_of_the_log_as_fits() -> None:
         assert "line 999 €" in driver.output()
 
 
+def test_an_end_that_one_place_does_not_take_is_told_in_the_other() -> None:
+    with Driver() as driver:
+        os.mkdir(driver.path("full"))
+        message = driver.config["terminationMessage"] = driver.path("message")
+        driver.config["termination"] = driver.path("full")
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        client.ask("close", state="killed", reason="because")
+        assert driver.process is not None and driver.process.wait(20) == 0
+        with open(message, "rb") as file:
+            assert json.loads(file.read())["reason"] == "because"
+
+
 @pytest.mark.parametrize(
     ("config", "act", "words"),
     [
