@@ -152,16 +152,22 @@ class Segments:
             start = end
 
     def read(self, after: int, limit_bytes: int) -> List[NumberedLine]:
-        """The lines that follow a number, at least one if there is any, else as many as fit the limit about."""
+        """
+        The lines that follow a number, at least one if there is any, else as many as fit the limit about. A file that somebody else has
+        deleted is forgotten like one that was deleted here. Raises OSError.
+        """
         lines: List[NumberedLine] = []
-        for segment in self._segments:
+        for segment in list(self._segments):
             if segment.last <= after:
                 continue
-            for number, line in self._scan(segment, after):
-                lines.append((number, line))
-                limit_bytes -= len(line)
-                if limit_bytes <= 0:
-                    return lines
+            try:
+                for number, line in self._scan(segment, after):
+                    lines.append((number, line))
+                    limit_bytes -= len(line)
+                    if limit_bytes <= 0:
+                        return lines
+            except FileNotFoundError:
+                self._drop(self._segments.index(segment))
         return lines
 
     def clear(self) -> None:
@@ -203,6 +209,7 @@ class Segments:
         return newest
 
     def _open(self, segment: _Segment) -> int:
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
         return os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _write(self, segment: _Segment, data: bytes) -> None:

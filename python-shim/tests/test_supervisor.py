@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from typing import Any, Callable, Iterator
@@ -320,6 +321,26 @@ def test_a_spark_that_refuses_ends_the_session() -> None:
         open(driver.path("interpreter-fails"), "w").close()
         driver.start()
         assert driver.termination()["reason"] == "Spark could not be started: Spark said no"
+
+
+def test_a_journal_that_somebody_deletes_costs_what_it_held_and_nothing_else() -> None:
+    with Driver(memoryLimitBytes=50_000) as driver:
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        for _ in range(5):
+            client.run("print('x' * 50_000)")
+        shutil.rmtree(driver.path("journal"))
+        late = driver.connect()
+        with pytest.raises(EOFError):
+            # Its past is gone, as that of a link that is too slow: a server attaches anew.
+            late.until(lambda record: False)
+        fresh = driver.connect()
+        assert fresh.run("print('still here')") == (5, "ok")
+        assert fresh.text(5) == "still here\n"
+        lines = fresh.ask("log", fromLine=0, lines=1000)["lines"]
+        assert not any("Traceback" in line for line in lines)
+    assert fresh.records[0]["seq"] > 1
 
 
 def test_a_file_that_is_not_there_ends_the_session_and_is_named() -> None:
