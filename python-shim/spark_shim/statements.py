@@ -159,7 +159,7 @@ class Statements:
         elif kind == "finished":
             statement.outcome, statement.finished_ms = record["outcome"], record["atMs"]
             statement.state = "cancelled" if record["outcome"] == "cancelled" else "available"
-            statement.code = statement.code[:CODE_LIMIT]
+            statement.code, statement.cell = statement.code[:CODE_LIMIT], {}
 
     def forget(self, first: int, last: int) -> None:
         """The journal lets go of these records: what they told of statements is written down."""

@@ -23,6 +23,7 @@ def test_the_life_of_a_statement_is_folded_from_its_records(tmp_path: Path) -> N
     table.fold(queued(1, 0, origin={"client": "a"}, code="é" * 10_000), 10)
     statement = table.get(0)
     assert statement is not None
+    statement.cell = {"message": {"buffers": ["x" * 10_000]}}
     assert (statement.state, statement.client, statement.final) == ("waiting", "a", False)
     table.fold({"seq": 2, "atMs": 22, "type": "started", "statement": 0}, 10)
     assert (statement.state, statement.started_ms) == ("running", 22)
@@ -30,6 +31,7 @@ def test_the_life_of_a_statement_is_folded_from_its_records(tmp_path: Path) -> N
     assert statement.state == "cancelling"
     table.fold({"seq": 4, "atMs": 24, "type": "error", "statement": 0, "ename": "E", "evalue": "v", "traceback": []}, 10)
     table.fold({"seq": 5, "atMs": 25, "type": "finished", "statement": 0, "outcome": "cancelled", "rung": "jobs"}, 10)
+    assert statement.cell == {}, "a widget's data may be large"
     told = table.summaries(6)[0]
     assert told["code"] == "é" * CODE_LIMIT and told["codeCut"] is True
     assert (told["state"], told["outcome"], told["ename"], told["firstSeq"], told["lastSeq"]) == ("cancelled", "cancelled", "E", 1, 5)
