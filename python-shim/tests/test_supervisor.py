@@ -306,6 +306,18 @@ def test_a_jvm_that_no_longer_answers_is_replaced(monkeypatch: pytest.MonkeyPatc
         wait_for(lambda: any("did not answer a new interpreter" in line for line in client.ask("log", fromLine=0, lines=100)["lines"]))
 
 
+def test_restarts_on_request_are_no_failures_however_many_come_while_spark_is_slow(driver: Driver, client: Client) -> None:
+    open(driver.path("jvm-is-sick"), "w").close()
+    for _ in range(5):
+        seen = len(client.records)
+        client.ask("restart")
+        while not any(record.get("phase") == "exited" for record in client.records[seen:]):
+            client.pump()
+    os.unlink(driver.path("jvm-is-sick"))
+    client.ask("restart")
+    assert client.run("pass")[1] == "ok"
+
+
 def test_a_jvm_that_does_not_start_ends_the_session_with_its_last_words() -> None:
     with Driver() as driver:
         open(driver.path("java-fails"), "w").close()
