@@ -14,7 +14,7 @@ from .child import Interpreter
 from .config import Application, DriverConfig
 from .engine import EngineUser
 from .forward import ui_host
-from .jvm import Complaint, SparkSetup, submission
+from .jvm import Complaint, SparkSetup, Submission, submission
 from .loop import Loop
 from .output_pipe import OutputPipe
 from .processes import Children
@@ -63,7 +63,7 @@ class ApplicationEngine:
                 self._user.ended(Ending("dead", "The driver died while its application ran; it is not run twice.", cause="driver-lost"))
                 return
             self._listen_for_ui(setup)
-            self._process = _Process(self._loop, self._children, setup, self._config, self._application, self._text, self._exited)
+            self._process = _Process(self._loop, self._children, self._submission(setup), self._config.work_dir, self._text, self._exited)
         except (SparkNotFound, OSError) as error:
             self._user.ended(Ending("dead", str(error), cause="submission-refused"))
             return
@@ -96,6 +96,11 @@ class ApplicationEngine:
         os.fsync(fd)
         os.close(fd)
         return True
+
+    def _submission(self, setup: SparkSetup) -> Submission:
+        file, class_name, args = self._application
+        main = ["--class", class_name] if class_name else []
+        return submission(setup, self._config, [*main, placed(file, self._config.directory), *args])
 
     def _listen_for_ui(self, setup: SparkSetup) -> None:
         setup.conf[MARK_KEY] = self._config.session
@@ -133,32 +138,22 @@ class _Process:
         self,
         loop: Loop,
         children: Children,
-        setup: SparkSetup,
-        config: DriverConfig,
-        application: Application,
+        submission: Submission,
+        directory: str,
         on_text: Callable[[str, str], None],
         on_exit: Callable[[int], None],
     ) -> None:
         """`on_text("stdout" | "stderr", text)`. Raises OSError when it cannot be started."""
         self._children = children
         self._on_exit = on_exit
-        class_name = ["--class", application.class_name] if application.class_name else []
-        command, env = submission(setup, config, [*class_name, placed(application.file, config.directory), *application.args])
         self._errors = (LastError(), LastError())
         # SparkSubmit writes to its own stdout what Python writes to either.
         self._stdout, self._stderr = (
             OutputPipe(loop, error.heard(functools.partial(on_text, name)), lambda number: None)
             for name, error in (("stdout", self._errors[0]), ("stderr", self._errors[1]))
         )
-        try:
-            streams = (subprocess.DEVNULL, self._stdout.writing_end, self._stderr.writing_end)
-            self._pid = children.spawn(command, env, config.work_dir, self._exited, streams)
-        except OSError:
-            self._stdout.close()
-            self._stderr.close()
-            raise
-        self._stdout.handed_over()
-        self._stderr.handed_over()
+        outputs = (self._stdout, self._stderr)
+        self._pid = children.spawn(*submission, directory, self._exited, subprocess.DEVNULL, outputs)
 
     @property
     def complaint(self) -> str:

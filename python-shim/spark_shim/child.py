@@ -110,18 +110,15 @@ class Interpreter:
                 {**env, PIPE_VARIABLE: str(theirs.fileno()), SETTINGS_VARIABLE: json.dumps(settings)},
                 directory,
                 self._exited,
-                (subprocess.DEVNULL, self.stdout.writing_end, self.stderr.writing_end),
+                subprocess.DEVNULL,
+                (self.stdout, self.stderr),
                 (theirs.fileno(),),
             )
         except OSError:
-            self.stdout.close()
-            self.stderr.close()
             self._end.close()
             raise
         finally:
             theirs.close()
-        self.stdout.handed_over()
-        self.stderr.handed_over()
         loop.watch(self._end.fileno(), self._readable)
 
     def send(self, message: Message) -> None:

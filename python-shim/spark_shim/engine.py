@@ -116,9 +116,9 @@ class Engine:
     def restart(self, reason: str, fresh: bool) -> None:
         """A new interpreter in place of the one that lives; fresh: Spark forgets temp views, cache and jobs too."""
         self._fresh = self._fresh or fresh
-        if self._interpreter:
-            self._death = reason
-            self._interpreter.kill()
+        # One that is asked to go before it is ready has not failed.
+        self._failures = 0
+        self._replace(reason)
 
     def stop(self) -> None:
         """Kills the interpreter and asks Spark to stop in order; `gone` says when."""
@@ -160,7 +160,7 @@ class Engine:
         if not self.was_ready:
             self._user.give_up(reason)
         elif self._interpreter:
-            self.restart(reason + " Spark and the interpreter are started anew: variables and temp views are lost.", fresh=False)
+            self._replace(reason + " Spark and the interpreter are started anew: variables and temp views are lost.")
         else:
             self.start()
 
@@ -188,6 +188,11 @@ class Engine:
             lambda name, text: self._user.process_text("interpreter " + name, name, text),
             self._interpreter_exited,
         )
+
+    def _replace(self, reason: str) -> None:
+        if self._interpreter:
+            self._death = reason
+            self._interpreter.kill()
 
     def _introduce(self) -> None:
         """Both are there: the interpreter is told of the JVM."""

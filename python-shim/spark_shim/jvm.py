@@ -140,7 +140,11 @@ def _py4j_of(home: str) -> List[str]:
     return [os.path.join(directory, name) for name in names if name.startswith("py4j-") and name.endswith("-src.zip")]
 
 
-def submission(setup: SparkSetup, config: DriverConfig, submitted: Sequence[str] = ("pyspark-shell",)) -> Tuple[List[str], Dict[str, str]]:
+#: A command and its environment.
+Submission = Tuple[List[str], Dict[str, str]]
+
+
+def submission(setup: SparkSetup, config: DriverConfig, submitted: Sequence[str] = ("pyspark-shell",)) -> Submission:
     """The command of a JVM that SparkSubmit runs in, its properties written down, and its environment. Raises OSError, SparkNotFound."""
     properties = os.path.join(config.directory, "spark.properties")
     write_properties(properties, setup.conf)
@@ -184,18 +188,12 @@ class Jvm:
         self.stderr = OutputPipe(loop, self._complaint.heard(lambda text: on_text("stderr", text)), lambda number: None)
         stdin, self._stdin = os.pipe()
         try:
-            self.pid = children.spawn(
-                command, env, config.start_directory(), self._exited, (stdin, self.stdout.writing_end, self.stderr.writing_end)
-            )  # fmt: skip
+            self.pid = children.spawn(command, env, config.start_directory(), self._exited, stdin, (self.stdout, self.stderr))
         except OSError:
             self.stop()
-            self.stdout.close()
-            self.stderr.close()
             raise
         finally:
             os.close(stdin)
-        self.stdout.handed_over()
-        self.stderr.handed_over()
         self._look_for_gateway()
 
     @property

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import ssl
+import traceback
 from collections import deque
 from typing import Callable, Deque, Dict, List, Optional, Tuple
 
@@ -318,8 +319,9 @@ class Link:
         except RequestFailed as failed:
             self.fail(request, failed.code, str(failed))
         except Exception as error:
+            # A bug of ours: what came with this request is still to be read.
             self.fail(request, "internal", "%s: %s" % (type(error).__name__, error))
-            raise
+            self._loop.report(traceback.format_exc())
         else:
             if result is not None:
                 self.reply(request, result)

@@ -151,6 +151,15 @@ class MessageBuffer:
                 yield message
 
 
+def _instead_of(message: Message, size: int) -> Message:
+    """What is said in place of a message too large for a line, which would end the interpreter."""
+    kind = message.get("type", message["is"])
+    if kind in ("display", "result"):
+        return {**message, "data": {"text/plain": "<an output of %d bytes is too large to be sent>" % size}, "metadata": {}}
+    note = "A message of %d bytes (%s) is too large to be sent." % (size, kind)
+    return {"is": "reply", "request": message["request"], "failure": note} if kind == "reply" else {"is": "log", "lines": [note]}
+
+
 class Pipe:
     """The interpreter's end. `send` may be called from any thread and blocks while the supervisor does not read: user code slows down."""
 
@@ -167,10 +176,10 @@ class Pipe:
         return cls(socket.socket(fileno=number))
 
     def send(self, message: Message) -> None:
-        """Raises OSError when the supervisor is gone. Data too large for a line is replaced by a text that says so."""
+        """Raises OSError when the supervisor is gone. A message too large for a line is replaced by one that says so."""
         data = pack(message)
         if len(data) > LINE_LIMIT_BYTES:
-            data = pack({**message, "data": {"text/plain": "<an output of %d bytes is too large to be sent>" % len(data)}})
+            data = pack(_instead_of(message, len(data)))
         with self._lock:
             self._end.sendall(data)
 

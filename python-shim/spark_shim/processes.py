@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from .loop import Loop
 from .memory import MemoryWatch
+from .output_pipe import OutputPipe
 
 #: Every process of a driver has its session's uid here, so that stragglers can be found.
 SESSION_VARIABLE = "LONGWICK_SESSION"
@@ -20,8 +21,6 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None) if _LINUX else None
-
-Stream = Union[int, None]
 
 
 class Children:
@@ -53,28 +52,35 @@ class Children:
         env: Dict[str, str],
         directory: str,
         on_exit: Callable[[int], None],
-        streams: Tuple[Stream, Stream, Stream],
+        stdin: int,
+        outputs: Tuple[OutputPipe, OutputPipe],
         keep: Sequence[int] = (),
     ) -> int:
         """
         Starts a process in a group of its own and answers its id, which is also the group's. `on_exit` gets the exit code, or minus the
-        signal's number. Raises OSError.
+        signal's number. What it is to write to, stdout and stderr, is handed over to it. Raises OSError, and closes those.
         """
         try:
             process = subprocess.Popen(
                 command,
                 env={**env, SESSION_VARIABLE: self._session},
                 cwd=directory,
-                stdin=streams[0],
-                stdout=streams[1],
-                stderr=streams[2],
+                stdin=stdin,
+                stdout=outputs[0].writing_end,
+                stderr=outputs[1].writing_end,
                 pass_fds=keep,
                 start_new_session=True,
                 preexec_fn=self._bind_to_supervisor if _libc else None,
             )
-        except ValueError as error:
+        except (OSError, ValueError) as error:
+            for output in outputs:
+                output.close()
+            if isinstance(error, OSError):
+                raise
             # JSON can carry what no command and no environment can: NUL, a lone surrogate.
             raise OSError(errno.EINVAL, "%s cannot be started: %s" % (command[0], error)) from None
+        for output in outputs:
+            output.handed_over()
         process.returncode = 0  # it is reaped here, not by Popen
         self._on_exit[process.pid] = on_exit
         return process.pid

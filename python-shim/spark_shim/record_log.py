@@ -54,9 +54,13 @@ class RecordLog:
 
         def valid(line: bytes) -> bool:
             record = parse_record(line)
-            if record is not None:
+            if record is None:
+                return False
+            try:
                 fold(record, len(line))
-            return record is not None
+            except (KeyError, TypeError, AttributeError):
+                return False
+            return True
 
         for number, _ in self._segments.load(valid):
             self.last_seq = number
@@ -100,9 +104,15 @@ class RecordLog:
             self._evict()
 
     def after(self, seq: int, limit_bytes: int) -> List[NumberedLine]:
-        """The records after a number not below `first_seq - 1`: at least one if there is any, else what about fits the limit."""
+        """
+        The records after a number not below `first_seq - 1`: at least one if there is any, else what about fits the limit. None when it
+        turns out that there is a later `first_seq` now.
+        """
         if seq + 1 < self._base:
+            first = self._segments.first
             lines = self._segments.read(seq, limit_bytes)
+            if self._segments.first != first:
+                return []
             if lines:
                 return [pair for pair in lines if pair[0] < self._base] or self._from_memory(self._base, limit_bytes)
         return self._from_memory(max(seq + 1, self._base), limit_bytes)

@@ -49,6 +49,17 @@ def _replace(path: str, lines: List[bytes]) -> None:
     os.replace(temporary, path)
 
 
+def append_whole(fd: int, size: int, data: bytes) -> None:
+    """Adds to a file that is `size` bytes long: all of it, or nothing. Raises OSError when the disk does not take it."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        os.ftruncate(fd, size)
+        raise
+
+
 class Segments:
     """
     Lines are `<number> <bytes>`, numbers grow and may leave gaps. What is appended reaches the disk with `flush`, in one write; nothing
@@ -90,18 +101,21 @@ class Segments:
         for name in sorted(filter(_NAME.fullmatch, os.listdir(self._directory))):
             segment = _Segment(self._directory, int(name[:16]))
             previous = max(segment.first - 1, self.last)
-            damaged = False
+            damaged_at: Optional[int] = None
             kept: List[bytes] = []
             with open(segment.path, "rb") as file:
                 for line in file:
                     number, _, body = line.partition(b" ")
                     if not (body.endswith(b"\n") and number.isdigit() and int(number) > previous and valid(body[:-1])):
-                        damaged = True
+                        damaged_at = segment.size if damaged_at is None else damaged_at
                         continue
                     previous = int(number)
                     segment.note(previous, len(line))
                     kept.append(line)
-            if damaged:
+            if damaged_at == segment.size:
+                # A torn end, as a disk that is full makes them: needs no room to mend.
+                os.truncate(segment.path, segment.size)
+            elif damaged_at is not None:
                 _replace(segment.path, kept)
             if segment.size == 0:
                 os.unlink(segment.path)
@@ -138,16 +152,22 @@ class Segments:
             start = end
 
     def read(self, after: int, limit_bytes: int) -> List[NumberedLine]:
-        """The lines that follow a number, at least one if there is any, else as many as fit the limit about."""
+        """
+        The lines that follow a number, at least one if there is any, else as many as fit the limit about. A file that somebody else has
+        deleted is forgotten like one that was deleted here. Raises OSError.
+        """
         lines: List[NumberedLine] = []
-        for segment in self._segments:
+        for segment in list(self._segments):
             if segment.last <= after:
                 continue
-            for number, line in self._scan(segment, after):
-                lines.append((number, line))
-                limit_bytes -= len(line)
-                if limit_bytes <= 0:
-                    return lines
+            try:
+                for number, line in self._scan(segment, after):
+                    lines.append((number, line))
+                    limit_bytes -= len(line)
+                    if limit_bytes <= 0:
+                        return lines
+            except FileNotFoundError:
+                self._drop(self._segments.index(segment))
         return lines
 
     def clear(self) -> None:
@@ -189,15 +209,13 @@ class Segments:
         return newest
 
     def _open(self, segment: _Segment) -> int:
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
         return os.open(segment.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _write(self, segment: _Segment, data: bytes) -> None:
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            append_whole(self._fd, segment.size, data)
         except OSError:
-            os.ftruncate(self._fd, segment.size)
             if segment.size == 0:
                 self._drop(len(self._segments) - 1)
             raise

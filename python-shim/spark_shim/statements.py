@@ -9,6 +9,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional
 
 from .pipe import encode
 from .record_log import Record
+from .segments import append_whole
 
 #: How much of a statement's code its summary keeps, in characters.
 CODE_LIMIT = 4096
@@ -163,7 +164,7 @@ class Statements:
         elif kind == "finished":
             statement.outcome, statement.finished_ms = record["outcome"], record["atMs"]
             statement.state = "cancelled" if record["outcome"] == "cancelled" else "available"
-            statement.code = statement.code[:CODE_LIMIT]
+            statement.code, statement.cell = statement.code[:CODE_LIMIT], {}
 
     def forget(self, first: int, last: int) -> None:
         """The journal lets go of these records: what they told of statements is written down."""
@@ -172,7 +173,7 @@ class Statements:
         try:
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
-                os.write(fd, lines)
+                append_whole(fd, os.fstat(fd).st_size, lines)
             finally:
                 os.close(fd)
         except OSError as error:

@@ -112,12 +112,15 @@ class Supervisor(Driver, EngineUser):
         self._journal.append("ending", {"state": state, "reason": reason})
         ending = ending._replace(app_id=(self._facts or {}).get("appId"))
         tail = self._logbook.tail(TERMINATION_LOG_LINES)
-        try:
-            write_termination(self._config.termination, ending, tail)
-            if self._config.termination_message:
-                write_termination_message(self._config.termination_message, ending, tail)
-        except OSError as error:
-            self.say("The end cannot be written down: %s" % error)
+        for write, path in (
+            (write_termination, self._config.termination),
+            (write_termination_message, self._config.termination_message),
+        ):
+            try:
+                if path:
+                    write(path, ending, tail)
+            except OSError as error:
+                self.say("The end cannot be written down: %s" % error)
         self._engine.stop()
         self._loop.after(LINKS_DRAIN_SECONDS, lambda: self._leave(links_may_wait=False))
         self._loop.after(SPARK_STOP_SECONDS, self._engine.kill)

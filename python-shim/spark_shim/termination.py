@@ -35,13 +35,17 @@ def write_termination(path: str, ending: Ending, log_tail: List[str]) -> None:
     os.replace(temporary, path)
 
 
-#: What Kubernetes keeps of a container's termination message.
+#: What Kubernetes keeps of a container's termination message, and how much of that the reason may take.
 MESSAGE_LIMIT_BYTES = 4096
+_REASON_LIMIT_BYTES = 2048
 
 
 def write_termination_message(path: str, ending: Ending, log_tail: List[str]) -> None:
     """The same in place, with as many of the last lines as fit. Raises OSError."""
-    told = _told(ending._replace(reason=ending.reason[:1024]), [line[:512] for line in log_tail])
+    reason = ending.reason[:1024]
+    while len(json.dumps(reason)) > _REASON_LIMIT_BYTES:
+        reason = reason[: len(reason) * 7 // 8]
+    told = _told(ending._replace(reason=reason), [line[:512] for line in log_tail])
     message = json.dumps(told)
     while len(message) > MESSAGE_LIMIT_BYTES and told["logTail"]:
         told["logTail"] = told["logTail"][max(1, len(told["logTail"]) // 8) :]

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import List
+from typing import Iterator, List
 
 import pytest
+from kit import Driver
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    """The one that a file's tests share, unless the file has its own fixture of this name."""
+    with Driver() as driver:
+        driver.start()
+        driver.connect().ready()
+        yield driver
 
 
 def exists_here(item: pytest.Item) -> bool:

@@ -62,6 +62,16 @@ class Outcome:
         return "".join(self.error["traceback"])
 
 
+def _end(process: subprocess.Popen[bytes], directory: str) -> None:
+    """Of all that a process runs in its group, and of its directory."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait(10)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 class InterpreterProcess:
     """`with InterpreterProcess() as interpreter: interpreter.run("1+1").result`"""
 
@@ -285,13 +295,8 @@ class InterpreterProcess:
     # ── End ──
 
     def close(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait(10)
+        _end(self.process, self.directory)
         self._end.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> InterpreterProcess:
         return self
@@ -341,9 +346,4 @@ class SparkJvm:
             self.stdout += data
 
     def close(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait(10)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _end(self.process, self.directory)

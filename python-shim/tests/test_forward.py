@@ -47,14 +47,6 @@ def echo(end: socket.socket) -> None:
         end.sendall(data)
 
 
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        driver.start()
-        driver.connect().ready()
-        yield driver
-
-
 @pytest.fixture
 def client(driver: Driver) -> Iterator[Client]:
     client = driver.connect()

@@ -196,6 +196,14 @@ def test_a_forked_childs_error_is_its_own(interpreter: InterpreterProcess) -> No
     assert alive(interpreter)
 
 
+def test_a_forked_child_has_nobody_to_ask(interpreter: InterpreterProcess) -> None:
+    number = interpreter.start("import os\npid = os.fork()\nif not pid: input('who? ')\nos.waitpid(pid, 0)[1] >> 8", stdin=True)
+    outcome = interpreter.finish(number)
+    assert (outcome.outcome, outcome.result, outcome.of("input")) == ("ok", {"text/plain": "1"}, [])
+    assert "EOFError" in interpreter.fd_text(2)
+    assert alive(interpreter)
+
+
 def test_multiprocessing_works(interpreter: InterpreterProcess) -> None:
     code = """
         import multiprocessing

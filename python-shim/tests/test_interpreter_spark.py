@@ -273,6 +273,20 @@ def test_a_group_of_the_users_own_can_be_used_again_after_a_cancel(interpreter: 
     assert plain(interpreter, group + "sc.parallelize([1, 2], 2).count()") == "2"
 
 
+def test_a_job_that_starts_late_in_the_users_group_does_not_keep_the_next_statement_waiting(interpreter: InterpreterProcess) -> None:
+    group = "sc.setJobGroup('mine', 'my own', True)\n"
+    # So many columns are planned for about a second before there is a job.
+    wide = "spark.range(10**8).crossJoin(spark.range(1000)).selectExpr(*['sum(hash(%d)) as c%d' % (i, i) for i in range(1000)])"
+    interpreter.run("wide = " + wide)
+    number = interpreter.start(group + "print('go')\nwide.collect()")
+    interpreter.wait_for_emit(number, "stream")
+    assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
+    assert plain(interpreter, group + "sc.parallelize([1, 2], 2).count()") == "2"
+    interpreter.until(lambda: plain(interpreter, "sc.statusTracker().getActiveJobsIds()") == "[]", "no job to run any more")
+    again = interpreter.run(group + "import time\nsc.parallelize([1], 1).map(lambda v: time.sleep(1)).count()")
+    assert {len(emit["jobs"]) for emit in again.of("progress")} == {1}
+
+
 def test_a_cancel_ends_the_jobs_of_a_statements_threads(interpreter: InterpreterProcess) -> None:
     code = """
         import threading, time

@@ -7,7 +7,7 @@ import random
 import socket
 import time
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, List, Optional
 
 import pytest
 from kit import Client, Driver, wait_for
@@ -20,14 +20,6 @@ from spark_shim.pipe import LineBuffer, Message, encode
 from spark_shim.protocol import PIECE_BYTES, PROTOCOL_VERSIONS
 from spark_shim.record_log import RecordLog
 from spark_shim.requests import RequestFailed
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        driver.start()
-        driver.connect().ready()
-        yield driver
 
 
 def closed(end: socket.socket) -> bool:
@@ -198,6 +190,23 @@ def test_control_does_not_wait_behind_bulk(driver: Driver) -> None:
     number = reader.request("touch", client="me")
     reader.answer(number)
     assert sum(len(record.get("text", "")) for record in reader.records) < 3_000_000
+
+
+def test_a_request_that_fails_inside_costs_no_other_in_the_same_piece() -> None:
+    uri = "upload:/%s/a.jar" % ("0" * 36)
+    with Driver(jars=[uri]) as driver:
+        path = driver.path("uploads", "0" * 36, "a.jar")
+        os.makedirs(os.path.dirname(path))
+        open(path, "w").close()
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        os.unlink(path)
+        supply = {"upload": "0" * 36, "name": "a.jar", "offset": 0, "data": "", "last": True, "sha256": ""}
+        client.send_bytes(encode({"frame": "supply", "request": 901, **supply}) + encode({"frame": "ping", "request": 902}))
+        assert client.answer(901)["code"] == "internal"
+        assert client.answer(902)["result"] == {}
+        assert any("FileNotFoundError" in line for line in client.ask("log", fromLine=0, lines=1000)["lines"])
 
 
 class _Echo(LinkDriver):

@@ -93,6 +93,30 @@ def test_a_text_beyond_the_limit_is_refused_before_its_end() -> None:
             assert list(buffer.feed(b"x" * (1 << 20))) == []
 
 
+@pytest.mark.parametrize(
+    ("message", "instead"),
+    [
+        ({"is": "emit", "type": "result", "statement": 1, "data": {"text/plain": "x" * 5000}, "metadata": {}}, "result"),
+        ({"is": "emit", "type": "display", "statement": 1, "data": {}, "metadata": {"a": "x" * 5000}, "displayId": "d"}, "display"),
+        ({"is": "emit", "type": "comm", "statement": 1, "comm": "c", "data": {}, "buffers": ["x" * 5000]}, "log"),
+        ({"is": "emit", "type": "returned", "statement": 1, "payload": [{"text": "x" * 5000}], "expressions": {}}, "log"),
+        ({"is": "reply", "request": 7, "result": {"matches": ["x" * 5000]}}, "reply"),
+        ({"is": "log", "lines": ["x" * 5000]}, "log"),
+    ],
+)
+def test_a_message_too_large_for_a_line_is_replaced_by_one_that_says_so(
+    message: Message, instead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spark_shim.pipe.LINE_LIMIT_BYTES", 1000)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        Pipe(theirs).send(message)
+        (got,) = MessageBuffer().feed(ours.recv(65536))
+    assert got.get("type", got["is"]) == instead
+    assert "too large" in json.dumps(got)
+    assert {name: got.get(name) for name in ("request", "displayId")} == {name: message.get(name) for name in ("request", "displayId")}
+
+
 def test_the_interpreters_end_may_be_written_from_many_threads() -> None:
     ours, theirs = socket.socketpair()
     pipe = Pipe(theirs)

@@ -8,6 +8,7 @@ from kit import files_end_at
 
 from spark_shim import record_log
 from spark_shim.record_log import Record, RecordLog, parse_record
+from spark_shim.statements import Statements
 
 
 class Log(RecordLog):
@@ -44,6 +45,17 @@ def test_a_reader_gets_every_record_once_whether_from_memory_or_from_disk(tmp_pa
         assert log.numbers_after(after) == list(range(after + 1, 1001))
     log.write(5)
     assert log.numbers_after(990) == list(range(991, 1006)), "some on disk, some in memory, some not flushed"
+
+
+def test_a_record_that_tells_nothing_is_taken_out_like_a_damaged_line(tmp_path: Path) -> None:
+    first = Log(tmp_path)
+    first.write(2)
+    first.append("queued", {"statement": 0})
+    first.close()
+    statements = Statements(str(tmp_path / "statements.jsonl"), first.said.append)
+    second = RecordLog(str(tmp_path), 10 << 20, 1 << 20, first.said.append, statements.forget)
+    second.load(statements.fold)
+    assert (second.last_seq, statements.next_id) == (2, 0)
 
 
 def test_the_next_epoch_goes_on_with_the_numbers(tmp_path: Path) -> None:

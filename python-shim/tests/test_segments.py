@@ -50,6 +50,17 @@ def test_a_torn_tail_is_cut_off_and_writing_goes_on(tmp_path: Path, tail: bytes)
     assert file.read_bytes() == whole + b"11 new\n"
 
 
+def test_a_torn_tail_is_cut_off_on_a_disk_that_takes_no_more(tmp_path: Path) -> None:
+    filled(tmp_path, range(1, 11)).close()
+    file = next(tmp_path.glob("*.seg"))
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"11 half a li")
+    with files_end_at(0):
+        _, lines = opened(tmp_path)
+    assert [number for number, _ in lines] == list(range(1, 11))
+    assert file.read_bytes() == whole
+
+
 def test_damage_in_the_middle_costs_only_the_damaged_lines(tmp_path: Path) -> None:
     filled(tmp_path, range(1, 101)).close()
     file = next(tmp_path.glob("*.seg"))

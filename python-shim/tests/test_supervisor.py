@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from typing import Any, Callable, Iterator
@@ -305,6 +306,18 @@ def test_a_jvm_that_no_longer_answers_is_replaced(monkeypatch: pytest.MonkeyPatc
         wait_for(lambda: any("did not answer a new interpreter" in line for line in client.ask("log", fromLine=0, lines=100)["lines"]))
 
 
+def test_restarts_on_request_are_no_failures_however_many_come_while_spark_is_slow(driver: Driver, client: Client) -> None:
+    open(driver.path("jvm-is-sick"), "w").close()
+    for _ in range(5):
+        seen = len(client.records)
+        client.ask("restart")
+        while not any(record.get("phase") == "exited" for record in client.records[seen:]):
+            client.pump()
+    os.unlink(driver.path("jvm-is-sick"))
+    client.ask("restart")
+    assert client.run("pass")[1] == "ok"
+
+
 def test_a_jvm_that_does_not_start_ends_the_session_with_its_last_words() -> None:
     with Driver() as driver:
         open(driver.path("java-fails"), "w").close()
@@ -320,6 +333,26 @@ def test_a_spark_that_refuses_ends_the_session() -> None:
         open(driver.path("interpreter-fails"), "w").close()
         driver.start()
         assert driver.termination()["reason"] == "Spark could not be started: Spark said no"
+
+
+def test_a_journal_that_somebody_deletes_costs_what_it_held_and_nothing_else() -> None:
+    with Driver(memoryLimitBytes=50_000) as driver:
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        for _ in range(5):
+            client.run("print('x' * 50_000)")
+        shutil.rmtree(driver.path("journal"))
+        late = driver.connect()
+        with pytest.raises(EOFError):
+            # Its past is gone, as that of a link that is too slow: a server attaches anew.
+            late.until(lambda record: False)
+        fresh = driver.connect()
+        assert fresh.run("print('still here')") == (5, "ok")
+        assert fresh.text(5) == "still here\n"
+        lines = fresh.ask("log", fromLine=0, lines=1000)["lines"]
+        assert not any("Traceback" in line for line in lines)
+    assert fresh.records[0]["seq"] > 1
 
 
 def test_a_file_that_is_not_there_ends_the_session_and_is_named() -> None:
@@ -397,6 +430,20 @@ def test_an_end_is_told_in_place_too_and_as_much_of_the_log_as_fits() -> None:
         tail = end["logTail"]
         assert tail and tail == whole["logTail"][-len(tail) :]
         assert "line 999 €" in driver.output()
+
+
+def test_an_end_that_one_place_does_not_take_is_told_in_the_other() -> None:
+    with Driver() as driver:
+        os.mkdir(driver.path("full"))
+        message = driver.config["terminationMessage"] = driver.path("message")
+        driver.config["termination"] = driver.path("full")
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        client.ask("close", state="killed", reason="because")
+        assert driver.process is not None and driver.process.wait(20) == 0
+        with open(message, "rb") as file:
+            assert json.loads(file.read())["reason"] == "because"
 
 
 @pytest.mark.parametrize(

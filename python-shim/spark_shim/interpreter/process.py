@@ -62,6 +62,7 @@ class Interpreter:
         self._work: queue.SimpleQueue[Optional[Message]] = queue.SimpleQueue()
         self._gateway: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._statement: Optional[Statement] = None
+        self._cancelling = threading.Lock()
         self._barriers = 0
         self._pid = os.getpid()
         self._facts: Dict[str, Any] = {}
@@ -166,7 +167,8 @@ class Interpreter:
         jvm = statement.used_jvm and self._spark.mark_stdout("\x1eM%d\x1f" % self._barriers)
         done = {"is": "done", "statement": statement.id, "outcome": outcome, "next": self._executor.next_number}
         self._outputs.send({**done, "barrier": self._barriers, "jvm": jvm})
-        self._statement = None
+        with self._cancelling:
+            self._statement = None
         if self._spark.renewed:
             self._tell_facts()
 
@@ -229,14 +231,16 @@ class Interpreter:
 
     def _cancel(self, message: Message) -> None:
         """The supervisor signals after the reply, at once when no job was cancelled."""
-        statement = self._statement
-        if statement is not None and statement.id != message["statement"]:
-            statement = None
+        statement: Optional[Statement] = None
         jobs = 0
 
         def cancel_jobs(_: Message) -> Dict[str, Any]:
-            nonlocal jobs
-            jobs = self._spark.cancel_jobs(statement) if statement is not None else 0
+            nonlocal statement, jobs
+            # Until it is over no other statement begins, whose jobs might be in the same group of the user's.
+            with self._cancelling:
+                if self._statement is not None and self._statement.id == message["statement"]:
+                    statement = self._statement
+                    jobs = self._spark.cancel_jobs(statement)
             return {"jobs": jobs}
 
         self._reply(message, cancel_jobs)

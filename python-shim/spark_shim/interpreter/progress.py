@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Set
 
-from .statement import Statement
-
 
 class Progress:
     """What is known of one statement's jobs; a finished job is not asked for again."""
@@ -17,11 +15,8 @@ class Progress:
     def jobs(self) -> List[Dict[str, Any]]:
         return [self._jobs[job] for job in sorted(self._jobs)]
 
-    def look(self, tracker: Any, statement: Statement) -> bool:
-        """Asks Spark. Whether anything changed."""
-        known: Set[int] = set()
-        for group in list(statement.groups):
-            known.update(tracker.getJobIdsForGroup(group))
+    def look(self, tracker: Any, known: Set[int]) -> bool:
+        """Asks Spark about the jobs it knows. Whether anything changed."""
         changed = False
         for job in known:
             before = self._jobs.get(job)

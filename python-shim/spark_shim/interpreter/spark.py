@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import warnings
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Set
 
 from .abandoned import AbandonedCalls
 from .gate import Gate
@@ -29,6 +29,7 @@ class Spark:
         self._gateway: Any = None
         self._port: Optional[int] = None
         self._told: Any = None
+        self._to_string: Any = None
         self._local = threading.local()
 
     # ── Attach ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,25 +165,43 @@ class Spark:
 
     def _before_command(self, client: Any, statement: Statement, command: str) -> None:
         statement.used_jvm = True
-        if "\nsetJobGroup\n" in command:
+        own = "\nsetJobGroup\n" in command
+        if own:
             # The user's own group: its jobs are this statement's all the same.
             statement.groups.add(command.split("\n")[3][1:])
         connection = client.get_thread_connection()
         live = connection is not None and connection.socket is not None
         # A connection the JVM opened calls back from a thread with a group of its own (a stream's).
-        if live and (not connection.initiated_from_client or getattr(connection, "longwick_statement", None) is statement):
+        if live and not connection.initiated_from_client:
+            return
+        known = live and getattr(connection, "longwick_statement", None) is statement
+        if known and not own:
             return
         sc = self._context()
         if sc is None:
             return
         self._local.preparing = statement
         try:
-            sc._jsc.setJobGroup(statement.group, "Statement %d" % statement.id, True)
+            if not known:
+                sc._jsc.setJobGroup(statement.group, "Statement %d" % statement.id, True)
             connection = client.get_thread_connection()
             if connection is not None:
+                self._tag(sc, connection, statement if own else None)
                 connection.longwick_statement = statement
         finally:
             self._local.preparing = None
+
+    @staticmethod
+    def _tag(sc: Any, connection: Any, statement: Optional[Statement]) -> None:
+        """Other statements may use the user's group too: a tag tells whose the jobs are that the connection's thread starts from now on."""
+        before = getattr(connection, "longwick_tagged", None)
+        if before is statement:
+            return
+        if before is not None:
+            sc._jsc.removeJobTag(before.group)
+        if statement is not None:
+            sc._jsc.addJobTag(statement.group)
+        connection.longwick_tagged = statement
 
     @staticmethod
     def _context() -> Any:
@@ -196,20 +215,42 @@ class Spark:
         sc = self._context()
         if sc is None or not statement.used_jvm:
             return 0
-        tracker = sc.statusTracker()
-        active = set(tracker.getActiveJobsIds())
-        running = 0
+        running = len(self._running_jobs(sc, statement))
         for group in list(statement.groups):
-            running += len(active.intersection(tracker.getJobIdsForGroup(group))) if active else 0
             self._cancel_group(sc, statement, group)
         return running
 
     def _cancel_late_jobs(self, statement: Statement) -> None:
         """Spark does not keep a cancelled query from starting its next stage, in 3.5 not from starting at all."""
-        sc, now = self._context(), self._outputs.latest
-        if sc is not None:
-            for group in statement.groups - (now.groups if now is not None and now is not statement else set()):
-                self._cancel_group(sc, statement, group)
+        sc = self._context()
+        if sc is None:
+            return
+        self._cancel_group(sc, statement, statement.group)
+        if len(statement.groups) > 1:
+            # The next statement may use the user's group by now.
+            for job in self._running_jobs(sc, statement):
+                sc._jsc.sc().cancelJob(job)
+
+    def _running_jobs(self, sc: Any, statement: Statement) -> Set[int]:
+        active = self._numbers(sc._jsc.sc().statusTracker().getActiveJobIds())
+        return active & self._jobs(sc, statement) if active else active
+
+    def _jobs(self, sc: Any, statement: Statement) -> Set[int]:
+        """A statement's jobs that Spark still knows."""
+        tracker = sc._jsc.sc().statusTracker()
+        jobs = self._numbers(tracker.getJobIdsForGroup(statement.group))
+        theirs = statement.groups - {statement.group}
+        if theirs:
+            # What a tagged thread starts in a group of its own, a stream, has the tag too.
+            tagged = self._numbers(tracker.getJobIdsForTag(statement.group))
+            jobs.update(*(tagged & self._numbers(tracker.getJobIdsForGroup(group)) for group in theirs))
+        return jobs
+
+    def _numbers(self, array: Any) -> Set[int]:
+        """What an array of the JVM's holds, in one trip: py4j would make one for each."""
+        if self._to_string is None:
+            self._to_string = self._gateway.jvm.java.util.Arrays.toString
+        return {int(number) for number in self._to_string(array)[1:-1].split(",") if number}
 
     @staticmethod
     def _cancel_group(sc: Any, statement: Statement, group: str) -> None:
@@ -232,7 +273,7 @@ class Spark:
     def progress(self, statement: Statement, seen: Progress) -> None:
         """Any thread: emits the statement's progress when it has jobs and something changed."""
         sc = self._context()
-        if sc is not None and statement.used_jvm and seen.look(sc.statusTracker(), statement):
+        if sc is not None and statement.used_jvm and seen.look(sc.statusTracker(), self._jobs(sc, statement)):
             self._outputs.emit("progress", statement, fraction=seen.fraction, jobs=seen.jobs())
 
     def executors(self) -> Optional[int]:

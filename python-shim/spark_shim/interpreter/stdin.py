@@ -50,7 +50,7 @@ class Stdin(io.TextIOBase):
         statement = CURRENT.get() or self._outputs.latest
         if statement is not None and statement.parent is not None and not statement.stdin:
             raise StdinNotImplementedError("input() was called, but this front end does not support input requests.")
-        if statement is None or not statement.stdin:
+        if statement is None or not statement.stdin or self._outputs.forked:
             raise EOFError("EOF when reading a line: nobody can answer input() here")
         with self._asking:
             while not self._answers.empty():

@@ -51,6 +51,11 @@ class Outputs:
         os.register_at_fork(after_in_child=self._after_fork)
         threading.Thread(target=self._flush_slowly, name="longwick-flush", daemon=True).start()
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child, not the interpreter."""
+        return self._forked
+
     def restore(self) -> None:
         """Before each statement: what a statement before closed is open again. Streams the user put in place stay."""
         for name, own in (("stdout", self.stdout), ("stderr", self.stderr)):
