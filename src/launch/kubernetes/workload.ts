@@ -31,7 +31,7 @@ export interface KubernetesWorkloadParts {
   readonly logs: KeptLogs;
   readonly namespace: string;
   readonly name: string;
-  /** The pod that the watch knows, once it has looked. */
+  /** The pod that the watch knows, once it has looked or looks in vain. */
   readonly found: Promise<DriverPod | null>;
   readonly startTimeoutMs: number;
   /** Whether another server made the session and most likely looks after it. */
@@ -213,7 +213,9 @@ export class KubernetesWorkload implements Workload {
     } catch (error) {
       if (signal.aborted) return;
       const reason = `The driver's pod cannot be looked after: ${describe(error)}.`;
-      this.#phases.set({ phase: "ended", state: "dead", reason, logTail: [], cause: "driver-lost" });
+      publishSession({ session: this.#parts.state.claim.id, event: "fault", detail: reason });
+      // What it ends of was known before that.
+      this.#phases.set({ phase: "ended", ...(this.#doom ?? { state: "dead", reason, logTail: [], cause: "driver-lost" }) });
     }
   }
 
