@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { setTimeout as pause } from "node:timers/promises";
 import { publishSession } from "../core/events.ts";
 import type {
   Attempt,
@@ -47,6 +48,8 @@ import { sparkLaunch } from "./spark.ts";
 
 const OPEN_MS = 30_000;
 const CLEAN_MS = 180_000;
+/** A watch of pods that knows nothing yet is not waited for longer: every step can be done without it, and says what is in its way. */
+const SYNC_MS = 5_000;
 
 /** Drivers as pods, known by claims. Rejects when the cluster does not answer or what is needed there is missing. */
 export const openKubernetesLauncher = async (settings: KubernetesSettings): Promise<Launcher> => {
@@ -182,7 +185,7 @@ class KubernetesLauncher implements Launcher {
       dialPort: (pod: DriverPod, port: number, signal: AbortSignal): Promise<Duplex> =>
         reach === "address" ? connectTcp(pod.status?.podIP ?? "", port, signal) : openTunnel(api, namespace, name, port, signal),
     };
-    const found = watch.synced.then(() => [...watch.values()].find((pod) => isDriverOf(pod, claim.uid, name)) ?? null);
+    const found = this.#found(watch, (pod) => isDriverOf(pod, claim.uid, name));
     const workload = isSparkApplication(claim.spec)
       ? this.#applications.launch({
           ...shared,
@@ -323,6 +326,11 @@ class KubernetesLauncher implements Launcher {
     this.#pods.set(namespace, watch);
     this.#events.set(namespace, events);
     return watch;
+  }
+
+  async #found(watch: Watch<DriverPod>, wanted: (pod: DriverPod) => boolean): Promise<DriverPod | null> {
+    await Promise.race([watch.synced, pause(SYNC_MS, undefined, { ref: false })]);
+    return [...watch.values()].find(wanted) ?? null;
   }
 
   #warned({ reason = "", message = "", involvedObject: { name = "", uid = "" }, ...event }: PodEvent): void {

@@ -34,7 +34,7 @@ export const isStatus = (error: unknown, ...statuses: readonly number[]): error 
   error instanceof ApiError && statuses.includes(error.status);
 
 export interface ApiCall {
-  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>> | undefined;
   readonly body?: unknown;
   readonly contentType?: string;
   readonly accept?: string;
@@ -122,14 +122,27 @@ export class Api {
   }
 
   /** @throws ApiError for a refusal; NoAnswer when a timeout ran out first, else the signal's reason */
-  async call<T>(method: string, path: string, call: ApiCall, signal: AbortSignal): Promise<T> {
+  call<T>(method: string, path: string, call: ApiCall, signal: AbortSignal): Promise<T> {
+    // Checked border: what a path answers is the API server's contract; what is read of it is checked by who reads.
+    return this.#answered(method, path, call, signal, async (response) => (await answerOf(response)) as T);
+  }
+
+  /** A text that is not to be held whole: `take` makes of it what is wanted, anew at each attempt. @throws as `call` */
+  read<T>(path: string, query: ApiCall["query"], take: (text: AsyncIterable<Buffer>) => Promise<T>, signal: AbortSignal): Promise<T> {
+    return this.#answered("GET", path, { query }, signal, take);
+  }
+
+  async #answered<T>(
+    method: string,
+    path: string,
+    call: ApiCall,
+    signal: AbortSignal,
+    take: (response: IncomingMessage) => Promise<T>,
+  ): Promise<T> {
     let last: unknown;
     for (let attempt = 0; ; attempt++) {
       try {
-        const response = await this.#send(method, path, call, AbortSignal.any([signal, AbortSignal.timeout(ATTEMPT_MS)]));
-        const text = await textOf(response);
-        // Checked border: what a path answers is the API server's contract; what is read of it is checked by who reads.
-        return (text === "" ? undefined : response.headers["content-type"]?.startsWith("text/") ? text : JSON.parse(text)) as T;
+        return await take(await this.#send(method, path, call, AbortSignal.any([signal, AbortSignal.timeout(ATTEMPT_MS)])));
       } catch (error) {
         if (signal.aborted) throw isTimeout(signal.reason) ? new NoAnswer(last ?? error) : signal.reason;
         if (!isPassing(error, method)) throw error;
@@ -218,6 +231,11 @@ export class Api {
     throw await refusal(response, statusCode);
   }
 }
+
+const answerOf = async (response: IncomingMessage): Promise<unknown> => {
+  const text = await textOf(response);
+  return text === "" ? undefined : response.headers["content-type"]?.startsWith("text/") ? text : JSON.parse(text);
+};
 
 const textOf = async (response: IncomingMessage): Promise<string> => {
   const chunks: Buffer[] = [];

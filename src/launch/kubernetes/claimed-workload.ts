@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import { publishSession } from "../../core/events.ts";
 import type { Workload } from "../../core/ports.ts";
 import type { WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
@@ -202,7 +203,9 @@ export abstract class ClaimedWorkload implements Workload {
     } catch (error) {
       if (signal.aborted) return;
       const reason = `The driver cannot be looked after: ${describe(error)}.`;
-      this.#phases.set({ phase: "ended", state: "dead", reason, logTail: [], cause: "driver-lost" });
+      publishSession({ session: this.#parts.state.claim.id, event: "fault", detail: reason });
+      // What it ends of was known before that.
+      this.#phases.set({ phase: "ended", ...(this.#doom ?? { state: "dead", reason, logTail: [], cause: "driver-lost" }) });
     }
   }
 

@@ -56,11 +56,9 @@ export class Fates {
   async #keepLog(pod: DriverPod, signal: AbortSignal): Promise<{ logTail: readonly string[]; logLines: number } | null> {
     const { place, claim, logs } = this.#parts;
     if (claim.spec.application === undefined) return null;
-    const lines = await readWholeLog(place, driverOf(pod), signal);
-    if (lines.length === 0) return null;
     try {
-      await logs.keep(claim, lines, signal);
-      return { logTail: lines.slice(-KEPT_LINES), logLines: lines.length };
+      const kept = await logs.keep(claim, () => readWholeLog(place, driverOf(pod), signal), signal);
+      return kept === null ? null : { logTail: kept.lines.slice(-KEPT_LINES), logLines: kept.from + kept.lines.length };
     } catch (error) {
       if (signal.aborted) throw error;
       publishSession({ session: claim.id, event: "fault", detail: `its log cannot be kept whole: ${describe(error)}` });

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type Api, type ApiCall, ApiError, isStatus } from "./api.ts";
 import type { DriverObjects } from "./driver.ts";
+import { endOfLog, type NumberedLines } from "./log-end.ts";
 import { ROLE_LABEL, SESSION_LABEL } from "./names.ts";
 import type { DriverPod } from "./pod-reading.ts";
 import type { Stored } from "./watch.ts";
@@ -85,10 +86,12 @@ export const readLog = async (place: SessionPlace, container: string | undefined
   return ((await read(false)) || (await read(true))).split("\n").filter((line) => line !== "");
 };
 
-/** All that a container of the pod wrote in this life, as far as its node keeps it. */
-export const readWholeLog = async (place: SessionPlace, container: string | undefined, signal: AbortSignal): Promise<readonly string[]> => {
-  const text = await logText(place, { container }, AbortSignal.any([signal, AbortSignal.timeout(WHOLE_LOG_MS)]));
-  return text === "" ? [] : text.replace(/\n$/, "").split("\n");
+/** What a container of the pod wrote in this life, as far as its node keeps it and it can be held; nothing when it cannot be had. */
+export const readWholeLog = (place: SessionPlace, container: string | undefined, signal: AbortSignal): Promise<NumberedLines> => {
+  const within = AbortSignal.any([signal, AbortSignal.timeout(WHOLE_LOG_MS)]);
+  return place.api
+    .read(`${pathOf(place, "pods")}/${place.name}/log`, { container }, endOfLog, within)
+    .catch(() => ({ from: 0, lines: [] }));
 };
 
 const logText = async (place: SessionPlace, query: ApiCall["query"], signal: AbortSignal): Promise<string> => {

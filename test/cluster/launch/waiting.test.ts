@@ -44,6 +44,19 @@ describe("a driver's pod that is not admitted", { timeout: 60_000 }, () => {
     expect(await ended(await place.server.create())).toMatch(/refused the driver \(NotFound\): namespaces "nobody-made-it" not found/);
   });
 
+  test("because the server may do nothing in its namespace fails soon with what is forbidden", async () => {
+    await using proxy = await ApiProxy.start();
+    await using place = await opened({ kubeconfig: proxy.kubeconfig, allow: [{ rule: "namespace", pattern: null }] });
+    const message = "the server may do nothing here";
+    proxy.answer = ({ url = "" }) =>
+      url.includes("/namespaces/of-others/") ? { status: 403, body: { kind: "Status", code: 403, reason: "Forbidden", message } } : null;
+    const session = await place.server.create({ conf: { "spark.kubernetes.namespace": "of-others" } });
+    expect(await ended(session)).toMatch(/Kubernetes refused the driver \(Forbidden\): the server may do nothing here/);
+    proxy.answer = () => null;
+    await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
   describe("because the namespace", () => {
     const namespace = `longwick-test-${crypto.randomUUID().slice(0, 8)}`;
     const api = testApi();
