@@ -56,7 +56,7 @@ export class FakeLauncher implements Launcher {
   readonly #ends = new Map<number, PromiseWithResolvers<WorkloadPhase>>();
   #listener: ClaimListener | null = null;
 
-  async claim(draft: ClaimDraft): Promise<Claim> {
+  async claim(draft: ClaimDraft, _signal?: AbortSignal): Promise<Claim> {
     const { name } = draft.spec;
     const other = name === null ? undefined : this.#names.get(name);
     if (other !== undefined) throw new Problem("NAME_TAKEN", `Duplicate session name: ${name} for session ${other}`);
