@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { type AuditEvent, onAudit } from "../../../src/core/events.ts";
 import { NO_SPEC } from "../../../src/core/spec.ts";
 import { Service } from "../service.ts";
 
@@ -54,6 +55,16 @@ describe("/batches", () => {
     expect([(await ask("third")).status, (await ask("k")).status]).toEqual([400, 201]);
     expect((await ask("no key")).status).toBe(400);
     expect(service.launcher.specs).toHaveLength(2);
+  });
+
+  test("whose end is refused is named by the audit and by the log", async () => {
+    await using service = await Service.start();
+    const refused: AuditEvent[] = [];
+    const off = onAudit((event) => refused.push(event));
+    await service.ask("DELETE", "/batches/7");
+    off();
+    expect(refused).toMatchObject([{ action: "refuse", session: 7, problem: "SESSION_NOT_FOUND" }]);
+    expect(service.lines).toContainEqual(expect.objectContaining({ route: "/batches/:batch", session: 7, status: 404 }));
   });
 
   describe("asked for again under its key", () => {
