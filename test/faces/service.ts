@@ -252,6 +252,7 @@ export class Service implements AsyncDisposable {
       spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
       paths: { driversAreHere: true, localDirs: [], uploads },
       holdMs: 0,
+      answerMs: 5_000,
       statementLimitBytes: 80 * 1024 * 1024,
       uploadLimitBytes: 1024 * 1024,
       historyUrl: () => null,
