@@ -27,6 +27,8 @@ import { openUploadStore } from "./uploads/index.ts";
 const GZIP_FROM_BYTES = 16 * 1024;
 /** What drivers can run. */
 const KINDS = ["pyspark", "sql"] as const;
+/** How long an answer may wait for a driver that cannot be reached now. */
+const ANSWER_MS = 60_000;
 /** A request that carries no code needs no more. */
 const SMALL_BODY_BYTES = 1024 * 1024;
 
@@ -132,6 +134,7 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
           spec: rules,
           paths,
           holdMs: config.heldGetMs,
+          answerMs: ANSWER_MS,
           statementLimitBytes: config.bodyLimitBytes,
           uploadLimitBytes: config.uploadLimitBytes,
           version,

@@ -147,6 +147,7 @@ export class Driver {
   conclude(end: SessionEnd): void {
     this.#end = end;
     this.#phase = { phase: "ended", ...end };
+    this.log.conclude(end);
     this.#subscribers.end();
   }
 

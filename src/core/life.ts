@@ -5,7 +5,7 @@ import { publishSession } from "./events.ts";
 import type { Claim, Clock, ExecutorView, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
 import { nextAttemptMs } from "./retry.ts";
-import { attemptLines, type DriverLines, endOfAttempt, type LinePlace, linesLeft, linesOfAttempt } from "./session-log.ts";
+import { type DriverLines, endOfAttempt, endOfPast, type LinePlace, linesLeft, linesOfAttempt } from "./session-log.ts";
 import type { SessionSpec } from "./spec.ts";
 import type { EndState, SessionState, WorkloadPhase } from "./states.ts";
 import type { UploadSource } from "./uploads.ts";
@@ -170,12 +170,10 @@ export abstract class Life {
   async #again(end: SessionEnd, nextMs: number): Promise<void> {
     const { id } = this;
     publishSession({ session: id, event: "attempt", detail: `${end.state}: ${end.reason}` });
-    const claim = await this.parts.launcher
-      .retry(this.claim, { ...end, nextMs, logTail: attemptLines(end.logTail) })
-      .catch((error: unknown) => {
-        publishSession({ session: id, event: "fault", detail: `its next attempt could not be written down: ${String(error)}` });
-        return null;
-      });
+    const claim = await this.parts.launcher.retry(this.claim, { ...endOfPast(end), nextMs }).catch((error: unknown) => {
+      publishSession({ session: id, event: "fault", detail: `its next attempt could not be written down: ${String(error)}` });
+      return null;
+    });
     if (claim === null) return this.#conclude(end);
     if (claim.end !== null) return this.#over(claim.end);
     this.#claim = claim;
@@ -236,13 +234,12 @@ export abstract class Life {
     const state = last === "error" ? "dead" : last;
     const endedMs = this.parts.clock.now();
     view.lose(lostBy(this.id, reason), endedMs);
-    const { logLines } = phase;
     const { cause, exitCode } = this.#stopping === null ? phase : {};
     return {
-      ...{ state, reason, logTail: log.end(phase.logTail, logLines), endedMs, appId: this.appId },
+      ...{ state, reason, endedMs, appId: this.appId },
+      ...log.end(phase.logTail, phase.logLines),
       ...(cause === undefined ? {} : { cause }),
       ...(exitCode === undefined ? {} : { exitCode }),
-      ...(logLines === undefined ? {} : { logLines }),
     };
   }
 

@@ -32,8 +32,12 @@ export interface SessionEnd {
   readonly cause?: EndCause;
   /** An application's own. */
   readonly exitCode?: number;
-  /** So many lines of the driver's log are kept (Launcher.log); `logTail` is their end. */
+  /** So many lines the driver wrote; `logTail` is their end. Absent: it is all of them. */
   readonly logLines?: number;
+  /** Whether those before `logTail` are gone; otherwise Launcher.log has them. */
+  readonly onlyTail?: boolean;
+  /** The phases of the launch, as the log of the server that saw the end has them. */
+  readonly launch?: readonly string[];
 }
 
 /** A try that is followed by another one, which is a workload of its own. */

@@ -24,6 +24,9 @@ export interface LogSource {
   tidings(): readonly string[];
 }
 
+/** What an end remembers of the log. */
+export type KeptLog = Pick<SessionEnd, "logTail" | "logLines" | "onlyTail" | "launch">;
+
 /** Lines a driver wrote in a row. */
 export interface NumberedLines {
   /** The first one's number, from 0. */
@@ -55,14 +58,14 @@ export class SessionLog {
   readonly #source: LogSource;
   readonly #launch: string[] = [];
   #fetched: { readonly fromLine: number; readonly lines: readonly string[] } = { fromLine: 0, lines: [] };
-  /** What is left once the session has ended; `more`: the lines before can be asked for; `launch`: it begins with the launch. */
-  #kept: { readonly from: number; readonly lines: readonly string[]; readonly more: boolean; readonly launch: boolean } | null;
+  /** What is left once the session has ended; `more`: the lines before can be asked for. */
+  #kept: { readonly from: number; readonly lines: readonly string[]; readonly more: boolean } | null = null;
 
   constructor(claim: Claim, view: View, source: LogSource) {
     this.#view = view;
     this.#source = source;
-    this.#kept = claim.end === null ? null : keptOf(claim.end.logTail, claim.end.logLines);
     this.#before = [...claim.notes, ...claim.attempts.flatMap(linesOfAttempt)];
+    if (claim.end !== null) this.conclude(claim.end);
   }
 
   /** Lines so far. */
@@ -177,17 +180,27 @@ export class SessionLog {
    * The session has ended; answers what is kept. `said`: the driver's last words as its workload has them; with a count of all its lines
    * they are their end, and the rest can be asked for.
    */
-  end(said: readonly string[], logLines?: number): readonly string[] {
-    if (logLines !== undefined) {
-      this.#kept = keptOf(lastWithin(said), logLines);
-      return this.#kept.lines;
-    }
-    const spoken = this.#view.logTotal > 0 ? this.#driversLast : this.#launch;
+  end(said: readonly string[], logLines?: number): KeptLog {
+    const kept = logLines === undefined ? this.#keptOf(said) : { logTail: lastWithin(said), logLines };
+    const launch = this.#launch.length === 0 ? {} : { launch: [...this.#launch] };
+    this.conclude({ ...kept, ...launch });
+    return { ...kept, ...launch };
+  }
+
+  #keptOf(said: readonly string[]): KeptLog {
+    // What a driver that never spoke leaves is its launch.
+    const spoken = this.#view.logTotal > 0 ? this.#driversLast : this.#launch.splice(0);
     const all = [...spoken, ...following(spoken, said)];
-    const lines = lastWithin(all);
-    const from = Math.max(0, this.#view.logTotal - spoken.length) + all.length - lines.length;
-    this.#kept = { from, lines, more: false, launch: this.#view.logTotal === 0 };
-    return lines;
+    const logTail = lastWithin(all);
+    const from = Math.max(0, this.#view.logTotal - spoken.length) + all.length - logTail.length;
+    return from === 0 ? { logTail } : { logTail, logLines: from + logTail.length, onlyTail: true };
+  }
+
+  /** What is written down of the end counts from now on: every line has the same position on each server. */
+  conclude({ logTail, logLines = 0, onlyTail = false, launch = [] }: KeptLog): void {
+    const from = Math.max(0, logLines - logTail.length);
+    this.#kept = { from, lines: logTail, more: from > 0 && !onlyTail };
+    this.#launch.splice(0, this.#launch.length, ...launch);
   }
 
   /** Lines whose position does not change any more. */
@@ -198,7 +211,7 @@ export class SessionLog {
 
   /** What stands before the driver's lines. */
   get #head(): readonly string[] {
-    return this.#kept?.launch === true ? this.#before : [...this.#before, ...this.#launch];
+    return [...this.#before, ...this.#launch];
   }
 
   /** The driver's lines that are known here, and the number of the first. */
@@ -222,11 +235,6 @@ export class SessionLog {
     return this.#view.logTotal === 0 && this.#kept === null && told[0] === this.#launch.at(-1) ? told.slice(1) : told;
   }
 }
-
-const keptOf = (lines: readonly string[], logLines = 0) => {
-  const from = Math.max(0, logLines - lines.length);
-  return { from, lines, more: from > 0, launch: false };
-};
 
 /** What is left of an attempt before from a line on. */
 export const linesLeft = ({ logTail, logLines = logTail.length }: Attempt, fromLine: number): NumberedLines => {
@@ -252,8 +260,12 @@ const following = (known: readonly string[], said: readonly string[]): readonly 
   return last.length > 0 && isKnown ? [] : said;
 };
 
-/** What is remembered of an attempt that is followed by another. */
-export const attemptLines = (lines: readonly string[]): readonly string[] => lastWithin(lines, ATTEMPT_BYTES).slice(-ATTEMPT_LINES);
+/** What is remembered of an attempt that is followed by another: fewer lines, by the same numbers. */
+export const endOfPast = ({ launch: _told, ...end }: SessionEnd): SessionEnd => ({
+  ...end,
+  logTail: lastWithin(end.logTail, ATTEMPT_BYTES).slice(-ATTEMPT_LINES),
+  logLines: end.logLines ?? end.logTail.length,
+});
 
 const lastWithin = (lines: readonly string[], bytes = KEPT_BYTES): readonly string[] => {
   let room = bytes;

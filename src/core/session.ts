@@ -226,13 +226,14 @@ export class Session extends Life {
 
   /**
    * These statements, each as `statement` answers it; after the session's end all of them cost one reading of the journal.
-   * @throws Problem DRIVER_UNREACHABLE
+   * @throws Problem DRIVER_UNREACHABLE; a TimeoutError when the driver does not answer for so long as a statement would wait for it
    */
   async whole(statements: readonly StatementView[], signal: AbortSignal): Promise<readonly StatementView[]> {
     const parts = statements.filter((statement) => !statement.whole);
     const pasts = new Map(parts.map(({ id }) => [id, new View()]));
     const { end } = this;
-    if (end === null) for (const part of parts) await fold(this.#reread(part, signal), pasts, part.id);
+    const soon = parts.length === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(this.parts.startWaitMs)]);
+    if (end === null) for (const part of parts) await fold(this.#reread(part, soon), pasts, part.id);
     else if (parts.length > 0) await fold(untilAborted(this.parts.launcher.records(this.claim), signal), pasts, null);
     if (end !== null) for (const past of pasts.values()) this.#lose(past, end);
     return statements.map((known) => pasts.get(known.id)?.statement(known.id) ?? known);

@@ -94,9 +94,17 @@ export class Sessions {
   }
 
   async #createKeyed(uid: string, draft: SessionDraft, caller: Caller, signal: AbortSignal): Promise<Life> {
+    signal.throwIfAborted();
     const known = [...this.#byId.values()].find((life) => life.uid === uid);
+    const deleting = known === undefined ? undefined : this.#deleting.get(known.id);
+    if (deleting !== undefined) {
+      // Nobody can read it any more: whoever asks now asks for another one.
+      await deleting.catch(() => undefined);
+      return this.#createKeyed(uid, draft, caller, signal);
+    }
     if (known !== undefined) return known;
-    const creating = this.#keyed.get(uid) ?? this.#claim({ ...draft, uid, shared: true }, caller, signal);
+    // Others may wait for it too: it is not given up when one of them leaves.
+    const creating = this.#keyed.get(uid) ?? this.#claim({ ...draft, uid, shared: true }, caller, new AbortController().signal);
     this.#keyed.set(uid, creating);
     return creating.finally(() => this.#keyed.delete(uid));
   }

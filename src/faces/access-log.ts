@@ -19,11 +19,11 @@ export const logAccess = (log: FastifyBaseLogger, request: FastifyRequest, reply
   else log.info(line, "request");
 };
 
-/** The ids an address holds, for logs and audit: a name may be anything, a number tells nothing. */
+/** The ids an address holds, for logs and audit: a name may be anything, a number tells nothing. Batches are numbered with sessions. */
 export const numbersOf = (params: unknown): { session?: number; statement?: number } => {
   if (typeof params !== "object" || params === null) return {};
-  const ids: { session?: number; statement?: number } = {};
-  if ("session" in params && Number.isSafeInteger(Number(params.session))) ids.session = Number(params.session);
-  if ("statement" in params && Number.isSafeInteger(Number(params.statement))) ids.statement = Number(params.statement);
-  return ids;
+  const named: { session?: unknown; batch?: unknown; statement?: unknown } = params;
+  const session = Number(named.session ?? named.batch);
+  const statement = Number(named.statement);
+  return { ...(Number.isSafeInteger(session) ? { session } : {}), ...(Number.isSafeInteger(statement) ? { statement } : {}) };
 };

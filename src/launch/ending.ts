@@ -16,6 +16,8 @@ export const WrittenEnd = Type.Object({
   state: Type.Union([Type.Literal("dead"), Type.Literal("killed"), Type.Literal("success")]),
   endedMs: Type.Integer(),
   logLines: Type.Optional(Type.Integer()),
+  onlyTail: Type.Optional(Type.Boolean()),
+  launch: Type.Optional(Type.Array(Type.String())),
 });
 
 /** Attempts that have ended, as their claim has them. */

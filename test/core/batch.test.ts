@@ -153,6 +153,22 @@ describe("a batch", () => {
     expect(await told({ attempt: 4, line: 0 })).toEqual([[4, "success", true]]);
   });
 
+  test("has the lines that are left of an attempt by their own numbers", async () => {
+    const launches = new Launches();
+    const batch = launches.batch(claimOf({ maxAttempts: 2 }));
+    const said = Array.from({ length: 500 }, (_, line) => `line ${line}`);
+    batch.start();
+    await launches.end(1, { ...failed(3), logTail: said });
+    await launches.end(2, SUCCEEDED);
+    await over(batch);
+    const told = async (line: number) => {
+      for await (const piece of batch.driverLines({ attempt: 1, line }, AbortSignal.timeout(5_000))) return piece;
+      return null;
+    };
+    expect(await told(0)).toEqual({ attempt: 1, line: 300, lines: said.slice(300) });
+    expect(await told(490)).toEqual({ attempt: 1, line: 490, lines: said.slice(490) });
+  });
+
   test("ends when its attempts are spent, or after an end that is none of those it is to be tried after", async () => {
     const launches = new Launches();
     const batch = launches.batch(claimOf({ maxAttempts: 2 }));

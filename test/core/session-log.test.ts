@@ -156,8 +156,9 @@ describe("when a session has ended its log", () => {
     expect(state.asked).toEqual(["2000+1000"]);
     say(50);
     state.gone = true;
-    const kept = log.end([...numbered(3_040, 10), "Traceback", "MemoryError"]);
+    const { logTail: kept, ...counted } = log.end([...numbered(3_040, 10), "Traceback", "MemoryError"]);
     expect(kept).toEqual([...numbered(2_052, 998), "Traceback", "MemoryError"]);
+    expect(counted).toEqual({ logLines: 3_052, onlyTail: true, launch: ["begun"] });
     state.tidings = ["Session ended (dead): it crashed"];
     expect([log.total, log.tail(2)]).toEqual([2 + 3_052 + 1, ["MemoryError", "Session ended (dead): it crashed"]]);
     // Positions are what they were.
@@ -178,14 +179,14 @@ describe("when a session has ended its log", () => {
   ])("has last words once: %s", (_, said, added) => {
     const { log, say } = logOf();
     say(5);
-    expect(log.end(said)).toEqual([...numbered(0, 5), ...added]);
+    expect(log.end(said)).toEqual({ logTail: [...numbered(0, 5), ...added] });
   });
 
   test("of a driver that never spoke has its launch and what its workload says", async () => {
     const { log, state, all } = logOf();
     log.launching("image is pulled");
     state.tidings = ["image is pulled"];
-    expect(log.end(["exec format error"])).toEqual(["image is pulled", "exec format error"]);
+    expect(log.end(["exec format error"])).toEqual({ logTail: ["image is pulled", "exec format error"] });
     state.tidings = ["Session ended (dead): exec format error"];
     expect(await all()).toEqual(["note", "image is pulled", "exec format error", "Session ended (dead): exec format error"]);
     log.launching("late");
@@ -206,11 +207,11 @@ describe("when a session has ended its log", () => {
   test("keeps no more than a claim can hold, in lines and in bytes", () => {
     const many = logOf();
     many.say(5);
-    expect(many.log.end(Array.from({ length: 5_000 }, (_, line) => `said ${line}`))).toEqual(
+    expect(many.log.end(Array.from({ length: 5_000 }, (_, line) => `said ${line}`)).logTail).toEqual(
       Array.from({ length: 1_000 }, (_, line) => `said ${line + 4_000}`),
     );
     const long = logOf();
-    const kept = long.log.end(Array.from({ length: 100 }, (_, line) => `${line} ${"é".repeat(4_000)}`));
+    const { logTail: kept } = long.log.end(Array.from({ length: 100 }, (_, line) => `${line} ${"é".repeat(4_000)}`));
     expect(kept).toHaveLength(16);
     expect(kept.at(-1)).toMatch(/^99 é/);
   });
@@ -220,7 +221,7 @@ describe("when a session has ended its log", () => {
     say(1_000);
     await log.keep(soon());
     say(500);
-    expect(log.end([])).toEqual(numbered(1_300, 200));
+    expect(log.end([]).logTail).toEqual(numbered(1_300, 200));
   });
 
   test("is what its claim kept, for the next server", async () => {
@@ -231,6 +232,28 @@ describe("when a session has ended its log", () => {
     expect(state.asked).toEqual([]);
   });
 
+  test.for([
+    ["of a driver that spoke much", 3_000, undefined],
+    ["of a driver that spoke little", 10, undefined],
+    ["of a driver that never spoke", 0, undefined],
+    ["of an application that ended unheard", 0, 5_000],
+  ] as const)("has each line in its place on the next server too: %s", async ([, spoken, counted], { expect }) => {
+    const { log, state, say, all } = logOf();
+    for (const reason of ["waits for a node", "image is pulled"]) log.launching(reason);
+    if (spoken > 0) say(spoken);
+    const kept = counted === undefined ? log.end(["last words"]) : log.end(numbered(4_000, 1_000), counted);
+    state.kept = counted ?? 0;
+    const end = { state: "dead" as const, reason: "r", ...kept, endedMs: 1, appId: null };
+    const next = logOf({ ...CLAIM, end });
+    next.state.kept = counted ?? 0;
+    expect(await next.all()).toEqual(await all());
+    for (const from of [0, 3, log.total - 2]) expect(await next.log.read(from, 3, soon())).toEqual(await log.read(from, 3, soon()));
+    // Another server of the same session, which saw less of the launch.
+    const other = logOf();
+    other.log.conclude(end);
+    expect([other.log.total, next.log.total]).toEqual([log.total, log.total]);
+  });
+
   test("is whole where its launcher keeps it, for this server and the next, with the last lines of the attempts before", async () => {
     const attempt = { state: "dead" as const, reason: "it failed", logTail: ["x", "y"], endedMs: 1, appId: null, nextMs: 2 };
     const claim = { ...CLAIM, attempts: [attempt] };
@@ -238,7 +261,7 @@ describe("when a session has ended its log", () => {
     const { log, state, say, all } = logOf(claim);
     say(3_000);
     state.kept = 3_002;
-    expect(log.end(numbered(2_002, 1_000), 3_002)).toEqual(numbered(2_002, 1_000));
+    expect(log.end(numbered(2_002, 1_000), 3_002)).toEqual({ logTail: numbered(2_002, 1_000), logLines: 3_002 });
     state.tidings = ["Session ended (success): done"];
     expect(await all()).toEqual([...before, ...numbered(0, 3_002), ...state.tidings]);
     expect(await log.read(2_000, 3, soon())).toEqual(numbered(1_996, 3));

@@ -58,7 +58,7 @@ export class FakeLauncher implements Launcher {
   readonly #ends = new Map<number, PromiseWithResolvers<WorkloadPhase>>();
   #listener: ClaimListener | null = null;
 
-  async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
+  async claim(draft: ClaimDraft, signal?: AbortSignal): Promise<Claim> {
     if (this.refusing !== null) throw this.refusing;
     const { name } = draft.spec;
     const other = name === null ? undefined : this.#names.get(name);
@@ -67,7 +67,7 @@ export class FakeLauncher implements Launcher {
     this.specs.push(draft);
     const claim = this.elsewhere(draft);
     if (this.answering !== null) {
-      const left = new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
+      const left = new Promise<never>((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason), { once: true }));
       await Promise.race([this.answering, left]);
     }
     // Other servers' news of it, this one's too, may be quicker than the answer.
@@ -255,6 +255,7 @@ export class Service implements AsyncDisposable {
       spec: { kinds: ["pyspark", "sql"], refusedConf: ["spark.submit.deployMode"], idleTimeoutMs: 0, ttlMs: 0, impersonation: false },
       paths: { driversAreHere: true, localDirs: [], uploads },
       holdMs: 0,
+      answerMs: 5_000,
       statementLimitBytes: 80 * 1024 * 1024,
       uploadLimitBytes: 1024 * 1024,
       historyUrl: () => null,

@@ -96,7 +96,7 @@ export const batchRoutes = (app: App, room: Room): void => {
         response: answers({ 200: SessionLog }),
       },
     },
-    (request) => logPage(room.findBatch(request, "view"), request.query, request.signal),
+    (request) => logPage(room.findBatch(request, "view"), request.query, room.asking(request)),
   );
 
   app.delete(

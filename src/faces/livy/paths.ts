@@ -19,6 +19,8 @@ export interface PathRules {
 /** Schemes that wrap another URI, which nobody would have checked. */
 const NESTING_SCHEMES: ReadonlySet<string> = new Set(["jar", "har", "zip", "viewfs"]);
 
+const CHECKED_AT_ONCE = 16;
+
 const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${reason}`);
 
 /**
@@ -26,7 +28,13 @@ const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `Rejecte
  * @throws Problem SPEC_REFUSED, FORBIDDEN
  */
 export const checkUris = async (spec: SessionSpec, rules: PathRules, caller: Caller): Promise<SessionSpec> => {
-  const check = (uris: readonly string[]) => Promise.all(uris.map((uri) => checkUri(uri, rules, caller)));
+  const check = async (uris: readonly string[]): Promise<string[]> => {
+    const checked: string[] = [];
+    // A list may be as long as its sender likes; what looks at a file keeps one open.
+    for (let at = 0; at < uris.length; at += CHECKED_AT_ONCE)
+      checked.push(...(await Promise.all(uris.slice(at, at + CHECKED_AT_ONCE).map((uri) => checkUri(uri, rules, caller)))));
+    return checked;
+  };
   const conf: [string, string][] = [];
   for (const [key, value] of Object.entries(spec.conf)) {
     const uris = value.split(",").map((uri) => uri.trim());

@@ -30,6 +30,8 @@ export interface LivyOptions {
   readonly paths: PathRules;
   /** How long a GET of an unfinished statement may wait for its end when the request does not say; 0: it never waits. */
   readonly holdMs: number;
+  /** How long an answer may wait for a driver that cannot be reached. */
+  readonly answerMs: number;
   /** Limit of a statement's request body. */
   readonly statementLimitBytes: number;
   /** Limit of an uploaded file. */
@@ -77,6 +79,11 @@ export class Room {
    */
   findBatch({ params, caller }: Asked<"batch">, right: Right): Batch {
     return this.options.sessions.findBatch(checked(params.batch), caller, right);
+  }
+
+  /** For what a driver is asked: aborts when the caller leaves, and with a TimeoutError, which is a 503, when that takes too long. */
+  asking({ signal }: Pick<FastifyRequest, "signal">): AbortSignal {
+    return AbortSignal.any([signal, AbortSignal.timeout(this.options.answerMs)]);
   }
 
   /** The JSON of one for a caller who knows the server by this address, made by `object` when it has changed. */

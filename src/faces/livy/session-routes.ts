@@ -102,7 +102,7 @@ export const sessionRoutes = (app: App, room: Room): void => {
         response: answers({ 200: SessionLog }),
       },
     },
-    (request) => logPage(room.find(request, "view"), request.query, request.signal),
+    (request) => logPage(room.find(request, "view"), request.query, room.asking(request)),
   );
 
   app.post(
@@ -116,7 +116,7 @@ export const sessionRoutes = (app: App, room: Room): void => {
     { schema: { ...schema, summary: "Interrupt the statement that runs", response: answers({ 200: Message }) } },
     async (request) => {
       const session = room.find(request, "modify");
-      const statement = await session.interrupt(request.signal);
+      const statement = await session.interrupt(room.asking(request));
       audit(request, "interrupt", session, statement);
       return { msg: "interrupted" };
     },

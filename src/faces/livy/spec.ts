@@ -127,9 +127,17 @@ export const readSpec = ({ body, doAs, preset }: SpecRequest, rules: SpecRules):
 
 /** What a reader should be told of fields that are none. */
 export const unknownFields = (body: object, { properties }: { readonly properties: object }): string[] =>
-  Object.keys(body)
-    .filter((field) => !Object.hasOwn(properties, field))
-    .map((field) => `Unknown field '${shown(field)}' of the request is ignored.`);
+  notesOn(
+    Object.keys(body).filter((field) => !Object.hasOwn(properties, field)),
+    (field) => `Unknown field '${shown(field)}' of the request is ignored.`,
+  );
+
+/** A note on each of the names; of many, which a claim and every server would have to keep, on the first ones. */
+const notesOn = (names: readonly string[], note: (name: string) => string): string[] => [
+  ...names.slice(0, NOTES_LIMIT).map(note),
+  ...(names.length > NOTES_LIMIT ? [`The same is true of ${names.length - NOTES_LIMIT} more.`] : []),
+];
+const NOTES_LIMIT = 50;
 
 const readName = (name: string | null | undefined): string | null => {
   if (name == null) return null;
@@ -163,12 +171,13 @@ const readMemory = (field: string, value: string | number | null | undefined): s
 const readConf = (conf: NonNullable<CreateSession["conf"]>, rules: SpecRules, notes: string[]): Record<string, string> => {
   const entries: [string, string][] = [];
   const refused: string[] = [];
+  const empty: string[] = [];
   for (const [key, value] of Object.entries(conf)) {
     if (key === PRESET_KEY) continue;
     // Anything looser would let a key pass the rules in one spelling and reach Spark in another.
     if (!/^[!-<>-~]{1,512}$/.test(key)) throw refuse(`Invalid configuration key: ${shown(key)}`);
     if (value === null) {
-      notes.push(`Configuration ${key} is null and was left out.`);
+      empty.push(key);
       continue;
     }
     const text = String(value);
@@ -176,6 +185,7 @@ const readConf = (conf: NonNullable<CreateSession["conf"]>, rules: SpecRules, no
     if (rules.refusedConf.some((rule) => (rule.endsWith(".*") ? key.startsWith(rule.slice(0, -1)) : key === rule))) refused.push(key);
     entries.push([key, text]);
   }
+  notes.push(...notesOn(empty, (key) => `Configuration ${key} is null and was left out.`));
   if (refused.length > 0) throw refuse(`Blacklisted configuration values in session config: ${refused.join(", ")}`);
   return Object.fromEntries(entries);
 };

@@ -118,7 +118,7 @@ export const statementRoutes = (app: App, room: Room): void => {
     async (request) => {
       const session = room.find(request, "modify");
       const { statement } = request.params;
-      await session.cancel(statement, { restart: request.body?.restart ?? false }, request.signal);
+      await session.cancel(statement, { restart: request.body?.restart ?? false }, room.asking(request));
       audit(request, "cancel", session, statement);
       return { msg: "canceled" };
     },

@@ -4,6 +4,7 @@ import type { DriverLink, ForwardPlace, LinkEvent } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
 import type { RecordFrame, ReplyResult, RequestName } from "../../protocol/frames.ts";
 import type { Api } from "./api.ts";
+import type { NumberedLines } from "./log-end.ts";
 import { readWholeLog, type SessionPlace } from "./session-objects.ts";
 
 /** What stands for a link where a driver has no supervisor. */
@@ -43,7 +44,7 @@ export class PodLink implements DriverLink {
   /** When the last of them was written, as Kubernetes has it. */
   #lastAt = "";
   #told: SparkSight = { appId: null, uiUrl: null };
-  #whole: { readonly atMs: number; readonly lines: Promise<readonly string[]> } | null = null;
+  #whole: { readonly atMs: number; readonly end: Promise<NumberedLines> } | null = null;
 
   constructor(parts: PodLinkParts) {
     this.#parts = parts;
@@ -108,12 +109,12 @@ export class PodLink implements DriverLink {
   async #page(fromLine: number, count: number): Promise<ReplyResult<"log">> {
     const { place } = this.#parts;
     if (this.#whole === null || Date.now() - this.#whole.atMs > REMEMBERED_MS)
-      this.#whole = { atMs: Date.now(), lines: readWholeLog(place, this.#container, this.#closing.signal) };
-    const all = await this.#whole.lines;
+      this.#whole = { atMs: Date.now(), end: readWholeLog(place, this.#container, this.#closing.signal) };
+    const { from, lines } = await this.#whole.end;
     // What the node has let go of were the first ones.
-    const lost = Math.max(0, this.#lines - all.length);
-    const first = Math.max(fromLine, lost);
-    return { fromLine: first, total: lost + all.length, lines: all.slice(first - lost, Math.max(0, fromLine + count - lost)) };
+    const held = Math.max(0, this.#lines - from - lines.length) + from;
+    const first = Math.max(fromLine, held);
+    return { fromLine: first, total: held + lines.length, lines: lines.slice(first - held, Math.max(0, fromLine + count - held)) };
   }
 
   /** Follows the log until the link is closed; where it was broken off it goes on. */

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { type AuditEvent, onAudit } from "../../../src/core/events.ts";
+import { NO_SPEC } from "../../../src/core/spec.ts";
 import { Service } from "../service.ts";
 
 const FILE = { file: "hdfs:///app.py", args: ["a"] };
@@ -53,6 +55,58 @@ describe("/batches", () => {
     expect([(await ask("third")).status, (await ask("k")).status]).toEqual([400, 201]);
     expect((await ask("no key")).status).toBe(400);
     expect(service.launcher.specs).toHaveLength(2);
+  });
+
+  test("whose end is refused is named by the audit and by the log", async () => {
+    await using service = await Service.start();
+    const refused: AuditEvent[] = [];
+    const off = onAudit((event) => refused.push(event));
+    await service.ask("DELETE", "/batches/7");
+    off();
+    expect(refused).toMatchObject([{ action: "refuse", session: 7, problem: "SESSION_NOT_FOUND" }]);
+    expect(service.lines).toContainEqual(expect.objectContaining({ route: "/batches/:batch", session: 7, status: 404 }));
+  });
+
+  describe("asked for again under its key", () => {
+    const application = { file: "hdfs:///app.py", className: null, args: [], retry: { maxAttempts: 1, backoffMs: 0, on: [] } };
+    const ask = ({ sessions }: Service, signal = AbortSignal.timeout(5_000)) =>
+      sessions.createBatch({ owner: null, spec: { ...NO_SPEC, application }, notes: [] }, "k", { name: null, remote: null }, signal);
+
+    test("while it is being deleted is another one", async () => {
+      await using service = await Service.start();
+      const { launcher, sessions } = service;
+      const removing = Promise.withResolvers<void>();
+      launcher.remove = () => removing.promise;
+      const deleted = sessions.delete(await ask(service), "it was deleted");
+      const again = Promise.all([ask(service), ask(service)]);
+      removing.resolve();
+      await deleted;
+      expect((await again).map(({ id, state }) => [id, state])).toEqual([
+        [1, "running"],
+        [1, "running"],
+      ]);
+      launcher.remove = () => Promise.reject(new Error("it cannot be removed now"));
+      const kept = sessions.delete(await ask(service), "it was deleted").catch((error: Error) => error.message);
+      expect([(await ask(service)).id, await kept]).toEqual([1, "it cannot be removed now"]);
+    });
+
+    test("is made, though the first to ask has left", async () => {
+      await using service = await Service.start();
+      const { launcher } = service;
+      const claim = launcher.claim.bind(launcher);
+      const stored = Promise.withResolvers<void>();
+      launcher.claim = async (draft, signal) => {
+        await stored.promise;
+        signal?.throwIfAborted();
+        return claim(draft);
+      };
+      const left = new AbortController();
+      const first = ask(service, left.signal);
+      const second = ask(service);
+      left.abort(new Error("left"));
+      stored.resolve();
+      expect([(await second).id, (await first).id]).toEqual([0, 0]);
+    });
   });
 
   test("can be planned; nothing is made", async () => {

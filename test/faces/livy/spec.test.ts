@@ -97,6 +97,18 @@ describe("a session asked for", () => {
     },
   );
 
+  test("with very many fields or keys that mean nothing has the first ones named, and the others counted", () => {
+    const many = (prefix: string, value: unknown) =>
+      Object.fromEntries(Array.from({ length: 100_000 }, (_, n) => [`${prefix}${n}`, value]));
+    const { notes } = read({ ...many("f", 1), conf: many("spark.k", null) as Record<string, null> });
+    expect(notes).toHaveLength(102);
+    expect(notes.slice(49, 52)).toEqual([
+      "Unknown field 'f49' of the request is ignored.",
+      "The same is true of 99950 more.",
+      "Configuration spark.k0 is null and was left out.",
+    ]);
+  });
+
   test("with fields nobody knows is accepted, and its log names them", () => {
     const body = { kind: "pyspark", drvierMemory: "2g", "a\nb": 1 };
     expect(read(body).notes).toEqual([

@@ -185,6 +185,26 @@ test("statements are listed by position, newest first when asked", async () => {
   expect((await service.ask("GET", `/sessions/${id}/statements?from=abc`)).body).toEqual({ msg: 'For input string: "abc"' });
 });
 
+test("nobody waits for ever for a driver that does not answer", async () => {
+  await using service = await Service.start({ livy: { answerMs: 200 } });
+  const { id, driver } = await service.ready();
+  for (const code of ["0", "1", "2"]) await service.ask("POST", `/sessions/${id}/statements`, { body: { code } });
+  for (const statement of [0, 1]) finish(driver, statement, "x".repeat(3 * 1024 * 1024));
+  driver.emit("log", { line: 1_000, lines: ["last"] });
+  const session = service.sessions.find(String(id), { name: null, remote: null }, "view");
+  await service.until(() => session.peek(0)?.whole === false && session.logTotal === 1_001);
+  const late = { status: 503, body: { msg: "The driver did not answer in time." } };
+  driver.on("log", () => null);
+  expect(await service.ask("GET", `/sessions/${id}/log?from=0`)).toMatchObject(late);
+  driver.listening = false;
+  driver.cut();
+  await service.until(() => session.logTail(1)[0]?.includes("is called again") === true);
+  expect(await service.ask("POST", `/sessions/${id}/interrupt`)).toMatchObject(late);
+  expect(await service.ask("POST", `/sessions/${id}/statements/2/cancel`)).toMatchObject(late);
+  expect(await service.ask("GET", `/sessions/${id}/statements/0`)).toMatchObject(late);
+  expect(await service.ask("GET", `/sessions/${id}/statements`)).toMatchObject(late);
+});
+
 test("a statement whose output was let go is read back from the driver", async () => {
   await using service = await Service.start();
   const { id, driver } = await service.ready();

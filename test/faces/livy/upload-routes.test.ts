@@ -3,6 +3,9 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "vitest";
+import { Access } from "../../../src/core/access.ts";
+import { Uploads } from "../../../src/core/uploads.ts";
+import { openDirectoryStore } from "../../../src/uploads/directory.ts";
 import { Service, type ServiceOptions } from "../service.ts";
 
 let directory = "";
@@ -230,5 +233,27 @@ describe("a session's uploads", () => {
         status: 400,
         body: { msg: expect.stringContaining(reason) },
       });
+  });
+
+  test("are looked at a few at a time, however many are named", async ({ expect }) => {
+    const store = openDirectoryStore(join(directory, "store"));
+    const put = store.put.bind(store);
+    let open = 0;
+    let most = 0;
+    store.put = async (...asked) => {
+      open += 1;
+      most = Math.max(most, open);
+      await put(...asked).finally(() => {
+        open -= 1;
+      });
+    };
+    const access = new Access({ superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] });
+    const rules = { limitBytes: 1_000, quotaBytes: 0, retentionMs: 0 };
+    const uploads = new Uploads({ store, access, rules, clock: { now: Date.now }, named: () => new Set<string>() });
+    await using service = await start({ livy: { paths: { driversAreHere: true, localDirs: [], uploads } } });
+    const { uri } = (await service.ask("POST", "/uploads", form("a.jar"))).body as { uri: string };
+    const jars = Array.from({ length: 200 }, () => uri);
+    expect((await service.ask("POST", "/sessions", { body: { jars } })).body).toMatchObject({ jars });
+    expect(most).toBe(16);
   });
 });
