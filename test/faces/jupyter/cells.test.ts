@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { Channels } from "../../kit/channels.ts";
 import { Service } from "../service.ts";
-import { cells, onStage, run } from "./stage.ts";
+import { cells, comeUp, onStage, run } from "./stage.ts";
 
 /** A page that was loaded anew: another client, which finds its cells again (kernelspec/labextension/). */
 
@@ -130,12 +130,7 @@ test("a cell that waits for Spark is found by another client, and shown once it 
   again(other, a);
   await ask(other, ["a"]);
   const driver = service.launcher.driver(0);
-  driver.on("cell", ({ key, code, kind, origin, silent }) => {
-    driver.emit("queued", { statement: 0, key, code, kind, origin, silent });
-    return { result: { statement: 0 } };
-  });
-  driver.listening = true;
-  driver.emit("interpreter", { phase: "ready", reason: null, facts: null });
+  comeUp(driver);
   await service.until(() => cells(driver) === 1);
   run(driver, 0, ["x"]);
   await other.idle(id);
