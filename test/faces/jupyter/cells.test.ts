@@ -94,6 +94,25 @@ test("a cell that has ended meanwhile is told whole, each time it is asked for",
     }
   }));
 
+test("a cell that waits for input() asks again, and another client answers", () =>
+  onStage(async ({ service, driver, open }) => {
+    const page = await open();
+    const id = page.execute("input()", { allow_stdin: true }, { metadata: { cellId: "a" } });
+    await service.until(() => cells(driver) === 1);
+    run(driver, 0, [], false);
+    driver.emit("input", { statement: 0, prompt: "name?", password: false });
+    await page.until("it is asked", (received) => received.some(({ type }) => type === "input_request"));
+    page.close();
+    const other = await open();
+    const { a } = await ask(other, ["a"]);
+    if (a === undefined) throw new Error("the cell is not known");
+    again(other, a);
+    await other.until("it is asked again", () => other.of(id).some(({ type }) => type === "input_request"));
+    other.send("stdin", "input_reply", { status: "ok", value: "ann" });
+    await service.until(() => driver.requests.some(({ frame }) => frame === "answer"));
+    expect(driver.requests.find(({ frame }) => frame === "answer")).toMatchObject({ statement: 0, value: "ann" });
+  }));
+
 test("two pages that show one cell are both told its end", () =>
   onStage(async ({ service, driver, open }) => {
     const page = await open();
