@@ -67,6 +67,10 @@ export class Session extends Life {
   get exitReason(): string | null {
     return this.#view.exitReason;
   }
+  /** About how much memory its statements take here, in bytes. */
+  get heldBytes(): number {
+    return this.#view.bytes;
+  }
   /** When it was last used, Unix time in milliseconds. */
   get activityMs(): number {
     return Math.max(this.claim.createdMs, this.#view.activityMs);
@@ -194,6 +198,11 @@ export class Session extends Life {
   }
 
   // ── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Lets go of what `statement` can read back. */
+  letGo(): void {
+    this.#view.letGo();
+  }
 
   /** What the view holds of a statement, without asking the driver. */
   peek(id: number): StatementView | undefined {

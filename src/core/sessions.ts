@@ -8,6 +8,7 @@ import type { Claim, ClaimDraft, LaunchPlan, SessionDraft, WantedClaim } from ".
 import { Problem } from "./problems.ts";
 import { Session } from "./session.ts";
 import { uploadsIn } from "./upload-uri.ts";
+import { shrinkViews, VIEWS_BYTES } from "./view-memory.ts";
 
 export interface SessionsLimits {
   /** Sessions and batches that have not ended, of all users; 0: no limit. */
@@ -16,10 +17,14 @@ export interface SessionsLimits {
   readonly maxSessionsPerUser: number;
   /** How long an ended session or batch stays readable. */
   readonly retentionMs: number;
+  /** What is held of all statements together, in bytes; VIEWS_BYTES when absent. */
+  readonly viewsBytes?: number;
 }
 
 /** How often ended sessions are looked through for those past retention. */
 const TIDY_EVERY_MS = 10_000;
+/** How often it is looked at how much is held: a driver may write a hundred megabytes in that time. */
+const WEIGH_EVERY_MS = 1_000;
 /** How long a starting server waits for the drivers it takes over. */
 const ADOPT_WAIT_MS = 1_000;
 type Class<Kind> = abstract new (...parts: never[]) => Kind;
@@ -42,12 +47,16 @@ export class Sessions {
   #draining = false;
   #closed = false;
   readonly #tidy: NodeJS.Timeout;
+  readonly #weigh: NodeJS.Timeout;
 
   constructor(parts: LifeParts, access: Access, limits: SessionsLimits) {
     this.#parts = parts;
     this.#access = access;
     this.#limits = limits;
     this.#tidy = setInterval(() => this.#removeOld(), TIDY_EVERY_MS).unref();
+    const { viewsBytes = VIEWS_BYTES } = limits;
+    const sessions = () => [...this.#byId.values()].filter((life) => life instanceof Session);
+    this.#weigh = setInterval(() => shrinkViews(sessions(), viewsBytes), WEIGH_EVERY_MS).unref();
   }
 
   /** Whether the server is going away and begins nothing new. */
@@ -282,6 +291,7 @@ export class Sessions {
     this.drain();
     this.#closed = true;
     clearInterval(this.#tidy);
+    clearInterval(this.#weigh);
     await Promise.allSettled(this.#deleting.values());
     await Promise.all([...this.#byId.values()].map((session) => session.detach()));
   }

@@ -101,6 +101,10 @@ export class View {
     this.#limits = limits;
   }
 
+  /** About how much memory its code and outputs take. */
+  get bytes(): number {
+    return this.#bytes;
+  }
   get logTail(): readonly string[] {
     return this.#logTail;
   }
@@ -366,6 +370,16 @@ export class View {
   #grow(entry: Entry, bytes: number): void {
     entry.bytes += bytes;
     this.#bytes += bytes;
+  }
+
+  /** Lets go of everything that can be read back, of the newest statement and of what runs too. */
+  letGo(): void {
+    for (const entry of this.#statements.values()) {
+      // Records that follow tell what an open statement's code is.
+      const code = isFinalStatement(entry.state) ? "" : entry.code;
+      this.#grow(entry, code.length - entry.bytes);
+      Object.assign(entry, { whole: false, outputs: [], code });
+    }
   }
 
   /** Keeps the view within its limits: what is oldest and final goes first, the newest statement stays whatever its size. */

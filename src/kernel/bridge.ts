@@ -50,6 +50,8 @@ export class Bridge {
   readonly #events: BridgeEvents;
   /** In the order they came. */
   readonly #requests = new Map<string, Request>();
+  /** Of what was sent over this connection and has no answer. */
+  #longestTold = NOTHING;
   readonly #dropped = new Set<string>();
   #failure: Failure | null = null;
   #everOpen = false;
@@ -94,7 +96,7 @@ export class Bridge {
     if (!this.#upstream.open && header.type === "kernel_info_request") return this.#answer(request, this.#kernelInfo());
     if (!this.#everOpen && header.type === "interrupt_request") return this.#interrupt(request);
     if (this.#upstream.open) this.#pass(request);
-    if (header.type.endsWith("_request") || !request.sent) this.#remember(request);
+    if (isRequest(request) || !request.sent) this.#remember(request);
   }
 
   /** A message of the server. */
@@ -113,19 +115,21 @@ export class Bridge {
   /** The server can be reached: what waited goes out, and again what has no answer yet. The server knows a request that it has seen. */
   opened(): void {
     this.#everOpen = true;
+    this.#longestTold = NOTHING;
     for (const request of [...this.#requests.values()]) {
       this.#pass(request);
-      if (!request.header.type.endsWith("_request")) this.#requests.delete(request.header.key);
+      if (!isRequest(request)) this.#requests.delete(request.header.key);
     }
   }
 
   /** The server does not take something that was sent: that can only be the longest, and is not sent again. */
   refuseLongest(): void {
-    const size = ({ parts }: Request): number => parts.reduce((sum, part) => sum + part.length, 0);
-    const [longest] = [...this.#requests.values()].filter(({ sent }) => sent).sort((a, b) => size(b) - size(a));
-    if (longest === undefined) return;
+    const [longest] = [...this.#requests.values()].filter(({ sent }) => sent).sort((a, b) => sizeOf(b) - sizeOf(a));
+    const told = this.#longestTold;
+    if (longest === undefined || told.bytes > sizeOf(longest))
+      return this.#drop(`${told.what} of ${told.bytes} bytes is longer than the server takes`);
     this.#requests.delete(longest.header.key);
-    this.#refuse(longest, { name: "MessageTooLong", message: `The server takes no message of ${size(longest)} bytes.` });
+    this.#refuse(longest, { name: "MessageTooLong", message: `The server takes no message of ${sizeOf(longest)} bytes.` });
   }
 
   /** There is no server and there will be none: everything asked from now on, and before, is answered with the reason. */
@@ -148,6 +152,9 @@ export class Bridge {
 
   #pass(request: Request): void {
     request.sent = true;
+    const bytes = sizeOf(request);
+    if (!isRequest(request) && bytes > this.#longestTold.bytes)
+      this.#longestTold = { what: `${request.channel}: a ${request.header.type}`, bytes };
     this.#upstream.send(request.channel, request.parts);
   }
 
@@ -218,6 +225,12 @@ export class Bridge {
     this.#events.onDropped(what);
   }
 }
+
+const NOTHING = { what: "what was sent", bytes: 0 };
+
+/** Whether it will be answered. */
+const isRequest = ({ header }: Request): boolean => header.type.endsWith("_request");
+const sizeOf = ({ parts }: Request): number => parts.reduce((sum, part) => sum + part.length, 0);
 
 /** Something shown in a cell, and changed later. */
 export interface Notice {

@@ -179,11 +179,12 @@ export const notebookContract = <Opened extends Door>(
       await notebook.picture("table", cell.root);
     });
 
-    test("an error shows its traceback", async () => {
+    test("an error shows its traceback, in colour", async () => {
       const cell = await notebook.ran("def ratio(a, b):\n    return a / b\n\nratio(1, 0)");
       expect(await cell.done()).toMatch(
         /^Traceback.* line 4, in .*ratio\(1, 0\).* line 2, in ratio.*return a \/ b.*ZeroDivisionError: division by zero$/s,
       );
+      expect(await cell.outputs.locator(".ansi-red-fg").allTextContents()).toContain("ZeroDivisionError");
       const spark = await notebook.ran("df.select('nothing')");
       expect(await spark.done()).toContain("UNRESOLVED_COLUMN");
       await notebook.picture("traceback", cell.root);

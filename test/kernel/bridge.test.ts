@@ -153,6 +153,20 @@ describe("a bridge", () => {
     expect(asked()).toEqual(["shell execute_request 1", "shell execute_request 3"]);
   });
 
+  test("blames no request for a longer message that has no answer", () => {
+    const { bridge, ask, open, upstream, out, said, asked } = world();
+    open();
+    ask("shell", "ann", "execute_request", "1", { code: "short" });
+    ask("shell", "ann", "comm_msg", "2", { data: "long".repeat(1_000) });
+    upstream.open = false;
+    bridge.refuseLongest();
+    expect(out).toEqual([]);
+    expect(said).toEqual([expect.stringMatching(/^shell: a comm_msg of 4\d{3} bytes is longer than the server takes$/)]);
+    upstream.sent.length = 0;
+    open();
+    expect(asked()).toEqual(["shell execute_request 1"]);
+  });
+
   test("drops what is no message, and says so once for each kind", () => {
     const { bridge, said, out, tell } = world();
     for (let time = 0; time < 3; time += 1) {

@@ -67,6 +67,10 @@
       return !(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 0, false))]));
     };
 
+    /** How often a request was sent again: one that is too long for somebody on the way never arrives, and ends the connection each time. */
+    const repeated = new Map();
+    const REPEATS = 5;
+
     /** Sends again what this page waits for and the kernel does not know. */
     const repeat = async (cells, kernel, known) => {
       const lost = [];
@@ -75,7 +79,13 @@
         if (isCode(cell) && told !== cell.outputArea.future?.msg.header.msg_id && (await waits(cell, kernel))) lost.push(cell);
       }
       const sentAt = ({ outputArea: { future } }) => Date.parse(future.msg.header.date);
-      for (const cell of lost.sort((one, other) => sentAt(one) - sentAt(other))) attach(cell, kernel, cell.outputArea.future.msg);
+      for (const cell of lost.sort((one, other) => sentAt(one) - sentAt(other))) {
+        const { future } = cell.outputArea;
+        const { msg_id: id } = future.msg.header;
+        repeated.set(id, (repeated.get(id) ?? 0) + 1);
+        if (repeated.get(id) <= REPEATS) attach(cell, kernel, future.msg);
+        else future.dispose();
+      }
     };
 
     /** Asks what became of the notebook's cells; `isLast` says whether nobody has asked since. Answers the session that the kernel is. */

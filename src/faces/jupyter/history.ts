@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
 import type { StatementView } from "../../core/view.ts";
 import { type Content, flag, integerOf, textOf } from "./messages.ts";
@@ -5,38 +7,35 @@ import { causeOf } from "./origin.ts";
 
 /** What one answer holds at most. */
 const ENTRIES = 10_000;
+/** What of a pattern and of a statement's code is looked at: their product is the longest that a search keeps others waiting. */
+const PATTERN_CHARS = 1_000;
+const SEARCHED_CHARS = 1024 * 1024;
+const TURN_MS = 20;
+
+/** Session, number, and code; or code and what it showed. */
+type Entry = readonly [0, number, string | readonly [string, string | null]];
 
 /** Statements of the session, whoever sent them, as the messaging specification's history has them: tail, range or search. */
 export const history = async (session: Session, content: Content, signal: AbortSignal): Promise<Content> => {
-  const output = flag(content, "output");
   const known = (await session.statements(signal)).filter((statement) => causeOf(statement).stored && statement.startedMs > 0);
-  const entries: [number, number, unknown][] = [];
-  for (const statement of await selected(session, known, content, signal)) {
-    entries.push([0, statement.count, output ? [statement.code, shownOf(statement)] : statement.code]);
-  }
-  return { status: "ok", history: entries };
-};
-
-const selected = async (
-  session: Session,
-  known: readonly StatementView[],
-  content: Content,
-  signal: AbortSignal,
-): Promise<readonly StatementView[]> => {
   const wanted = Math.max(0, Math.min(integerOf(content, "n", ENTRIES), ENTRIES));
-  const last = (list: readonly StatementView[]) => (wanted === 0 ? [] : list.slice(-wanted));
+  const read = (list: readonly StatementView[], pattern: Glob) =>
+    entriesOf(session, list, { output: flag(content, "output"), pattern }, signal);
   switch (textOf(content, "hist_access_type")) {
     case "range":
-      return whole(session, inRange(known, content), signal);
+      return { status: "ok", history: await read(inRange(known, content), ANY) };
     case "search": {
-      const pattern = globOf(textOf(content, "pattern") || "*");
-      const found = (await whole(session, known, signal)).filter(({ code }) => pattern.test(code));
-      return last(flag(content, "unique") ? [...new Map(found.map((statement) => [statement.code, statement])).values()] : found);
+      const found = await read(known, globOf(textOf(content, "pattern") || "*"));
+      const all = flag(content, "unique") ? [...new Map(found.map((entry) => [codeOf(entry), entry])).values()] : found;
+      return { status: "ok", history: last(all, wanted) };
     }
     default:
-      return whole(session, last(known), signal);
+      return { status: "ok", history: await read(last(known, wanted), ANY) };
   }
 };
+
+const last = <Item>(list: readonly Item[], wanted: number): readonly Item[] => (wanted === 0 ? [] : list.slice(-wanted));
+const codeOf = ([, , shown]: Entry): string => (typeof shown === "string" ? shown : shown[0]);
 
 /** `session` 0 is this one, and no earlier one is kept; `stop` is not in it. */
 const inRange = (known: readonly StatementView[], content: Content): readonly StatementView[] => {
@@ -46,10 +45,25 @@ const inRange = (known: readonly StatementView[], content: Content): readonly St
   return known.filter(({ count }) => count >= start && count < stop).slice(0, ENTRIES);
 };
 
-const whole = async (session: Session, list: readonly StatementView[], signal: AbortSignal): Promise<readonly StatementView[]> => {
-  const read: StatementView[] = [];
-  for (const statement of list) read.push(statement.whole ? statement : await session.statement(statement.id, signal));
-  return read;
+/** One after the other: together they may be as large as the journal. */
+const entriesOf = async (
+  session: Session,
+  list: readonly StatementView[],
+  { output, pattern }: { readonly output: boolean; readonly pattern: Glob },
+  signal: AbortSignal,
+): Promise<readonly Entry[]> => {
+  const entries: Entry[] = [];
+  let turnMs = performance.now();
+  for (const known of list) {
+    const statement = known.whole ? known : await session.statement(known.id, signal);
+    const { code, count } = statement;
+    if (pattern.test(code.slice(0, SEARCHED_CHARS))) entries.push([0, count, output ? [code, shownOf(statement)] : code]);
+    if (performance.now() - turnMs < TURN_MS) continue;
+    await nextTurn();
+    signal.throwIfAborted();
+    turnMs = performance.now();
+  }
+  return entries;
 };
 
 const shownOf = ({ outputs }: StatementView): string | null => {
@@ -58,8 +72,14 @@ const shownOf = ({ outputs }: StatementView): string | null => {
   return typeof text === "string" ? text : null;
 };
 
+interface Glob {
+  test(text: string): boolean;
+}
+const ANY: Glob = { test: () => true };
+
 /** SQLite's GLOB, as IPython searches: `*` and `?`. Without backtracking that could take for ever. */
-const globOf = (pattern: string): { test(text: string): boolean } => {
+const globOf = (pattern: string): Glob => {
+  if (pattern.length > PATTERN_CHARS) throw new Problem("INVALID", `A history's pattern has ${PATTERN_CHARS} characters at most.`);
   const parts = pattern.split(/\*+/).map((part) => new RegExp(partOf(part), "suy"));
   return { test: (text) => matches(parts, text) };
 };

@@ -140,7 +140,10 @@ export class Kernel {
   #giveUp(connection: Connection): void {
     const { closed, findsCells, options } = connection;
     const waits = this.#session.heardAfter(this.#session.lastSeq).some((statement) => causeOf(statement).client === options.sessionId);
-    if (!closed.aborted && !findsCells && !waits) connection.post(this.message(status("restarting")));
+    if (closed.aborted || findsCells || waits) return;
+    // What it has sent since it would give up too, and not be shown.
+    this.outbox.drop(options.sessionId);
+    connection.post(this.message(status("restarting")));
   }
 
   get #mayHaveLost(): boolean {

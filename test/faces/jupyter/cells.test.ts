@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { Channels } from "../../kit/channels.ts";
 import { Service } from "../service.ts";
-import { cells, onStage, run } from "./stage.ts";
+import { cells, comeUp, onStage, run } from "./stage.ts";
 
 /** A page that was loaded anew: another client, which finds its cells again (kernelspec/labextension/). */
 
@@ -94,6 +94,25 @@ test("a cell that has ended meanwhile is told whole, each time it is asked for",
     }
   }));
 
+test("a cell that waits for input() asks again, and another client answers", () =>
+  onStage(async ({ service, driver, open }) => {
+    const page = await open();
+    const id = page.execute("input()", { allow_stdin: true }, { metadata: { cellId: "a" } });
+    await service.until(() => cells(driver) === 1);
+    run(driver, 0, [], false);
+    driver.emit("input", { statement: 0, prompt: "name?", password: false });
+    await page.until("it is asked", (received) => received.some(({ type }) => type === "input_request"));
+    page.close();
+    const other = await open();
+    const { a } = await ask(other, ["a"]);
+    if (a === undefined) throw new Error("the cell is not known");
+    again(other, a);
+    await other.until("it is asked again", () => other.of(id).some(({ type }) => type === "input_request"));
+    other.send("stdin", "input_reply", { status: "ok", value: "ann" });
+    await service.until(() => driver.requests.some(({ frame }) => frame === "answer"));
+    expect(driver.requests.find(({ frame }) => frame === "answer")).toMatchObject({ statement: 0, value: "ann" });
+  }));
+
 test("two pages that show one cell are both told its end", () =>
   onStage(async ({ service, driver, open }) => {
     const page = await open();
@@ -130,12 +149,7 @@ test("a cell that waits for Spark is found by another client, and shown once it 
   again(other, a);
   await ask(other, ["a"]);
   const driver = service.launcher.driver(0);
-  driver.on("cell", ({ key, code, kind, origin, silent }) => {
-    driver.emit("queued", { statement: 0, key, code, kind, origin, silent });
-    return { result: { statement: 0 } };
-  });
-  driver.listening = true;
-  driver.emit("interpreter", { phase: "ready", reason: null, facts: null });
+  comeUp(driver);
   await service.until(() => cells(driver) === 1);
   run(driver, 0, ["x"]);
   await other.idle(id);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { type AuditEvent, onAudit } from "../../../src/core/events.ts";
 import { Channels } from "../../kit/channels.ts";
 import { Service } from "../service.ts";
-import { cells, onStage, run } from "./stage.ts";
+import { cells, comeUp, onStage, run } from "./stage.ts";
 
 describe.each([{ v1: false }, { v1: true }])("a kernel's channels, %j", ({ v1 }) => {
   test("execute: busy, input, output, reply, idle, all with the request's whole header as parent", () =>
@@ -285,12 +285,7 @@ describe("while Spark starts", () => {
     await channels.until("it says what it waits for", () => channels.of(id).some(({ type }) => type === "display_data"));
     expect(JSON.stringify(channels.of(id)[0]?.content)).toContain("Spark is starting");
     const driver = service.launcher.driver(0);
-    driver.on("cell", ({ key, code, kind, origin, silent }) => {
-      driver.emit("queued", { statement: 0, key, code, kind, origin, silent });
-      return { result: { statement: 0 } };
-    });
-    driver.listening = true;
-    driver.emit("interpreter", { phase: "ready", reason: null, facts: null });
+    comeUp(driver);
     await service.until(() => cells(driver) === 1);
     run(driver, 0, ["1"]);
     const messages = await channels.idle(id);

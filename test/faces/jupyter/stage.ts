@@ -39,3 +39,13 @@ export const run = (driver: FakeDriver, statement: number, texts: readonly strin
 
 /** How many statements the driver was asked to run. */
 export const cells = (driver: FakeDriver): number => driver.requests.filter(({ frame }) => frame === "cell").length;
+
+/** A driver that was starting is ready, and takes one cell. */
+export const comeUp = (driver: FakeDriver): void => {
+  driver.on("cell", ({ key, code, kind, origin, silent }) => {
+    driver.emit("queued", { statement: 0, key, code, kind, origin, silent });
+    return { result: { statement: 0 } };
+  });
+  driver.listening = true;
+  driver.emit("interpreter", { phase: "ready", reason: null, facts: null });
+};

@@ -95,9 +95,11 @@ test("a client that asks for its cells is left to send again what nobody knows, 
   await using second = await serverAfter(first);
   const after = await Channels.open(url, kernel, { session });
   const plain = await Channels.open(url, kernel);
+  const given = plain.execute("2");
   expect(await ask(after)).toMatchObject({ session: 0, cells: {} });
   const isGivenUp = ({ received }: Channels) => received.some(({ content }) => content["execution_state"] === "restarting");
   await plain.until("it is told that its cells are lost", () => isGivenUp(plain));
+  expect(plain.of(given).find(({ type }) => type === "execute_reply")?.content["status"]).toBe("aborted");
   expect(isGivenUp(after)).toBe(false);
   const times = runOne(second);
   for (let round = 0; round < 2; round += 1) after.execute("1", {}, { id, date, metadata: { cellId: "a" } });
