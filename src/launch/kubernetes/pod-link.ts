@@ -43,7 +43,7 @@ export class PodLink implements DriverLink {
   /** When the last of them was written, as Kubernetes has it. */
   #lastAt = "";
   #told: SparkSight = { appId: null, uiUrl: null };
-  #whole: { readonly atMs: number; readonly lines: Promise<readonly string[]> } | null = null;
+  #whole: { readonly atMs: number; readonly told: number; readonly lines: Promise<readonly string[]> } | null = null;
 
   constructor(parts: PodLinkParts) {
     this.#parts = parts;
@@ -108,10 +108,11 @@ export class PodLink implements DriverLink {
   async #page(fromLine: number, count: number): Promise<ReplyResult<"log">> {
     const { place } = this.#parts;
     if (this.#whole === null || Date.now() - this.#whole.atMs > REMEMBERED_MS)
-      this.#whole = { atMs: Date.now(), lines: readWholeLog(place, this.#container, this.#closing.signal) };
-    const all = await this.#whole.lines;
+      this.#whole = { atMs: Date.now(), told: this.#lines, lines: readWholeLog(place, this.#container, this.#closing.signal) };
+    const { told, lines } = this.#whole;
+    const all = await lines;
     // What the node has let go of were the first ones.
-    const lost = Math.max(0, this.#lines - all.length);
+    const lost = Math.max(0, told - all.length);
     const first = Math.max(fromLine, lost);
     return { fromLine: first, total: lost + all.length, lines: all.slice(first - lost, Math.max(0, fromLine + count - lost)) };
   }
@@ -140,10 +141,11 @@ export class PodLink implements DriverLink {
     for await (const stamped of api.lines(path, query, signal)) {
       const lines: string[] = [];
       for (const line of stamped) {
-        const at = line.slice(0, line.indexOf(" "));
+        const [stamp = "", at = ""] = /^(\d{4}-\S+) /.exec(line) ?? [];
+        // What is not stamped Kubernetes says itself.
         if (at <= since) continue;
         this.#lastAt = at;
-        lines.push(line.slice(at.length + 1));
+        lines.push(line.slice(stamp.length));
       }
       if (lines.length === 0) continue;
       this.#taken = Promise.withResolvers<void>();
