@@ -9,9 +9,10 @@ import { onSession } from "../../src/core/events.ts";
 import { isStatus } from "../../src/launch/kubernetes/api.ts";
 import { examineCluster } from "../../src/launch/kubernetes/examine.ts";
 import type { DriverPod } from "../../src/launch/kubernetes/pod-reading.ts";
-import { SPARK_APPLICATION_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
+import { type Right, SERVER_RIGHTS, SPARK_APPLICATION_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
 import { applicationsPath, type SparkApplicationObject } from "../../src/launch/kubernetes/spark-application.ts";
 import type { SparkApplication } from "../../src/launch/kubernetes/spark-application-reading.ts";
+import { ApiProxy } from "../kit/api-proxy.ts";
 import { ClusterSite, NAMESPACE, prepareNamespace, soon } from "../kit/cluster.ts";
 import { ClusterServer, ended } from "../kit/cluster-server.ts";
 import { goModule } from "../kit/go-module.ts";
@@ -129,7 +130,7 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
     const livy = new Livy(server.url);
     const body = {
       ...{ file: "s3a://b/app.jar", className: "com.example.App", args: ["a"], jars: ["s3a://b/x.jar"], pyFiles: ["https://h/p.zip"] },
-      ...{ files: ["https://h/a.txt"], archives: ["s3a://b/e.tar.gz#e"], proxyUser: "bob", queue: "etl", name: "full" },
+      ...{ files: ["https://h/a.txt"], archives: ["s3a://b/e.tar.gz#e"], queue: "etl", name: "full" },
       ...{ driverMemory: "1g", driverCores: 1, executorMemory: "1g", executorCores: 2, numExecutors: 3 },
       conf: {
         "spark.jars.packages": "a:b:1",
@@ -139,8 +140,10 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
       },
     };
     const plan = await livy.expect<{ workload: { sparkApplication: SparkApplicationObject } }>(200, "POST", "/batches?dryRun=true", body);
-    const { sparkApplication: object } = plan.workload;
-    expect(object.spec).toMatchObject({ mainClass: "com.example.App", proxyUser: "bob", deps: { packages: ["a:b:1"] } });
+    const { sparkApplication: shown } = plan.workload;
+    expect(shown.spec).toMatchObject({ mainClass: "com.example.App", deps: { packages: ["a:b:1"] } });
+    // Nobody may act as another where nobody says who they are.
+    const object = { ...shown, spec: { ...shown.spec, proxyUser: "bob" } };
     const path = `${applicationsPath(NAMESPACE)}?dryRun=All&fieldValidation=Strict`;
     const taken = await site.api.create<SparkApplicationObject>(path, object, soon());
     expect(taken.spec).toEqual(object.spec);
@@ -269,6 +272,36 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
     await third.sessions.delete(one, "it was deleted");
   });
 
+  test("loses and repeats no line, nor its end, while the API server cannot be reached now and then", async () => {
+    await using proxy = await ApiProxy.start();
+    await using server = await ClusterServer.open(site, { kubeconfig: proxy.kubeconfig });
+    const batch = await batchOf(server);
+    const application = await operator.taken(batch);
+    await operator.submit(application, "for i in $(seq 1 80); do echo line $i; sleep 0.1; done");
+    await operator.says(application, "RUNNING");
+    const seen: string[] = [];
+    const reading = (async () => {
+      for await (const piece of batch.driverLines({ attempt: 1, line: 0 }, soon(RUN_MS))) if ("lines" in piece) seen.push(...piece.lines);
+    })();
+    for (const number of [10, 30]) {
+      await until(`line ${number}`, 60_000, () => (seen.includes(`line ${number}`) ? true : undefined), 20);
+      proxy.open = false;
+      proxy.cut();
+      if (number === 10) proxy.open = true;
+    }
+    await until("its driver has ended", 60_000, async () =>
+      (await site.driverPods())[0]?.status?.phase === "Succeeded" ? true : undefined,
+    );
+    await operator.says(application, "COMPLETED");
+    expect(batch.state).toBe("running");
+    proxy.open = true;
+    expect(await ended(batch)).toBe("The application has ended.");
+    await reading;
+    expect(seen).toEqual(Array.from({ length: 80 }, (_, index) => `line ${index + 1}`));
+    await server.sessions.delete(batch, "it was deleted");
+    expect(await left()).toEqual([]);
+  });
+
   test("leaves no driver that the operator submitted while the batch was ended", async () => {
     await using server = await open();
     const batch = await batchOf(server);
@@ -294,7 +327,7 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
   });
 
   test("that may not be made says which right is missing", async () => {
-    await using poor = await poorAccount(site);
+    await using poor = await account(site, SERVER_RIGHTS);
     const found = await examineCluster({ ...site.settings, kubeconfig: poor.kubeconfig });
     expect(found).toContainEqual({
       ...{ state: "bad", what: `the server may not create/get/list/watch/delete sparkapplications in ${NAMESPACE}` },
@@ -307,24 +340,39 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
     );
     expect(batch.end).toMatchObject({ state: "dead", cause: "submission-refused" });
     await server.sessions.delete(batch, "it was deleted");
-    const good = await examineCluster(site.settings);
-    expect(good).toContainEqual({ state: "ok", what: `batches can be made as SparkApplications in namespace ${NAMESPACE}` });
   });
 
-  test("needs of the API server what the component's Role allows, and no more", async () => {
+  test("needs no right but those of the component's Role", async () => {
     const roles = (loadAllYaml(readFileSync(COMPONENT, "utf8")) as { kind: string; rules?: object }[]).filter(
       ({ kind }) => kind === "Role",
     );
-    const rules = SPARK_APPLICATION_RIGHTS.map(({ group, resource, verbs }) => ({ apiGroups: [group], resources: [resource], verbs }));
-    expect(roles.map((role) => role.rules)).toEqual([rules]);
+    expect(roles.map(({ rules }) => rules)).toEqual([rulesOf(SPARK_APPLICATION_RIGHTS)]);
+    await using enough = await account(site, [...SERVER_RIGHTS, ...SPARK_APPLICATION_RIGHTS]);
+    const found = await examineCluster({ ...site.settings, kubeconfig: enough.kubeconfig });
+    expect(found).toContainEqual({ state: "ok", what: `batches can be made as SparkApplications in namespace ${NAMESPACE}` });
+    await using server = await ClusterServer.open(site, { kubeconfig: enough.kubeconfig });
+    const batch = await batchOf(server);
+    const application = await operator.taken(batch);
+    await operator.submit(application, "echo done");
+    await until("its driver has ended", 60_000, async () =>
+      (await site.driverPods())[0]?.status?.phase === "Succeeded" ? true : undefined,
+    );
+    await operator.says(application, "COMPLETED");
+    expect(await ended(batch)).toBe("The application has ended.");
+    expect(batch.logTail(5)).toContain("done");
+    await server.sessions.delete(batch, "it was deleted");
+    expect(await left()).toEqual([]);
   });
 });
 
-/** A kubeconfig of an account that may do all that a server needs, but nothing with SparkApplications. */
-const poorAccount = async (site: ClusterSite): Promise<{ readonly kubeconfig: string } & AsyncDisposable> => {
-  const name = `poor-${site.settings.instance}`;
+const rulesOf = (rights: readonly Right[]) =>
+  rights.map(({ group = "", resource, verbs }) => ({ apiGroups: [group], resources: [resource], verbs: [...verbs] }));
+
+/** A kubeconfig of an account that has these rights. */
+const account = async (site: ClusterSite, rights: readonly Right[]): Promise<{ readonly kubeconfig: string } & AsyncDisposable> => {
+  const name = `server-${crypto.randomUUID().slice(0, 8)}`;
   const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name };
-  const rules = [{ apiGroups: ["", "batch"], resources: ["*"], verbs: ["*"] }];
+  const rules = rulesOf(rights);
   const rbac = `apis/rbac.authorization.k8s.io/v1/namespaces/${NAMESPACE}`;
   await site.api.create(site.at("serviceaccounts"), { metadata: { name } }, soon());
   await site.api.create(`${rbac}/roles`, { metadata: { name }, rules }, soon());
@@ -340,7 +388,7 @@ const poorAccount = async (site: ClusterSite): Promise<{ readonly kubeconfig: st
   if (cluster === null) throw new Error("the kubeconfig has no current cluster");
   const config = new KubeConfig();
   config.loadFromClusterAndUser(cluster, { name, token: status.token });
-  const directory = mkdtempSync(join(tmpdir(), "lw-poor-"));
+  const directory = mkdtempSync(join(tmpdir(), "lw-account-"));
   const kubeconfig = join(directory, "kubeconfig");
   writeFileSync(kubeconfig, config.exportConfig(), { mode: 0o600 });
   const dispose = async () => {

@@ -44,7 +44,7 @@ export class PodLink implements DriverLink {
   /** When the last of them was written, as Kubernetes has it. */
   #lastAt = "";
   #told: SparkSight = { appId: null, uiUrl: null };
-  #whole: { readonly atMs: number; readonly end: Promise<NumberedLines> } | null = null;
+  #whole: { readonly atMs: number; readonly told: number; readonly end: Promise<NumberedLines> } | null = null;
 
   constructor(parts: PodLinkParts) {
     this.#parts = parts;
@@ -109,10 +109,11 @@ export class PodLink implements DriverLink {
   async #page(fromLine: number, count: number): Promise<ReplyResult<"log">> {
     const { place } = this.#parts;
     if (this.#whole === null || Date.now() - this.#whole.atMs > REMEMBERED_MS)
-      this.#whole = { atMs: Date.now(), end: readWholeLog(place, this.#container, this.#closing.signal) };
-    const { from, lines } = await this.#whole.end;
+      this.#whole = { atMs: Date.now(), told: this.#lines, end: readWholeLog(place, this.#container, this.#closing.signal) };
+    const { told, end } = this.#whole;
+    const { from, lines } = await end;
     // What the node has let go of were the first ones.
-    const held = Math.max(0, this.#lines - from - lines.length) + from;
+    const held = Math.max(0, told - from - lines.length) + from;
     const first = Math.max(fromLine, held);
     return { fromLine: first, total: held + lines.length, lines: lines.slice(first - held, Math.max(0, fromLine + count - held)) };
   }
@@ -141,10 +142,11 @@ export class PodLink implements DriverLink {
     for await (const stamped of api.lines(path, query, signal)) {
       const lines: string[] = [];
       for (const line of stamped) {
-        const at = line.slice(0, line.indexOf(" "));
+        const [stamp = "", at = ""] = /^(\d{4}-\S+) /.exec(line) ?? [];
+        // What is not stamped Kubernetes says itself.
         if (at <= since) continue;
         this.#lastAt = at;
-        lines.push(line.slice(at.length + 1));
+        lines.push(line.slice(stamp.length));
       }
       if (lines.length === 0) continue;
       this.#taken = Promise.withResolvers<void>();

@@ -14,7 +14,8 @@ export interface SparkApplication extends Stored {
 
 /** What a SparkApplication says of its batch. */
 export type ApplicationReading =
-  | { readonly is: "pending"; readonly reason: string }
+  /** `held`: because somebody wants it to wait. */
+  | { readonly is: "pending"; readonly reason: string; readonly held: boolean }
   /** `trouble`: what is wrong all the same; null when nothing is. */
   | { readonly is: "running"; readonly trouble: string | null }
   /** It cannot go well any more. */
@@ -44,12 +45,10 @@ const PENDING: ReadonlyMap<string, string> = new Map([
   ["RESUMING", "The SparkApplication is being resumed."],
 ]);
 
+const HELD: ReadonlySet<string> = new Set(["SUSPENDING", "SUSPENDED"]);
+
 /** The word of the operator's machine that an application is in; empty: it has not been taken up. */
 export const stateOf = ({ status }: SparkApplication): string => status?.applicationState?.state ?? "";
-
-/** Whether nothing but the operator's own tidying follows: this server submits nothing again by the operator's hand. */
-export const isOver = (application: SparkApplication): boolean =>
-  ["SUBMISSION_FAILED", "SUCCEEDING", "COMPLETED", "FAILING", "FAILED"].includes(stateOf(application));
 
 export const readApplication = (application: SparkApplication, sight: DriverSight): ApplicationReading => {
   const state = stateOf(application);
@@ -72,8 +71,8 @@ export const readApplication = (application: SparkApplication, sight: DriverSigh
   }
 };
 
-/** How a batch ended whose SparkApplication somebody deleted. */
-export const endOfGoneApplication = (application: SparkApplication, sight: DriverSight): PodEnd => {
+/** How a batch has ended: as its SparkApplication says, else because somebody deleted that. */
+export const endOfApplication = (application: SparkApplication, sight: DriverSight): PodEnd => {
   const reading = readApplication(application, sight);
   if (reading.is === "over") return reading.end;
   const reason = `SparkApplication ${application.metadata.name} was deleted.`;
@@ -85,7 +84,7 @@ const appIdOf = ({ status }: SparkApplication): string | null => status?.sparkAp
 const readPending = (waits: string, state: string, { pod, warning }: DriverSight): ApplicationReading => {
   const reading = pod === null || state !== "SUBMITTED" ? null : readPod(pod, warning);
   if (reading?.is === "hopeless") return { is: "hopeless", reason: reading.reason };
-  return { is: "pending", reason: reading?.is === "pending" ? reading.reason : waits };
+  return { is: "pending", reason: reading?.is === "pending" ? reading.reason : waits, held: HELD.has(state) };
 };
 
 const troubleOf = ({ metadata }: SparkApplication, { pod, warning }: DriverSight): string | null => {

@@ -11,14 +11,7 @@ import type { DriverPod, PodEnd } from "./pod-reading.ts";
 import { presentPod, readLog, type SessionPlace } from "./session-objects.ts";
 import type { SparkApplicationObject } from "./spark-application.ts";
 import { eraseApplication, makeApplication, presentApplication, readApplicationRefusal } from "./spark-application-objects.ts";
-import {
-  type DriverSight,
-  endOfGoneApplication,
-  isOver,
-  readApplication,
-  type SparkApplication,
-  stateOf,
-} from "./spark-application-reading.ts";
+import { type DriverSight, endOfApplication, readApplication, type SparkApplication, stateOf } from "./spark-application-reading.ts";
 
 /** What a workload needs of its launcher. */
 export interface SparkApplicationParts extends ClaimedParts {
@@ -152,14 +145,13 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   /** Does what its state calls for. */
   async #read(application: SparkApplication, signal: AbortSignal): Promise<number> {
     this.#tellSpark(application);
-    if (isOver(application)) return this.#over(application, signal);
+    const reading = readApplication(application, this.#sight);
+    // What is known of its pod may have become more by then.
+    if (reading.is === "over") return this.condemn(() => this.#fateBy((sight) => endOfApplication(application, sight), signal), signal);
     if (this.stopping) return this.stopNow(signal);
     const leftMs = this.#leftToLiveMs();
     if (leftMs <= 0) return this.condemn(() => this.#fateBy(() => this.#expired(application), signal), signal);
-    const reading = readApplication(application, this.#sight);
     switch (reading.is) {
-      case "over":
-        return this.#over(application, signal);
       case "hopeless":
         return this.#giveUp(reading.reason, signal);
       case "running":
@@ -168,20 +160,9 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
         return leftMs;
       case "pending":
         // It may have run before: the operator begins it anew when somebody changes the object.
-        if (this.phase.phase === "running") this.#pendingSinceMs = Date.now();
+        if (this.phase.phase === "running" || reading.held) this.#pendingSinceMs = Date.now();
         return Math.min(leftMs, await this.#pending(reading.reason, signal));
     }
-  }
-
-  #over(application: SparkApplication, signal: AbortSignal): Promise<number> {
-    return this.condemn(
-      () =>
-        this.#fateBy((sight) => {
-          const reading = readApplication(application, sight);
-          return reading.is === "over" ? reading.end : endOfGoneApplication(application, sight);
-        }, signal),
-      signal,
-    );
   }
 
   /** How it ended by what is known of its pod now, which the watch may be late with; and what it wrote. */
@@ -197,7 +178,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   async #without(signal: AbortSignal): Promise<number> {
     if (this.stopping) return this.stopNow(signal);
     const gone = this.#gone;
-    if (gone !== null) return this.condemn(() => this.#fateBy((sight) => endOfGoneApplication(gone, sight), signal), signal);
+    if (gone !== null) return this.condemn(() => this.#fateBy((sight) => endOfApplication(gone, sight), signal), signal);
     const leftMs = await this.leftToOthersMs(signal);
     if (leftMs > 0) return leftMs;
     if (!this.launched) return this.#create(signal);

@@ -2,8 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { DriverPod } from "../../../src/launch/kubernetes/pod-reading.ts";
 import {
   type DriverSight,
-  endOfGoneApplication,
-  isOver,
+  endOfApplication,
   lastComplaint,
   readApplication,
   type SparkApplication,
@@ -40,8 +39,8 @@ describe("a SparkApplication's status", () => {
     ["SUSPENDED", /suspended/],
     ["RESUMING", /resumed/],
   ])("%s is a batch that starts", (state, reason) => {
-    expect(readApplication(application(state), NOTHING)).toEqual({ is: "pending", reason: expect.stringMatching(reason) });
-    expect(isOver(application(state))).toBe(false);
+    const held = /^SUSPEND/.test(state);
+    expect(readApplication(application(state), NOTHING)).toEqual({ is: "pending", reason: expect.stringMatching(reason), held });
   });
 
   test("that is not there yet is a batch that starts", () => {
@@ -63,7 +62,6 @@ describe("a SparkApplication's status", () => {
   test.each(["SUCCEEDING", "COMPLETED"])("%s is success", (state) => {
     const end = { state: "success", reason: "The application has ended.", exitCode: 0, appId: "spark-1", logTail: null };
     expect(readApplication(application(state), NOTHING)).toEqual({ is: "over", end });
-    expect(isOver(application(state))).toBe(true);
   });
 
   test("tells of the driver's pod what that waits for, and when it can never start", () => {
@@ -128,8 +126,8 @@ describe("a SparkApplication's status", () => {
   });
 
   test("of one that is gone is its end, else that it was deleted", () => {
-    expect(endOfGoneApplication(application("COMPLETED"), NOTHING)).toMatchObject({ state: "success" });
-    expect(endOfGoneApplication(application("RUNNING"), NOTHING)).toMatchObject({
+    expect(endOfApplication(application("COMPLETED"), NOTHING)).toMatchObject({ state: "success" });
+    expect(endOfApplication(application("RUNNING"), NOTHING)).toMatchObject({
       ...{ state: "dead", cause: "driver-lost", reason: "SparkApplication longwick-1-abc was deleted." },
     });
   });
