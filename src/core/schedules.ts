@@ -26,7 +26,7 @@ export class Schedules {
   readonly #parts: SchedulesParts;
   readonly #runs: Runs;
   readonly #schedules = new Map<string, Schedule>();
-  /** Uids of the last ones that were removed, which never return: an answer about one may be slower than the news of its end. */
+  /** Uids of the last ones that were removed: an answer about one may be slower than the news of its end. */
   readonly #removed = new Set<string>();
   /** What is being made: it counts against the limit. */
   readonly #coming = new Set<Pick<Schedule, "name" | "owner">>();
@@ -65,7 +65,10 @@ export class Schedules {
     const living = this.#parts.sessions.living();
     this.#off = await this.#parts.launcher.schedules.follow(
       {
-        scheduled: (schedule) => this.#put(schedule),
+        scheduled: (schedule) => {
+          this.#removed.delete(schedule.uid);
+          this.#put(schedule);
+        },
         unscheduled: ({ uid }) => this.#drop(uid),
         run: (run) => this.#runs.told(run),
         gone: ({ uid }) => this.#runs.gone(uid),
