@@ -3,7 +3,8 @@ import type { Access, Caller, Right } from "./access.ts";
 import { publishSession } from "./events.ts";
 import { Problem } from "./problems.ts";
 import { Runs, type RunsParts } from "./runs.ts";
-import type { BatchRequest, Run, Schedule, ScheduleChange, ScheduleDraft } from "./schedule.ts";
+import { type BatchRequest, holdsRedacted, type Run, type Schedule, type ScheduleChange, type ScheduleDraft } from "./schedule.ts";
+import { REDACTED } from "./spec.ts";
 import { uploadsInRequest } from "./upload-uri.ts";
 
 export interface SchedulesLimits {
@@ -82,7 +83,7 @@ export class Schedules {
   /**
    * Makes a schedule. Its request is read as one of `caller` is that asks for a batch now.
    * @throws Problem NOT_SUPPORTED when there can be none here; TOO_MANY_SCHEDULES, NAME_TAKEN, SPEC_REFUSED, FORBIDDEN, DRAINING,
-   * DRIVER_UNREACHABLE
+   * INVALID, DRIVER_UNREACHABLE
    */
   async create(
     { name, timing, request }: Pick<ScheduleDraft, "name" | "timing" | "request">,
@@ -210,6 +211,9 @@ export class Schedules {
 
   /** What can be known now of whether its batches will be refused; answers whom Spark is to run as. */
   async #admit(request: BatchRequest, caller: Caller, signal: AbortSignal): Promise<string | null> {
+    // Whoever sends back what was shown would have the secret forgotten.
+    if (holdsRedacted(request))
+      throw new Problem("INVALID", `batch holds ${REDACTED}, which stands for a secret that is not shown: send the secret itself.`);
     const draft = await this.#parts.read(request, caller);
     const { proxyUser } = draft.spec;
     this.#parts.access.checkProxyUser(caller, proxyUser);
