@@ -40,7 +40,7 @@ export class Runs {
   readonly #carrying = new Set<Promise<void>>();
   /** Why a run has not come further, by uid. */
   readonly #troubles = new Map<string, string>();
-  /** Uids of runs that are gone, which never return, and when that was heard. */
+  /** Uids of runs that are gone, and when that was heard. */
   readonly #past = new Map<string, number>();
   readonly #closing = new AbortController();
   readonly #timer: NodeJS.Timeout;
@@ -70,6 +70,8 @@ export class Runs {
   /** It is there, or is another than before. */
   told(run: Run): void {
     this.#runs.set(run.uid, run);
+    // An API server that was put back to an earlier state has it again.
+    this.#past.delete(run.uid);
     if (run.end !== null) this.#troubles.delete(run.uid);
     // Another server was first: whatever is on its way here is not wanted.
     if (run.end !== null) this.#carried.get(run.uid)?.abort(new Error("the run has ended"));

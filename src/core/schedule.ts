@@ -134,3 +134,7 @@ const redactSome = (args: readonly unknown[]): readonly unknown[] => {
   const texts = args.map(String);
   return redactArguments(texts).map((shown, index) => (shown === texts[index] ? args[index] : shown));
 };
+
+/** Whether it is one that was shown, in part: a conf value or an argument stands for a secret. */
+export const holdsRedacted = ({ conf, args }: BatchRequest): boolean =>
+  [...Object.values(conf ?? {}), ...(Array.isArray(args) ? args : [])].some((value) => String(value).includes(REDACTED));

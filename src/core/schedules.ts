@@ -3,7 +3,8 @@ import type { Access, Caller, Right } from "./access.ts";
 import { publishSession } from "./events.ts";
 import { Problem } from "./problems.ts";
 import { Runs, type RunsParts } from "./runs.ts";
-import type { BatchRequest, Run, Schedule, ScheduleChange, ScheduleDraft } from "./schedule.ts";
+import { type BatchRequest, holdsRedacted, type Run, type Schedule, type ScheduleChange, type ScheduleDraft } from "./schedule.ts";
+import { REDACTED } from "./spec.ts";
 import { uploadsInRequest } from "./upload-uri.ts";
 
 export interface SchedulesLimits {
@@ -26,7 +27,7 @@ export class Schedules {
   readonly #parts: SchedulesParts;
   readonly #runs: Runs;
   readonly #schedules = new Map<string, Schedule>();
-  /** Uids of the last ones that were removed, which never return: an answer about one may be slower than the news of its end. */
+  /** Uids of the last ones that were removed: an answer about one may be slower than the news of its end. */
   readonly #removed = new Set<string>();
   /** What is being made: it counts against the limit. */
   readonly #coming = new Set<Pick<Schedule, "name" | "owner">>();
@@ -65,7 +66,10 @@ export class Schedules {
     const living = this.#parts.sessions.living();
     this.#off = await this.#parts.launcher.schedules.follow(
       {
-        scheduled: (schedule) => this.#put(schedule),
+        scheduled: (schedule) => {
+          this.#removed.delete(schedule.uid);
+          this.#put(schedule);
+        },
         unscheduled: ({ uid }) => this.#drop(uid),
         run: (run) => this.#runs.told(run),
         gone: ({ uid }) => this.#runs.gone(uid),
@@ -79,7 +83,7 @@ export class Schedules {
   /**
    * Makes a schedule. Its request is read as one of `caller` is that asks for a batch now.
    * @throws Problem NOT_SUPPORTED when there can be none here; TOO_MANY_SCHEDULES, NAME_TAKEN, SPEC_REFUSED, FORBIDDEN, DRAINING,
-   * DRIVER_UNREACHABLE
+   * INVALID, DRIVER_UNREACHABLE
    */
   async create(
     { name, timing, request }: Pick<ScheduleDraft, "name" | "timing" | "request">,
@@ -207,6 +211,9 @@ export class Schedules {
 
   /** What can be known now of whether its batches will be refused; answers whom Spark is to run as. */
   async #admit(request: BatchRequest, caller: Caller, signal: AbortSignal): Promise<string | null> {
+    // Whoever sends back what was shown would have the secret forgotten.
+    if (holdsRedacted(request))
+      throw new Problem("INVALID", `batch holds ${REDACTED}, which stands for a secret that is not shown: send the secret itself.`);
     const draft = await this.#parts.read(request, caller);
     const { proxyUser } = draft.spec;
     this.#parts.access.checkProxyUser(caller, proxyUser);

@@ -4,7 +4,7 @@ import { Runs } from "../../src/core/runs.ts";
 import { NO_SPEC } from "../../src/core/spec.ts";
 import { Service } from "../faces/service.ts";
 
-test("a batch that is heard of only after its run was gone is ended", async () => {
+test("a batch that is heard of only after its run was gone is ended, unless the run is there again", async () => {
   await using service = await Service.start();
   const { launcher, sessions } = service;
   const runs = new Runs({
@@ -18,6 +18,10 @@ test("a batch that is heard of only after its run was gone is ended", async () =
     run: { schedule: "nightly", scheduleUid: randomUUID(), dueMs: 0 },
   };
   runs.gone(uid);
+  runs.gone(other);
+  // As an API server does that was put back to an earlier state.
+  const run = { uid: other, schedule: { uid: application.run.scheduleUid, name: "nightly" }, owner: null, dueMs: 0, createdMs: 0 };
+  runs.told({ ...run, batch: 1, end: { state: "failed", reason: "", endedMs: 1 } });
   for (const of of [uid, other]) {
     launcher.told.known(launcher.elsewhere({ uid: of, owner: null, notes: [], spec: { ...NO_SPEC, application } }));
   }

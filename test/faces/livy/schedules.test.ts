@@ -128,6 +128,18 @@ describe("/schedules", () => {
     expect([lost.status, lost.body]).toEqual([404, { msg: "Schedule 'nightly' not found." }]);
   });
 
+  test("take no batch as they show it, without its secrets", async () => {
+    await using service = await Service.start();
+    const made = await service.ask("POST", "/schedules", { body: NIGHTLY });
+    const { batch } = made.body as { batch: object };
+    const refused = await service.ask("PATCH", "/schedules/nightly", { body: { batch } });
+    expect([refused.status, refused.text]).toEqual([400, expect.stringContaining("send the secret itself")]);
+    expect((await service.ask("POST", "/schedules", { body: { ...NIGHTLY, name: "other", batch } })).status).toBe(400);
+    await minute(service);
+    await settles(service, [["running", 0]]);
+    expect(service.launcher.specs[0]?.spec.conf).toMatchObject({ "spark.my.password": "geheim" });
+  });
+
   test("whose time was written by other hands is shown, can be suspended and be given another time", async () => {
     await using service = await Service.start();
     await service.ask("POST", "/schedules", { body: NIGHTLY });
