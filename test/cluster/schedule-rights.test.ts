@@ -87,7 +87,9 @@ describe("schedules of a server's account", { timeout: 6 * MINUTE_MS }, () => {
     await until("what was known is not shown", MINUTE_MS, async () =>
       (await livy.ask("GET", "/schedules/job")).status === 501 ? true : undefined,
     );
-    expect(await livy.ask("GET", "/schedules/job/runs")).toMatchObject(lacks("may not use CronJobs and Jobs .*cannot (list|watch) resource"));
+    expect(await livy.ask("GET", "/schedules/job/runs")).toMatchObject(
+      lacks("may not use CronJobs and Jobs .*cannot (list|watch) resource"),
+    );
     await allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
     await until(
       "it is shown again",
