@@ -232,6 +232,17 @@ def test_progress_grows_and_ends_at_one(interpreter: InterpreterProcess) -> None
     assert stage["tasks"] == 12 and set(stage) == {"stage", "name", "tasks", "active", "completed", "failed"}
 
 
+def test_progress_tells_of_no_more_jobs_than_spark_remembers() -> None:
+    jvm = SparkJvm(**{"spark.ui.retainedJobs": "5"})
+    try:
+        with InterpreterProcess(jvm.gateway()) as process:
+            told = process.run("for i in range(40): sc.parallelize([1], 1).count()").of("progress")[-1]
+    finally:
+        jvm.close()
+    assert told["fraction"] == 1.0
+    assert 0 < len(told["jobs"]) < 20 and max(job["job"] for job in told["jobs"]) == 39
+
+
 #: Spark looks for its task's end once in a thousand rows of `range`, so what is joined with each must be short.
 JOBS = [
     "import time\nkept = 1\nsc.parallelize(range(100), 4).map(lambda v: time.sleep(5)).count()",
