@@ -170,6 +170,22 @@ def test_interleaved_threads_lose_no_line(interpreter: InterpreterProcess) -> No
     assert sorted(text.split()) == sorted("%d-%d" % (n, i) for n in range(8) for i in range(2000))
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys; del sys.stdout, sys.stderr, sys.stdin",
+        "import io, sys; sys.stdout = io.TextIOWrapper(io.BytesIO()); sys.stdout.detach()",
+        "import io, sys; sys.stdin = io.TextIOWrapper(io.BytesIO()); sys.stdin.detach()",
+        "import sys; sys.__stdout__ = 1; del sys.__stderr__",
+    ],
+)
+def test_whatever_a_statement_makes_of_the_streams_the_next_one_runs(code: str) -> None:
+    with InterpreterProcess() as process:
+        process.run(code)
+        outcome = process.run("import sys; print('out'); print('err', file=sys.stderr)")
+        assert (outcome.outcome, outcome.text(), outcome.text("stderr")) == ("ok", "out\n", "err\n")
+
+
 # ── Processes ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -232,6 +232,17 @@ def test_progress_grows_and_ends_at_one(interpreter: InterpreterProcess) -> None
     assert stage["tasks"] == 12 and set(stage) == {"stage", "name", "tasks", "active", "completed", "failed"}
 
 
+def test_progress_tells_of_no_more_jobs_than_spark_remembers() -> None:
+    jvm = SparkJvm(**{"spark.ui.retainedJobs": "5"})
+    try:
+        with InterpreterProcess(jvm.gateway()) as process:
+            told = process.run("for i in range(40): sc.parallelize([1], 1).count()").of("progress")[-1]
+    finally:
+        jvm.close()
+    assert told["fraction"] == 1.0
+    assert 0 < len(told["jobs"]) < 20 and max(job["job"] for job in told["jobs"]) == 39
+
+
 #: Spark looks for its task's end once in a thousand rows of `range`, so what is joined with each must be short.
 JOBS = [
     "import time\nkept = 1\nsc.parallelize(range(100), 4).map(lambda v: time.sleep(5)).count()",
@@ -277,11 +288,12 @@ def test_a_job_that_starts_late_in_the_users_group_does_not_keep_the_next_statem
     group = "sc.setJobGroup('mine', 'my own', True)\n"
     # So many columns are planned for about a second before there is a job.
     wide = "spark.range(10**8).crossJoin(spark.range(1000)).selectExpr(*['sum(hash(%d)) as c%d' % (i, i) for i in range(1000)])"
-    interpreter.run("wide = " + wide)
+    interpreter.run("wide = %s\ndef known(): return len(sc.statusTracker().getJobIdsForGroup('mine'))\nbefore = known()" % wide)
     number = interpreter.start(group + "print('go')\nwide.collect()")
     interpreter.wait_for_emit(number, "stream")
     assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
-    assert plain(interpreter, group + "sc.parallelize([1, 2], 2).count()") == "2"
+    until_it_came = "import time\nwhile known() == before: time.sleep(0.01)\n"
+    assert plain(interpreter, group + until_it_came + "sc.parallelize([1, 2], 2).count()") == "2"
     interpreter.until(lambda: plain(interpreter, "sc.statusTracker().getActiveJobsIds()") == "[]", "no job to run any more")
     again = interpreter.run(group + "import time\nsc.parallelize([1], 1).map(lambda v: time.sleep(1)).count()")
     assert {len(emit["jobs"]) for emit in again.of("progress")} == {1}

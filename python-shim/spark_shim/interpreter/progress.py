@@ -6,11 +6,15 @@ from typing import Any, Dict, List, Optional, Set
 
 
 class Progress:
-    """What is known of one statement's jobs; a finished job is not asked for again."""
+    """
+    What is known of one statement's jobs, those that Spark remembers (`spark.ui.retainedJobs`): a statement may run a million. A finished
+    job is not asked for again.
+    """
 
     def __init__(self) -> None:
         self.fraction = 0.0
         self._jobs: Dict[int, Dict[str, Any]] = {}
+        self._forgotten_tasks = 0
 
     def jobs(self) -> List[Dict[str, Any]]:
         return [self._jobs[job] for job in sorted(self._jobs)]
@@ -26,10 +30,12 @@ class Progress:
             if now is not None and now != before:
                 self._jobs[job] = now
                 changed = True
+        for job in set(self._jobs) - known:
+            self._forgotten_tasks += sum(stage["tasks"] for stage in self._jobs.pop(job)["stages"])
         if changed:
             stages = {stage["stage"]: stage for job in self._jobs.values() for stage in job["stages"]}.values()
-            tasks = sum(stage["tasks"] for stage in stages)
-            done = sum(stage["completed"] for stage in stages)
+            tasks = sum(stage["tasks"] for stage in stages) + self._forgotten_tasks
+            done = sum(stage["completed"] for stage in stages) + self._forgotten_tasks
             # Adaptive execution adds jobs as it goes: a fraction that was reached is not taken back.
             self.fraction = max(self.fraction, min(1.0, done / tasks)) if tasks else self.fraction
         return changed

@@ -11,7 +11,7 @@ import threading
 from typing import Any, Optional, Tuple
 
 from .statement import CURRENT
-from .streams import Outputs
+from .streams import Outputs, is_open
 
 
 class StdinNotImplementedError(NotImplementedError):
@@ -38,7 +38,8 @@ class Stdin(io.TextIOBase):
         getpass.getpass = self.getpass
 
     def restore(self) -> None:
-        if sys.stdin is None or sys.stdin is sys.__stdin__ or sys.stdin.closed:
+        stream = getattr(sys, "stdin", None)
+        if stream is getattr(sys, "__stdin__", None) or not is_open(stream):
             sys.stdin = self
 
     def answer(self, statement: int, value: str) -> None:

@@ -22,6 +22,14 @@ FLUSH_SECONDS = 0.05
 LINE_SECONDS = 0.01
 
 
+def is_open(stream: object) -> bool:
+    """Whether what user code left as a stream can still be one."""
+    try:
+        return stream is not None and not getattr(stream, "closed", False)
+    except Exception:
+        return False  # one that was detached raises
+
+
 class Outputs:
     """The one door for everything a statement shows. Any thread may use it; it blocks while the supervisor does not read."""
 
@@ -59,8 +67,8 @@ class Outputs:
     def restore(self) -> None:
         """Before each statement: what a statement before closed is open again. Streams the user put in place stay."""
         for name, own in (("stdout", self.stdout), ("stderr", self.stderr)):
-            stream = getattr(sys, name)
-            if stream is not own and (stream is None or stream is getattr(sys, "__%s__" % name) or getattr(stream, "closed", False)):
+            stream = getattr(sys, name, None)
+            if stream is not own and (stream is getattr(sys, "__%s__" % name, None) or not is_open(stream)):
                 setattr(sys, name, own)
         for number, spare in self._fds.items():
             try:
@@ -118,12 +126,11 @@ class Outputs:
         """Marks on both file descriptors the end of what was written there, C's own buffers included. The marks go through copies of the
         descriptors: user code may have closed 1 and 2, or made them something else."""
         self.flush()
-        for stream in (sys.__stdout__, sys.__stderr__):
+        for name in ("__stdout__", "__stderr__"):
             try:
-                if stream is not None:
-                    stream.flush()
-            except (OSError, ValueError):
-                pass
+                getattr(sys, name).flush()
+            except Exception:
+                pass  # closed, or whatever user code has put in its place
         _flush_c()
         for fd in self._fds.values():
             try:
