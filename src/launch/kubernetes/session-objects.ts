@@ -2,7 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { type Api, type ApiCall, ApiError, isStatus } from "./api.ts";
 import type { DriverObjects } from "./driver.ts";
 import { endOfLog, type NumberedLines } from "./log-end.ts";
-import { ROLE_LABEL, SESSION_LABEL } from "./names.ts";
+import { ROLE_LABEL, SESSION_LABEL, TAG_LABEL } from "./names.ts";
 import type { DriverPod } from "./pod-reading.ts";
 import type { Stored } from "./watch.ts";
 
@@ -106,7 +106,8 @@ const logText = async (place: SessionPlace, query: ApiCall["query"], signal: Abo
 export const eraseSession = async (place: SessionPlace, graceMs: number, signal: AbortSignal): Promise<void> => {
   const { api, name } = place;
   const pods = pathOf(place, "pods");
-  const of = `${SESSION_LABEL}=${place.uid}`;
+  // Not those of another attempt, which another server may have begun already.
+  const of = `${SESSION_LABEL}=${place.uid},${TAG_LABEL}=${name}`;
   const within = AbortSignal.any([signal, AbortSignal.timeout(graceMs + UNREACHABLE_MS + DELETE_MS)]);
   const executors = { labelSelector: `${of},${ROLE_LABEL}=executor` };
   const end = (gracePeriodSeconds: number) => api.delete(`${pods}/${name}`, within, { gracePeriodSeconds });

@@ -2,7 +2,7 @@ import { KubeConfig, type V1Pod } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Session } from "../../../src/core/session.ts";
 import { Api } from "../../../src/launch/kubernetes/api.ts";
-import { INSTANCE_LABEL, SESSION_LABEL } from "../../../src/launch/kubernetes/names.ts";
+import { INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL, TAG_LABEL } from "../../../src/launch/kubernetes/names.ts";
 import { eraseSession } from "../../../src/launch/kubernetes/session-objects.ts";
 import { ClusterSite, IMAGE, inNamespace, NAMESPACE, soon } from "../../kit/cluster.ts";
 import { ClusterServer, ended, NOBODY, run, START_MS } from "../../kit/cluster-server.ts";
@@ -102,15 +102,7 @@ describe.concurrent("a driver's pod", { timeout: 240_000 }, () => {
   test("that another server makes when its deletion was asked for already is deleted as it comes", async ({ expect }) => {
     await using site = ClusterSite.withoutSpark();
     const place = { namespace: NAMESPACE, name: `${site.settings.instance}-0`, uid: crypto.randomUUID() };
-    const securityContext = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
-    const pod: V1Pod = {
-      metadata: { name: place.name, labels: { [INSTANCE_LABEL]: site.settings.instance, [SESSION_LABEL]: place.uid } },
-      spec: {
-        nodeSelector: { planet: "mars" },
-        securityContext: { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } },
-        containers: [{ name: "any", image: IMAGE, securityContext }],
-      },
-    };
+    const pod = waitingPod(site, place, "driver");
     /** The real server, where something happens after the first deletion. */
     class Late extends Api {
       deletions = 0;
@@ -128,6 +120,31 @@ describe.concurrent("a driver's pod", { timeout: 240_000 }, () => {
     expect(await site.left()).toEqual([]);
     api.close();
   });
+
+  test("of an attempt that is over goes without a word to those of the next, which another server has begun", async ({ expect }) => {
+    await using site = ClusterSite.withoutSpark();
+    const place = { api: site.api, namespace: NAMESPACE, name: `${site.settings.instance}-0`, uid: crypto.randomUUID() };
+    const next = { ...place, name: `${place.name}-2` };
+    for (const pod of [waitingPod(site, place, "driver"), waitingPod(site, next, "driver"), waitingPod(site, next, "executor")])
+      await site.api.create(inNamespace("pods"), pod, soon());
+    await eraseSession(place, 0, soon(8_000));
+    expect(await site.left()).toEqual([`pods/${next.name}`, `pods/${next.name}-executor`]);
+    for (const name of [next.name, `${next.name}-executor`])
+      await site.api.delete(inNamespace("pods", name), soon(), { gracePeriodSeconds: 0 });
+  });
+});
+
+/** A pod that no node takes. */
+const waitingPod = (site: ClusterSite, { name, uid }: { name: string; uid: string }, role: "driver" | "executor"): V1Pod => ({
+  metadata: {
+    name: role === "driver" ? name : `${name}-${role}`,
+    labels: { [INSTANCE_LABEL]: site.settings.instance, [SESSION_LABEL]: uid, [TAG_LABEL]: name, [ROLE_LABEL]: role },
+  },
+  spec: {
+    nodeSelector: { planet: "mars" },
+    securityContext: { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } },
+    containers: [{ name: "any", image: IMAGE, securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } } }],
+  },
 });
 
 /** One driver goes through it all; each time it is as good as new, and its variables may be gone. */
