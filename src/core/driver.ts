@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { RecordFrame, ReplyResult, RequestBody, RequestName } from "../protocol/frames.ts";
 import { Delivery } from "./delivery.ts";
+import { passable } from "./depth.ts";
 import { publishSession } from "./events.ts";
 import type { Claim, DriverLink, ForwardPlace, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
 import { Problem } from "./problems.ts";
@@ -200,11 +201,13 @@ export class Driver {
   #fold(event: LinkEvent): void {
     const session = this.#claim.id;
     switch (event.type) {
-      case "records":
-        for (const record of event.records) this.view.apply(record);
+      case "records": {
+        const records = event.records.map(passable);
+        for (const record of records) this.view.apply(record);
         if (this.view.ending !== null) void this.#keepLog();
-        this.#subscribers.publish(event.records, event.bytes);
+        this.#subscribers.publish(records, event.bytes);
         return;
+      }
       case "reset":
         this.view.reset(event.snapshot, event.firstSeq);
         this.#subscribers.reset();
@@ -264,6 +267,6 @@ export class Driver {
   async #read(fromSeq: number, signal: AbortSignal): Promise<{ records: readonly RecordFrame[]; nextSeq: number }> {
     const page = await this.request("read", { fromSeq, toSeq: this.view.lastSeq, limitBytes: READ_LIMIT_BYTES }, signal);
     // Checked border: the link validated the reply, records of later versions are passed on as they are.
-    return { records: page.records as RecordFrame[], nextSeq: page.nextSeq };
+    return { records: (page.records as RecordFrame[]).map(passable), nextSeq: page.nextSeq };
   }
 }
