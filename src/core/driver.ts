@@ -128,7 +128,7 @@ export class Driver {
     if (workload.mute === null) {
       const { key } = workload;
       this.#link = workload.link?.() ?? this.#parts.openLink({ session: this.#claim.uid, key, dial: (signal) => workload.dial(signal) });
-      following.push(this.#followLink(this.#link));
+      following.push(this.#followLink(this.#link).catch((error: unknown) => this.#giveUp(error)));
     }
     const ended = await this.#followWorkload(workload);
     await Promise.all(following);
@@ -196,6 +196,15 @@ export class Driver {
       this.#caughtUp ||= told && this.view.lastSeq >= (this.#headSeq ?? 0);
       this.#parts.changed();
     }
+  }
+
+  /** What it says cannot be followed, a fault of ours: the others' sessions go on, and this one can be ended. */
+  #giveUp(error: unknown): void {
+    const reason = `what it says cannot be followed: ${error instanceof Error ? error.message : String(error)}`;
+    this.#linkRefused = reason;
+    publishSession({ session: this.#claim.id, event: "fault", detail: reason });
+    this.#parts.changed();
+    void this.#link?.close();
   }
 
   #fold(event: LinkEvent): void {
