@@ -113,7 +113,7 @@ export class Session extends Life {
     const { statement } = await this.driver.request(name, body, signal);
     // The answer may come before the record that tells of the statement.
     const known = () => this.#view.statement(statement) !== undefined || isEnded(this.state);
-    await this.until(known, startWaitMs, signal);
+    await this.changes.until(known, startWaitMs, signal);
     return statement;
   }
 
@@ -192,9 +192,9 @@ export class Session extends Life {
   /** Notes that somebody has the session open, until the answer is called. */
   join(client: SessionClient): () => void {
     this.#clients.add(client);
-    this.changedNow();
+    this.changes.tell();
     return () => {
-      if (this.#clients.delete(client)) this.changedNow();
+      if (this.#clients.delete(client)) this.changes.tell();
     };
   }
 
@@ -280,7 +280,7 @@ export class Session extends Life {
       const statement = this.#view.statement(id);
       return this.driver.knowsPast && (statement === undefined || isFinalStatement(statement.state));
     };
-    await this.until(final, waitMs, signal);
+    await this.changes.until(final, waitMs, signal);
   }
 
   /** Of a session that ended before this server began, what its launcher still has is folded, once. */
@@ -327,7 +327,7 @@ export class Session extends Life {
     // Checked border: the link validated the reply; a record has its number, whatever else it has.
     const newest = (page.records as RecordFrame[]).at(-1)?.seq ?? 0;
     const come = () => this.#view.lastSeq >= newest || this.#view.statement(id) !== undefined || isEnded(this.state);
-    await this.until(come, AHEAD_MS, signal);
+    await this.changes.until(come, AHEAD_MS, signal);
   }
 
   /**
