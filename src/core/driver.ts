@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { RecordFrame, ReplyResult, RequestBody, RequestName } from "../protocol/frames.ts";
 import { Delivery } from "./delivery.ts";
+import { passable } from "./depth.ts";
 import { publishSession } from "./events.ts";
 import type { Claim, DriverLink, ForwardPlace, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
 import { Problem } from "./problems.ts";
@@ -127,7 +128,7 @@ export class Driver {
     if (workload.mute === null) {
       const { key } = workload;
       this.#link = workload.link?.() ?? this.#parts.openLink({ session: this.#claim.uid, key, dial: (signal) => workload.dial(signal) });
-      following.push(this.#followLink(this.#link));
+      following.push(this.#followLink(this.#link).catch((error: unknown) => this.#giveUp(error)));
     }
     const ended = await this.#followWorkload(workload);
     await Promise.all(following);
@@ -197,14 +198,25 @@ export class Driver {
     }
   }
 
+  /** What it says cannot be followed, a fault of ours: the others' sessions go on, and this one can be ended. */
+  #giveUp(error: unknown): void {
+    const reason = `what it says cannot be followed: ${error instanceof Error ? error.message : String(error)}`;
+    this.#linkRefused = reason;
+    publishSession({ session: this.#claim.id, event: "fault", detail: reason });
+    this.#parts.changed();
+    void this.#link?.close();
+  }
+
   #fold(event: LinkEvent): void {
     const session = this.#claim.id;
     switch (event.type) {
-      case "records":
-        for (const record of event.records) this.view.apply(record);
+      case "records": {
+        const records = event.records.map(passable);
+        for (const record of records) this.view.apply(record);
         if (this.view.ending !== null) void this.#keepLog();
-        this.#subscribers.publish(event.records, event.bytes);
+        this.#subscribers.publish(records, event.bytes);
         return;
+      }
       case "reset":
         this.view.reset(event.snapshot, event.firstSeq);
         this.#subscribers.reset();
@@ -264,6 +276,6 @@ export class Driver {
   async #read(fromSeq: number, signal: AbortSignal): Promise<{ records: readonly RecordFrame[]; nextSeq: number }> {
     const page = await this.request("read", { fromSeq, toSeq: this.view.lastSeq, limitBytes: READ_LIMIT_BYTES }, signal);
     // Checked border: the link validated the reply, records of later versions are passed on as they are.
-    return { records: page.records as RecordFrame[], nextSeq: page.nextSeq };
+    return { records: (page.records as RecordFrame[]).map(passable), nextSeq: page.nextSeq };
   }
 }

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import type { SparkFacts } from "../protocol/frames.ts";
+import { Changes } from "./changes.ts";
 import { Driver, type EndedPhase } from "./driver.ts";
 import { publishSession } from "./events.ts";
 import type { Claim, Clock, ExecutorView, ForwardPlace, Launcher, OpenLink, SessionEnd } from "./ports.ts";
@@ -45,10 +46,9 @@ export abstract class Life {
   /** What was heard of its end while nothing of it was followed. */
   #elsewhere: SessionEnd | null = null;
   #touchedMs = 0;
-  #revision = 0;
   #followed: Promise<void> = Promise.resolve();
-  /** Called at each change, by whoever waits for one. */
-  readonly #waiters = new Set<() => void>();
+  /** Of anything that is shown. */
+  protected readonly changes = new Changes();
 
   constructor(claim: Claim, parts: LifeParts) {
     this.#claim = claim;
@@ -124,7 +124,7 @@ export abstract class Life {
   }
   /** Grows whenever anything that is shown of it, or its log's tail, has changed. */
   get revision(): number {
-    return this.#revision + this.#past + this.driver.view.revision;
+    return this.changes.count + this.#past + this.driver.view.revision;
   }
 
   protected get phase(): WorkloadPhase {
@@ -164,7 +164,9 @@ export abstract class Life {
     const restMs = nextMs - this.parts.clock.now();
     if (restMs <= 0) return null;
     this.driver.waits(`Attempt ${attempts.length + 1} begins at ${new Date(nextMs).toISOString()}.`);
-    return this.until(() => this.#stopping !== null || this.#elsewhere !== null, restMs, this.#closing.signal).catch(() => undefined);
+    return this.changes
+      .until(() => this.#stopping !== null || this.#elsewhere !== null, restMs, this.#closing.signal)
+      .catch(() => undefined);
   }
 
   async #again(end: SessionEnd, nextMs: number): Promise<void> {
@@ -179,7 +181,7 @@ export abstract class Life {
     this.#claim = claim;
     this.#past += this.#driver.view.revision + 1;
     this.#driver = this.#newDriver();
-    this.changedNow();
+    this.changes.tell();
   }
 
   #newDriver(): Driver {
@@ -188,7 +190,7 @@ export abstract class Life {
     return new Driver(claim, {
       openLink,
       uploads,
-      changed: () => this.changedNow(),
+      changed: () => this.changes.tell(),
       keptLog: (from, lines) => launcher.log(claim, from, lines),
       fail: (reason) => void this.stop("dead", reason),
     });
@@ -197,7 +199,7 @@ export abstract class Life {
   /** Another server has ended it. A driver that is followed tells of that itself. */
   endedElsewhere(end: SessionEnd): void {
     this.#elsewhere = end;
-    this.changedNow();
+    this.changes.tell();
   }
 
   /**
@@ -212,7 +214,7 @@ export abstract class Life {
   async #stop(state: "dead" | "killed" | "success", reason: string): Promise<void> {
     if (this.#end === null && this.#begun) {
       this.#stopping = { state, reason };
-      this.changedNow();
+      this.changes.tell();
       await this.driver.stop(state, reason, this.parts.stopGraceMs);
     }
     await this.#followed;
@@ -254,57 +256,29 @@ export abstract class Life {
   #over(written: SessionEnd): void {
     this.#end = written;
     this.driver.conclude(written);
-    this.changedNow();
+    this.changes.tell();
     publishSession({ session: this.id, event: "ended", detail: `${written.state}: ${written.reason}` });
-  }
-
-  /** Something that is shown has changed. */
-  protected changedNow(): void {
-    this.#revision += 1;
-    for (const wake of [...this.#waiters]) wake();
-  }
-
-  /** Resolves with true once `fact` holds, with false after `waitMs`; looks again at each change. */
-  protected until(fact: () => boolean, waitMs: number, signal: AbortSignal): Promise<boolean> {
-    if (fact()) return Promise.resolve(true);
-    if (waitMs <= 0) return Promise.resolve(false);
-    return new Promise((resolve, reject) => {
-      const finish = (end: () => void) => {
-        clearTimeout(timer);
-        this.#waiters.delete(look);
-        signal.removeEventListener("abort", abort);
-        end();
-      };
-      const look = () => {
-        if (fact()) finish(() => resolve(true));
-      };
-      const abort = () => finish(() => reject(signal.reason));
-      const timer = setTimeout(() => finish(() => resolve(false)), waitMs);
-      this.#waiters.add(look);
-      if (signal.aborted) abort();
-      else signal.addEventListener("abort", abort, { once: true });
-    });
   }
 
   /** Resolves with true once the driver can be asked or never will be, with false after `waitMs`. */
   reachable(waitMs: number, signal: AbortSignal): Promise<boolean> {
-    return this.until(() => this.driver.up || this.#end !== null || this.driver.refused !== null, waitMs, signal);
+    return this.changes.until(() => this.driver.up || this.#end !== null || this.driver.refused !== null, waitMs, signal);
   }
 
   /** Resolves with how it ended, once it has; rejects with the signal's reason. */
   async ended(signal: AbortSignal): Promise<SessionEnd> {
-    while (this.#end === null) await this.until(() => this.#end !== null, FOREVER_MS, signal);
+    while (this.#end === null) await this.changes.until(() => this.#end !== null, FOREVER_MS, signal);
     return this.#end;
   }
 
   /** Resolves with true once `revision` is past the one given, with false after `waitMs`. */
   changed(revision: number, waitMs: number, signal: AbortSignal): Promise<boolean> {
-    return this.until(() => this.revision !== revision, waitMs, signal);
+    return this.changes.until(() => this.revision !== revision, waitMs, signal);
   }
 
   /** Resolves with whether the driver's past is known (or there is none to come) within `waitMs`. */
   caughtUp(waitMs: number, signal: AbortSignal): Promise<boolean> {
-    return this.until(() => this.driver.knowsPast, waitMs, signal);
+    return this.changes.until(() => this.driver.knowsPast, waitMs, signal);
   }
 
   /** Says that somebody looked. Cheap: reaches the driver at most every five seconds, and is forgotten while it cannot. */
@@ -376,15 +350,15 @@ export abstract class Life {
    */
   async *driverLines(from: LinePlace, signal: AbortSignal): AsyncGenerator<DriverLines> {
     for (let { attempt, line } = from; ; attempt += 1, line = 0) {
-      await this.until(() => this.claim.attempts.length >= attempt - 1 || this.#end !== null, FOREVER_MS, signal);
+      await this.changes.until(() => this.claim.attempts.length >= attempt - 1 || this.#end !== null, FOREVER_MS, signal);
       const past = this.claim.attempts[attempt - 1];
       const { driver } = this;
       if (past !== undefined) yield { attempt, ...linesLeft(past, line) };
       else if (attempt === this.claim.attempts.length + 1) {
         const over = () => this.#end !== null || this.driver !== driver;
-        const settled = () => this.until(() => over() || driver.up, FOREVER_MS, signal);
+        const settled = () => this.changes.until(() => over() || driver.up, FOREVER_MS, signal);
         const more = async (others: () => boolean): Promise<boolean> => {
-          while (!over() && !others()) await this.until(() => others() || over(), FOREVER_MS, signal);
+          while (!over() && !others()) await this.changes.until(() => others() || over(), FOREVER_MS, signal);
           return others();
         };
         for await (const piece of driver.log.driverLines(line, more, settled, signal)) yield { attempt, ...piece };
@@ -403,7 +377,7 @@ export abstract class Life {
       const told = this.claim.attempts.length;
       const over = () => this.#end !== null || !follow || this.driver !== driver;
       const more = async (others: () => boolean): Promise<boolean> => {
-        while (!over() && !others()) await this.until(() => others() || over(), FOREVER_MS, signal);
+        while (!over() && !others()) await this.changes.until(() => others() || over(), FOREVER_MS, signal);
         return others();
       };
       yield* driver.log.pages(more, signal, { own });

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Kind, RecordFrame, ReplyResult, RequestBody } from "../protocol/frames.ts";
+import { passable } from "./depth.ts";
 import { publishSession } from "./events.ts";
 import { Life, lostBy } from "./life.ts";
 import type { SessionEnd } from "./ports.ts";
@@ -112,7 +113,7 @@ export class Session extends Life {
     const { statement } = await this.driver.request(name, body, signal);
     // The answer may come before the record that tells of the statement.
     const known = () => this.#view.statement(statement) !== undefined || isEnded(this.state);
-    await this.until(known, startWaitMs, signal);
+    await this.changes.until(known, startWaitMs, signal);
     return statement;
   }
 
@@ -191,9 +192,9 @@ export class Session extends Life {
   /** Notes that somebody has the session open, until the answer is called. */
   join(client: SessionClient): () => void {
     this.#clients.add(client);
-    this.changedNow();
+    this.changes.tell();
     return () => {
-      if (this.#clients.delete(client)) this.changedNow();
+      if (this.#clients.delete(client)) this.changes.tell();
     };
   }
 
@@ -243,7 +244,7 @@ export class Session extends Life {
     const { end } = this;
     const soon = parts.length === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(this.parts.startWaitMs)]);
     if (end === null) for (const part of parts) await fold(this.#reread(part, soon), pasts, part.id);
-    else if (parts.length > 0) await fold(untilAborted(this.parts.launcher.records(this.claim), signal), pasts, null);
+    else if (parts.length > 0) await fold(this.#kept(signal), pasts, null);
     if (end !== null) for (const past of pasts.values()) this.#lose(past, end);
     return statements.map((known) => pasts.get(known.id)?.statement(known.id) ?? known);
   }
@@ -254,9 +255,17 @@ export class Session extends Life {
     while (fromSeq <= lastSeq) {
       const page = await this.driver.request("read", { fromSeq, toSeq: lastSeq, limitBytes: READ_LIMIT_BYTES }, signal);
       // `read` answers records; the link has checked the frame around them, the view ignores what it does not know.
-      yield page.records as RecordFrame[];
+      yield (page.records as RecordFrame[]).map(passable);
       if (page.nextSeq <= fromSeq) return;
       fromSeq = page.nextSeq;
+    }
+  }
+
+  /** What is left of an ended session's records. */
+  async *#kept(signal?: AbortSignal): AsyncGenerator<readonly RecordFrame[]> {
+    for await (const records of this.parts.launcher.records(this.claim)) {
+      signal?.throwIfAborted();
+      yield records.map(passable);
     }
   }
 
@@ -271,13 +280,13 @@ export class Session extends Life {
       const statement = this.#view.statement(id);
       return this.driver.knowsPast && (statement === undefined || isFinalStatement(statement.state));
     };
-    await this.until(final, waitMs, signal);
+    await this.changes.until(final, waitMs, signal);
   }
 
   /** Of a session that ended before this server began, what its launcher still has is folded, once. */
   #recall(end: SessionEnd): Promise<void> {
     const recall = async () => {
-      for await (const records of this.parts.launcher.records(this.claim)) for (const record of records) this.#view.apply(record);
+      for await (const records of this.#kept()) for (const record of records) this.#view.apply(record);
     };
     this.#recalled ??= recall()
       .catch((error: unknown) => {
@@ -318,7 +327,7 @@ export class Session extends Life {
     // Checked border: the link validated the reply; a record has its number, whatever else it has.
     const newest = (page.records as RecordFrame[]).at(-1)?.seq ?? 0;
     const come = () => this.#view.lastSeq >= newest || this.#view.statement(id) !== undefined || isEnded(this.state);
-    await this.until(come, AHEAD_MS, signal);
+    await this.changes.until(come, AHEAD_MS, signal);
   }
 
   /**
@@ -352,7 +361,7 @@ export class Session extends Life {
   async *#recordsFrom(seq: number, signal: AbortSignal): AsyncGenerator<RecordFrame | "reset"> {
     if (this.end === null) yield* this.records(seq - 1, signal);
     // What the link had not brought when the driver went.
-    if (this.end !== null && !signal.aborted) for await (const records of this.parts.launcher.records(this.claim)) yield* records;
+    if (this.end !== null && !signal.aborted) for await (const records of this.#kept()) yield* records;
   }
 
   #checkAlive(): void {
@@ -368,13 +377,6 @@ const fold = async (pages: AsyncIterable<readonly RecordFrame[]>, views: Readonl
     for (const record of records)
       if ("statement" in record && (only === null || record.statement === only)) views.get(record.statement)?.apply(record);
 };
-
-async function* untilAborted<Value>(values: AsyncIterable<Value>, signal: AbortSignal): AsyncGenerator<Value> {
-  for await (const value of values) {
-    signal.throwIfAborted();
-    yield value;
-  }
-}
 
 /** The end of a statement whose driver is gone with the record of it, after all its outputs or, when they were told, why it was lost. */
 function* lastRecords({ id, lastSeq, finishedMs, outcome, rung, outputs }: StatementView, told: boolean): Generator<RecordFrame> {

@@ -256,9 +256,7 @@ export class View {
     const fresh = record.lines.slice(Math.max(0, this.logTotal - record.line));
     if (record.line > this.logTotal) this.#logTail = [];
     this.logTotal = Math.max(this.logTotal, record.line + record.lines.length);
-    this.#logTail.push(...fresh);
-    const over = this.#logTail.length - this.#limits.logLines;
-    if (over > 0) this.#logTail.splice(0, over);
+    this.#logTail = [...this.#logTail, ...fresh].slice(-this.#limits.logLines);
     this.revision += 1;
   }
 

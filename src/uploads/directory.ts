@@ -57,8 +57,7 @@ class DirectoryStore implements UploadStore {
   read(key: string, fromByte: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | null> {
     return faults(async () => {
       const path = join(this.#root, key);
-      if ((await statOf(path)) === null) return null;
-      return createReadStream(path, { start: fromByte, signal });
+      return (await statOf(path)) === null ? null : contentOf(path, fromByte, signal);
     });
   }
 
@@ -86,6 +85,15 @@ class DirectoryStore implements UploadStore {
   }
 
   close(): void {}
+}
+
+/** Opened when it is begun to be read: what nobody reads nobody closes. */
+async function* contentOf(path: string, start: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  try {
+    yield* createReadStream(path, { start, signal });
+  } catch (error) {
+    throw faultOf(error);
+  }
 }
 
 const write = async (path: string, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> => {
@@ -128,16 +136,20 @@ const orMissing = async <T>(asked: Promise<T>, missing: T): Promise<T> =>
 const namesIn = (path: string): Promise<string[]> => orMissing(readdir(path), []);
 const statOf = (path: string): Promise<Stats | null> => orMissing<Stats | null>(stat(path), null);
 
-/** The system's refusals as Problems; what the content's sender did wrong stays what it is. */
 const faults = async <T>(work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof Problem || !(error instanceof Error) || !("errno" in error)) throw error;
-    const code = codeOf(error);
-    if (code === "ENOSPC" || code === "EDQUOT") throw full(error);
-    throw unreachable(error, WORDS.get(code) ?? `its directory answers ${code}`);
+    throw faultOf(error);
   }
+};
+
+/** The system's refusals as Problems; what the content's sender did wrong stays what it is. */
+const faultOf = (error: unknown): unknown => {
+  if (error instanceof Problem || !(error instanceof Error) || !("errno" in error)) return error;
+  const code = codeOf(error);
+  if (code === "ENOSPC" || code === "EDQUOT") return full(error);
+  return unreachable(error, WORDS.get(code) ?? `its directory answers ${code}`);
 };
 const WORDS: ReadonlyMap<string, string> = new Map([
   ["EACCES", "the server may not write to its directory"],

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
-import type { Claim, Launcher } from "../../src/core/ports.ts";
+import type { Claim, DriverLink, Launcher, SessionEnd } from "../../src/core/ports.ts";
 import { Session } from "../../src/core/session.ts";
 import { NO_SPEC } from "../../src/core/spec.ts";
 import type { RecordFrame } from "../../src/protocol/frames.ts";
+import { until } from "../kit/until.ts";
 
 const soon = () => AbortSignal.timeout(5_000);
 const ENDED: Claim = {
@@ -113,4 +114,41 @@ describe("a session that had ended before its server began", () => {
     expect(reads()).toBe(2);
     await expect(session.whole(known, AbortSignal.abort(new Error("left")))).rejects.toThrow("left");
   });
+});
+
+test("a driver whose words cannot be followed leaves its session in error, to be ended, and the server where it is", async () => {
+  let closed = false;
+  const ended = Promise.withResolvers<void>();
+  const launcher = {
+    launch: () => ({
+      ...{ phase: { phase: "running" }, mute: null, key: new Uint8Array(), seal: new Uint8Array() },
+      dial: () => Promise.reject(new Error("nobody dials it")),
+      async *phases() {
+        yield { phase: "running" } as const;
+        await ended.promise;
+        yield { phase: "ended", state: "dead", reason: "", logTail: [] } as const;
+      },
+      stop: async () => ended.resolve(),
+    }),
+    conclude: async (_claim: Claim, end: SessionEnd) => end,
+  } as Partial<Launcher> as Launcher;
+  const link: DriverLink = {
+    up: false,
+    // biome-ignore lint/correctness/useYield: it breaks before its first event
+    async *events() {
+      throw new RangeError("a fault");
+    },
+    request: () => Promise.reject(new Error("nobody asks it")),
+    forward: () => Promise.reject(new Error("nobody joins it")),
+    close: async () => {
+      closed = true;
+    },
+  };
+  const parts = { launcher, openLink: () => link, clock: { now: () => 7 }, startWaitMs: 100, stopGraceMs: 100, uploads: null };
+  const session = new Session({ ...ENDED, end: null }, parts);
+  session.start();
+  await until("it is in error", 5_000, () => (session.state === "error" ? true : undefined), 1);
+  expect([session.logTail(1), closed]).toEqual([["The driver cannot be spoken to: what it says cannot be followed: a fault"], true]);
+  await session.stop("killed", "it was deleted");
+  expect(session.end).toMatchObject({ state: "killed" });
 });

@@ -147,4 +147,10 @@ describe("the view", () => {
     story(view)({ type: "log", line: 9, lines: ["j"] });
     expect([view.logTotal, view.logTail]).toEqual([10, ["j"]]);
   });
+
+  test("takes any number of log lines at once", ({ expect }) => {
+    const view = new View();
+    story(view)({ type: "log", line: 0, lines: Array.from({ length: 500_000 }, (_, line) => String(line)) });
+    expect([view.logTotal, view.logTail.length, view.logTail.at(-1)]).toEqual([500_000, 200, "499999"]);
+  });
 });

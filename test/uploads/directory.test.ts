@@ -1,9 +1,9 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openDirectoryStore } from "../../src/uploads/directory.ts";
-import { bytes, soon, storeContract } from "./contract.ts";
+import { bytes, soon, storeContract, textOf } from "./contract.ts";
 
 const root = mkdtempSync(join(tmpdir(), "lw-store-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -46,4 +46,16 @@ test("a directory that is none is told in a user's words", async () => {
     code: "STORAGE_UNREACHABLE",
     message: expect.not.stringContaining(root),
   });
+});
+
+test("what is removed before it is read, or cannot be read, is told in a user's words", async () => {
+  await store.put("k1/data", bytes("x"), soon());
+  const removed = await store.read("k1/data", 0, soon());
+  await store.remove("k1/data", soon());
+  mkdirSync(join(root, "store", "k2", "data"), { recursive: true });
+  for (const content of [removed, await store.read("k2/data", 0, soon())])
+    await expect(textOf(content)).rejects.toMatchObject({
+      code: "STORAGE_UNREACHABLE",
+      message: expect.not.stringContaining(root),
+    });
 });

@@ -96,3 +96,30 @@ test("records of a statement that is not there are a 404", async ({ expect }) =>
   await service.ready();
   expect((await service.ask("GET", "/sessions/0/statements/7/records")).status).toBe(404);
 });
+
+test("a value that is nested too deeply to be passed on leaves everything else as it is, and says so", async ({ expect }) => {
+  await using service = await Service.start();
+  const { driver } = await service.ready();
+  await submit(service, "1");
+  const result = {
+    frame: "record",
+    seq: driver.lastSeq + 1,
+    atMs: 1,
+    type: "result",
+    statement: 0,
+    metadata: { deep: "DEEP" },
+    data: "DEEP",
+  };
+  // JSON.stringify cannot write it.
+  const deep = `{"text/plain":${"[".repeat(20_000)}${"]".repeat(20_000)}}`;
+  driver.connection.channel.send(JSON.stringify(result).replaceAll('"DEEP"', deep), "bulk");
+  driver.emit("executors", { count: 1 });
+  driver.emit("stream", { statement: 0, name: "stdout", via: "python", text: "a\n" });
+  driver.emit("finished", { statement: 0, outcome: "ok", rung: null });
+  await service.until(() => service.sessions.find("0", { name: null, remote: null }, "view").peek(0)?.state === "available");
+  const { status, body } = await service.ask("GET", "/sessions/0/statements/0");
+  expect([status, body]).toMatchObject([
+    200,
+    { output: { status: "ok", data: { "text/plain": "[It is nested too deeply to be shown.]\na" } } },
+  ]);
+});
