@@ -201,3 +201,14 @@ test("what is not known is answered as aborted and never run", () =>
     expect(messages.find(({ type }) => type === "execute_reply")?.content).toMatchObject({ status: "aborted" });
     expect(cells(driver)).toBe(0);
   }));
+
+test("a driver that keeps no header as it was sent keeps nobody from the rest", () =>
+  onStage(async ({ driver, open }) => {
+    const origin = { face: "jupyter", client: "c", header: "no json", stored: true, comm: false, cell: "a" };
+    driver.emit("queued", { statement: 7, key: "k", code: "1", kind: "pyspark", origin, silent: false });
+    const channels = await open();
+    expect(await ask(channels, ["a"])).toEqual({});
+    const id = channels.execute("1", {}, { metadata: { longwick: { again: true } } });
+    const messages = await channels.idle(id);
+    expect(messages.find(({ type }) => type === "execute_reply")?.content).toMatchObject({ status: "aborted" });
+  }));
