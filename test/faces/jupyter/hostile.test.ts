@@ -77,3 +77,17 @@ test("a driver that says times which are none is not listened to, and the server
     expect((await service.ask("GET", "/api/status")).status).toBe(200);
     expect(session?.state).toBe("error");
   }));
+
+test("a driver whose output is nested too deeply is not listened to, and the server lives", () =>
+  onStage(async ({ service, driver }) => {
+    const [session] = service.sessions.list({ name: null, remote: null });
+    const deep = `${"[".repeat(50_000)}${"]".repeat(50_000)}`;
+    driver.emit("queued", { statement: 0, key: "k", code: "1", kind: "pyspark", origin: null, silent: false });
+    driver.emit("started", { statement: 0, count: 1 });
+    const told = `"seq":${driver.lastSeq + 1},"atMs":0,"statement":0,"data":{"a":${deep}},"metadata":{},"displayId":null,"update":false`;
+    const { dials } = driver;
+    driver.connection.channel.send(`{"frame":"record","type":"display",${told}}`, "bulk");
+    await service.until(() => driver.dials > dials);
+    await service.until(() => session?.up === true);
+    expect((await service.ask("GET", "/sessions/0/statements/0")).status).toBe(200);
+  }));
