@@ -142,7 +142,10 @@ export class Session extends Life {
   /** Gives a waiting `input()` its answer; false when nothing waited. */
   async answer(statement: number, value: string, signal: AbortSignal): Promise<boolean> {
     this.#checkAlive();
-    return (await this.driver.request("answer", { statement, value }, signal)).taken;
+    const asked = this.#view.statement(statement)?.input;
+    const { taken } = await this.driver.request("answer", { statement, value }, signal);
+    if (taken && asked != null) this.#view.answered(statement, asked.seq);
+    return taken;
   }
 
   /** Completions at a cursor (in code points); works while a statement runs. */

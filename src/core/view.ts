@@ -38,8 +38,8 @@ export interface StatementView {
   /** What it has for the front end that sent it, besides outputs. */
   readonly returned: Pick<RecordFrame<"returned">, "payload" | "expressions"> | null;
   readonly outputs: readonly Output[];
-  /** The prompt of an `input()` that waits for its answer. */
-  readonly input: { readonly prompt: string; readonly password: boolean } | null;
+  /** The `input()` that waits for its answer, and the record that told of it. */
+  readonly input: { readonly prompt: string; readonly password: boolean; readonly seq: number } | null;
   /** Grows with every change. */
   readonly revision: number;
   /** False when code or outputs were let go to save memory: `Session.statement` reads them back. */
@@ -179,6 +179,12 @@ export class View {
     }
   }
 
+  /** The question that this record told of has its answer, which no record tells. */
+  answered(id: number, seq: number): void {
+    const entry = this.#statements.get(id);
+    if (entry?.input?.seq === seq) entry.input = null;
+  }
+
   /** Ends every open statement as lost: its driver is gone and no record of it will follow. */
   lose(reason: string, atMs: number): void {
     for (const entry of this.#statements.values()) {
@@ -296,7 +302,7 @@ export class View {
         if (entry.jobsSeq === 0 && record.atMs - entry.startedMs > JOBS_SHOWN_MS) entry.jobsSeq = record.seq;
         return;
       case "input":
-        entry.input = { prompt: record.prompt, password: record.password };
+        entry.input = { prompt: record.prompt, password: record.password, seq: record.seq };
         return;
       case "cancelling":
         if (entry.state === "running") entry.state = "cancelling";

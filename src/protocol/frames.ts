@@ -21,6 +21,8 @@ export const PIECE_BYTES = 256 * 1024;
 export const FRAME_LIMIT_BYTES = 160 * 1024 * 1024;
 
 const Int = Type.Integer();
+/** What a Date can be. */
+const time = (description: string) => Type.Integer({ description, minimum: 0, maximum: 8_640_000_000_000_000 });
 const Text = Type.String();
 const StatementId = Type.Integer({
   description: "Given by the driver: 0, 1, 2 … per session; silent statements get -1, -2 … and no face lists them.",
@@ -215,9 +217,9 @@ export const StatementSummary = Type.Object({
   origin: Origin,
   silent: Type.Boolean(),
   state: StatementState,
-  queuedMs: Type.Integer({ description: "Unix time in milliseconds." }),
-  startedMs: Type.Integer({ description: "0 when not started." }),
-  finishedMs: Type.Integer({ description: "0 when not finished." }),
+  queuedMs: time("Unix time in milliseconds."),
+  startedMs: time("0 when not started."),
+  finishedMs: time("0 when not finished."),
   outcome: Type.Union([Type.Literal("ok"), Type.Literal("error"), Type.Literal("cancelled"), Type.Literal("lost"), Type.Null()]),
   ename: Type.Union([Text, Type.Null()]),
   evalue: Type.Union([Text, Type.Null()]),
@@ -255,7 +257,7 @@ const record = <Name extends string, Properties extends TProperties>(type: Name,
     {
       frame: Type.Literal("record"),
       seq: Type.Integer({ minimum: 1 }),
-      atMs: Type.Integer({ description: "Unix time in milliseconds, on the driver's clock." }),
+      atMs: time("Unix time in milliseconds, on the driver's clock."),
       type: Type.Literal(type),
       ...properties,
     },

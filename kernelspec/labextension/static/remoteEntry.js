@@ -71,14 +71,16 @@
     const repeated = new Map();
     const REPEATS = 5;
 
-    /** Sends again what this page waits for and the kernel does not know. */
-    const repeat = async (cells, kernel, known) => {
+    const sentAt = ({ outputArea: { future } }) => Date.parse(future.msg.header.date);
+
+    /** Sends again what this page has asked for since then, waits for, and the kernel does not know. */
+    const repeat = async (cells, kernel, known, sinceMs) => {
       const lost = [];
       for (const cell of cells) {
         const told = known[cell.model.id]?.header.msg_id;
-        if (isCode(cell) && told !== cell.outputArea.future?.msg.header.msg_id && (await waits(cell, kernel))) lost.push(cell);
+        const unknown = isCode(cell) && told !== cell.outputArea.future?.msg.header.msg_id;
+        if (unknown && (await waits(cell, kernel)) && sentAt(cell) >= sinceMs) lost.push(cell);
       }
-      const sentAt = ({ outputArea: { future } }) => Date.parse(future.msg.header.date);
       for (const cell of lost.sort((one, other) => sentAt(one) - sentAt(other))) {
         const { future } = cell.outputArea;
         const { msg_id: id } = future.msg.header;
@@ -103,21 +105,21 @@
         const again = { content: { code: told.code }, header: told.header, metadata: { longwick: { again: true } } };
         if (!changed && !saved) attach(cell, kernel, again);
       }
-      // In another session it would run for a second time.
-      if (session !== undefined && session === before) await repeat(cells, kernel, known);
+      // What was asked of another session would run for a second time.
+      if (session !== undefined && session === before.session) await repeat(cells, kernel, known, before.sinceMs);
       return session;
     };
 
     const follow = (panel, kernel) => {
       let turn = 0;
-      let session;
+      let seen = { session: undefined, sinceMs: 0 };
       const look = () => {
         turn += 1;
         const mine = turn;
         // A kernel that is gone says so itself; an answer that was lost on its way is asked for again, below.
-        resume(panel, kernel, session, () => mine === turn).then(
-          (known) => {
-            session = known ?? session;
+        resume(panel, kernel, seen, () => mine === turn).then(
+          (session) => {
+            if (session !== undefined && session !== seen.session) seen = { session, sinceMs: seen.session === undefined ? 0 : Date.now() };
           },
           () => undefined,
         );

@@ -22,6 +22,9 @@ const ASKED_MS = 3_000;
 /** Client sessions there may be at once, of all sockets. */
 const ROUTES = 10_000;
 
+/** Records whose messages depend on the client, or on what has happened since. */
+const CHANGING: ReadonlySet<RecordFrame["type"]> = new Set(["progress", "finished", "input"]);
+
 export interface KernelParts {
   /** Version of this program. */
   readonly version: string;
@@ -225,7 +228,7 @@ export class Kernel {
     if (known !== undefined) return known;
     const { exitReason } = session;
     const made = translate(record, { statement, session: this.processSession, uiUrl: sparkUiFor(session, to), exitReason });
-    if (record.type !== "progress" && record.type !== "finished") this.#messages.set(record, made);
+    if (!CHANGING.has(record.type)) this.#messages.set(record, made);
     return made;
   }
 

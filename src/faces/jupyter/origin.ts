@@ -38,7 +38,7 @@ export const causeOf = (statement: StatementView): Cause => {
 
 const readCause = (statement: StatementView): Cause => {
   const { origin } = statement;
-  if (isContent(origin) && origin["face"] === "jupyter" && typeof origin["header"] === "string") {
+  if (isContent(origin) && origin["face"] === "jupyter" && isHeader(origin["header"])) {
     const { client, header, stored, comm, cell } = origin;
     return {
       ...{ header, client: typeof client === "string" ? client : "", stored: stored !== false, comm: comm === true },
@@ -46,6 +46,15 @@ const readCause = (statement: StatementView): Cause => {
     };
   }
   return { header: foreignHeader(statement), client: null, stored: !statement.silent, comm: false, cell: null };
+};
+
+/** Drivers are their users', who may write anything. */
+const isHeader = (value: unknown): value is string => {
+  try {
+    return typeof value === "string" && isContent(JSON.parse(value));
+  } catch {
+    return false;
+  }
 };
 
 /** For statements of other faces: what their execute_request would have said. */

@@ -65,6 +65,8 @@ const draftsOf = (record: RecordFrame, statement: StatementView, cause: Cause, u
         }),
       ];
     case "input":
+      // A front end that is told of a question which nobody asks any more runs no cell until it is answered.
+      if (statement.input?.seq !== record.seq) return [];
       return [
         {
           channel: "stdin",

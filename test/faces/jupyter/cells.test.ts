@@ -113,6 +113,41 @@ test("a cell that waits for input() asks again, and another client answers", () 
     expect(driver.requests.find(({ frame }) => frame === "answer")).toMatchObject({ statement: 0, value: "ann" });
   }));
 
+test("a question that was answered, or whose cell has ended, is not asked again", () =>
+  onStage(async ({ service, driver, open }) => {
+    driver.on("answer", () => ({ result: { taken: true } }));
+    const [session] = service.sessions.list({ name: null, remote: null });
+    const page = await open();
+    const id = page.execute("input(); input(); loop()", { allow_stdin: true }, { metadata: { cellId: "a" } });
+    await service.until(() => cells(driver) === 1);
+    run(driver, 0, [], false);
+    const prompts = (channels: Channels) =>
+      channels.of(id).flatMap(({ type, content }) => (type === "input_request" ? [content["prompt"]] : []));
+    /** What another client is asked by the time that it has been told so far. */
+    const told = async (last: (channels: Channels) => boolean) => {
+      const other = await open();
+      const { a } = await ask(other, ["a"]);
+      if (a === undefined) throw new Error("the cell is not known");
+      again(other, a);
+      await other.until("it is told", () => last(other));
+      return prompts(other);
+    };
+    const isShown = (channels: Channels) => channels.shown(id) === "x";
+    for (const prompt of ["first?", "second?"]) {
+      driver.emit("input", { statement: 0, prompt, password: false });
+      await page.until("it is asked", () => prompts(page).includes(prompt));
+      expect(await told((other) => prompts(other).includes(prompt))).toEqual([prompt]);
+      page.send("stdin", "input_reply", { status: "ok", value: "ann" });
+      await service.until(() => session?.running?.input === null);
+    }
+    driver.emit("stream", { statement: 0, name: "stdout", via: "python", text: "x" });
+    expect(await told(isShown)).toEqual([]);
+    driver.emit("input", { statement: 0, prompt: "third?", password: false });
+    driver.emit("finished", { statement: 0, outcome: "cancelled", rung: "signal" });
+    await page.idle(id);
+    expect(await told(isShown)).toEqual([]);
+  }));
+
 test("two pages that show one cell are both told its end", () =>
   onStage(async ({ service, driver, open }) => {
     const page = await open();
@@ -165,4 +200,15 @@ test("what is not known is answered as aborted and never run", () =>
     const messages = await channels.idle(id);
     expect(messages.find(({ type }) => type === "execute_reply")?.content).toMatchObject({ status: "aborted" });
     expect(cells(driver)).toBe(0);
+  }));
+
+test("a driver that keeps no header as it was sent keeps nobody from the rest", () =>
+  onStage(async ({ driver, open }) => {
+    const origin = { face: "jupyter", client: "c", header: "no json", stored: true, comm: false, cell: "a" };
+    driver.emit("queued", { statement: 7, key: "k", code: "1", kind: "pyspark", origin, silent: false });
+    const channels = await open();
+    expect(await ask(channels, ["a"])).toEqual({});
+    const id = channels.execute("1", {}, { metadata: { longwick: { again: true } } });
+    const messages = await channels.idle(id);
+    expect(messages.find(({ type }) => type === "execute_reply")?.content).toMatchObject({ status: "aborted" });
   }));

@@ -64,3 +64,30 @@ test("who is refused a WebSocket and does not hang up is let go of", () =>
     );
     socket.destroy();
   }));
+
+test("a driver that says times which are none is not listened to, and the server lives", () =>
+  onStage(async ({ service, driver, open }) => {
+    const channels = await open();
+    const statement = { statement: 7, atMs: 8.9e15 };
+    driver.emit("queued", { ...statement, key: "k", code: "1", kind: "pyspark", origin: null, silent: false });
+    driver.emit("started", { ...statement, count: 1 });
+    const [session] = service.sessions.list({ name: null, remote: null });
+    await service.until(() => session?.state === "error" || session?.running !== undefined);
+    await channels.idle(channels.send("shell", "kernel_info_request", {}));
+    expect((await service.ask("GET", "/api/status")).status).toBe(200);
+    expect(session?.state).toBe("error");
+  }));
+
+test("a driver whose output is nested too deeply is not listened to, and the server lives", () =>
+  onStage(async ({ service, driver }) => {
+    const [session] = service.sessions.list({ name: null, remote: null });
+    const deep = `${"[".repeat(50_000)}${"]".repeat(50_000)}`;
+    driver.emit("queued", { statement: 0, key: "k", code: "1", kind: "pyspark", origin: null, silent: false });
+    driver.emit("started", { statement: 0, count: 1 });
+    const told = `"seq":${driver.lastSeq + 1},"atMs":0,"statement":0,"data":{"a":${deep}},"metadata":{},"displayId":null,"update":false`;
+    const { dials } = driver;
+    driver.connection.channel.send(`{"frame":"record","type":"display",${told}}`, "bulk");
+    await service.until(() => driver.dials > dials);
+    await service.until(() => session?.up === true);
+    expect((await service.ask("GET", "/sessions/0/statements/0")).status).toBe(200);
+  }));
