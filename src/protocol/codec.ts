@@ -125,14 +125,8 @@ const parseFrame = (text: string): WireFrame => {
     throw new WireError("a line is not JSON", { cause });
   }
   if (!isWireFrame(value)) throw new WireError("a line is not a frame");
-  if (isDeeper(value, DEPTH_LIMIT)) throw new WireError(`a frame is nested more than ${DEPTH_LIMIT} deep`);
   return value;
 };
-
-/** Twice of what Python's json writes; what is read is also walked through and written, each level a call. */
-const DEPTH_LIMIT = 2_000;
-const isDeeper = (value: unknown, levels: number): boolean =>
-  typeof value === "object" && value !== null && (levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1)));
 
 /** A frame's JSON text, without newline. Lone surrogates become U+FFFD: not every JSON reader takes them. */
 export const encodeFrame = (frame: object): string => {

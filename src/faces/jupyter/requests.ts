@@ -48,11 +48,16 @@ export const answer = async (kernel: Kernel, connection: Connection, request: Re
   if (make !== undefined) {
     auditControl(kernel, connection, request);
     const signal = AbortSignal.any([connection.closed, AbortSignal.timeout(LOOK_MS)]);
-    const content = await Promise.resolve()
+    const replyOf = (content: Content) => {
+      const said = { type: type.replace(/_request$/, "_reply"), content, parent };
+      return { said, message: kernel.message({ ...said, channel: request.channel, to: request.session }) };
+    };
+    const { said, message } = await Promise.resolve()
       .then(() => make(kernel, request, signal, connection))
-      .catch((error: unknown) => FALLBACKS[type]?.(request) ?? failureOf(error));
-    const said = { type: type.replace(/_request$/, "_reply"), content, parent };
-    connection.post(kernel.message({ ...said, channel: request.channel, to: request.session }));
+      // What a driver says may be nested more deeply than can be written.
+      .then(replyOf)
+      .catch((error: unknown) => replyOf(FALLBACKS[type]?.(request) ?? failureOf(error)));
+    connection.post(message);
     if (type === "shutdown_request") kernel.publish(said);
   }
   kernel.publishStatus("idle", parent);
