@@ -1,5 +1,6 @@
 import { type Static, Type } from "typebox";
 import { END_CAUSES } from "./states.ts";
+import { readUploadUri, URI_KEYS } from "./upload-uri.ts";
 
 const Text = Type.String();
 const Uris = Type.Array(Text);
@@ -135,7 +136,13 @@ const PLACE_KEY = "spark.kubernetes.namespace";
 
 /** A setting's value, unless it or its name speaks of a secret. */
 export const redactValue = (key: string, value: string): string =>
-  key !== PLACE_KEY && (REDACTED_KEYS.test(key) || REDACTED_KEYS.test(value)) ? REDACTED : value;
+  key !== PLACE_KEY && (REDACTED_KEYS.test(key) || isSecret(key, value)) ? REDACTED : value;
+
+/** What an upload is called is no secret, though it be `tokenizer.jar`: whoever keeps or sends it reads here which it is. */
+const isSecret = (key: string, value: string): boolean =>
+  URI_KEYS.has(key)
+    ? value.split(",").some((uri) => REDACTED_KEYS.test(uri) && readUploadUri(uri.trim()) === null)
+    : REDACTED_KEYS.test(value);
 
 const redactConf = (conf: Conf): Record<string, string> =>
   Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, value)]));
