@@ -286,10 +286,11 @@ def test_a_group_of_the_users_own_can_be_used_again_after_a_cancel(interpreter: 
 
 def test_a_job_that_starts_late_in_the_users_group_does_not_keep_the_next_statement_waiting(interpreter: InterpreterProcess) -> None:
     group = "sc.setJobGroup('mine', 'my own', True)\n"
-    # So many columns are planned for about a second before there is a job.
-    wide = "spark.range(10**8).crossJoin(spark.range(1000)).selectExpr(*['sum(hash(%d)) as c%d' % (i, i) for i in range(1000)])"
-    interpreter.run("wide = %s\ndef known(): return len(sc.statusTracker().getJobIdsForGroup('mine'))\nbefore = known()" % wide)
-    number = interpreter.start(group + "print('go')\nwide.collect()")
+    # The expression is folded before there is a job, for some 10^9 steps.
+    folded = "length(regexp_replace(repeat('a', 40000), 'a[^c]*c', ''))"
+    interpreter.run('late = spark.range(10**13).selectExpr("sum(hash(id, %s))")' % folded)
+    interpreter.run("def known(): return len(sc.statusTracker().getJobIdsForGroup('mine'))\nbefore = known()")
+    number = interpreter.start(group + "print('go')\nlate.collect()")
     interpreter.wait_for_emit(number, "stream")
     assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
     until_it_came = "import time\nwhile known() == before: time.sleep(0.01)\n"
@@ -297,6 +298,15 @@ def test_a_job_that_starts_late_in_the_users_group_does_not_keep_the_next_statem
     interpreter.until(lambda: plain(interpreter, "sc.statusTracker().getActiveJobsIds()") == "[]", "no job to run any more")
     again = interpreter.run(group + "import time\nsc.parallelize([1], 1).map(lambda v: time.sleep(1)).count()")
     assert {len(emit["jobs"]) for emit in again.of("progress")} == {1}
+
+
+def test_a_cancel_at_a_statements_end_hits_no_job_of_the_next(interpreter: InterpreterProcess) -> None:
+    # So many groups take a while to be cancelled.
+    first = interpreter.start("for i in range(500): sc.setJobGroup('g%d' % i, '')\nprint('go')")
+    second = interpreter.start("import time\nsc.setJobGroup('g7', '')\nsc.parallelize([1], 1).map(lambda v: time.sleep(2)).count()")
+    interpreter.wait_for_emit(first, "stream")
+    interpreter.send({"do": "cancelJobs", "request": 0, "statement": first})
+    assert interpreter.finish(second).outcome == "ok"
 
 
 def test_a_cancel_ends_the_jobs_of_a_statements_threads(interpreter: InterpreterProcess) -> None:
