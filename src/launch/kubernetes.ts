@@ -1,5 +1,4 @@
 import type { Duplex } from "node:stream";
-import { setTimeout as pause } from "node:timers/promises";
 import { publishSession } from "../core/events.ts";
 import type {
   Attempt,
@@ -48,8 +47,6 @@ import { sparkLaunch } from "./spark.ts";
 
 const OPEN_MS = 30_000;
 const CLEAN_MS = 180_000;
-/** A watch of pods that knows nothing yet is not waited for longer: every step can be done without it, and says what is in its way. */
-const SYNC_MS = 5_000;
 
 /** Drivers as pods, known by claims. Rejects when the cluster does not answer or what is needed there is missing. */
 export const openKubernetesLauncher = async (settings: KubernetesSettings): Promise<Launcher> => {
@@ -328,8 +325,9 @@ class KubernetesLauncher implements Launcher {
     return watch;
   }
 
+  /** A watch that is refused is not waited for: every step can be done without it, and says what is in its way. */
   async #found(watch: Watch<DriverPod>, wanted: (pod: DriverPod) => boolean): Promise<DriverPod | null> {
-    await Promise.race([watch.synced, pause(SYNC_MS, undefined, { ref: false })]);
+    await watch.looked;
     return [...watch.values()].find(wanted) ?? null;
   }
 

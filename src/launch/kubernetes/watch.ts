@@ -49,6 +49,7 @@ export class Watch<T extends Stored> {
   readonly #objects = new Map<string, T>();
   readonly #closing = new AbortController();
   readonly #synced = Promise.withResolvers<void>();
+  readonly #looked = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
 
   constructor(api: Api, list: WatchedList<T>) {
@@ -62,6 +63,11 @@ export class Watch<T extends Stored> {
     return this.#synced.promise;
   }
 
+  /** Resolves once the list was read or refused for the first time, or the watch was closed. */
+  get looked(): Promise<void> {
+    return this.#looked.promise;
+  }
+
   values(): IterableIterator<T> {
     return this.#objects.values();
   }
@@ -69,6 +75,7 @@ export class Watch<T extends Stored> {
   async close(): Promise<void> {
     this.#closing.abort(new Error("closed"));
     this.#synced.resolve();
+    this.#looked.resolve();
     await this.#running;
   }
 
@@ -94,6 +101,7 @@ export class Watch<T extends Stored> {
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;
+        this.#looked.resolve();
         if (isStatus(error, 403)) this.#list.refused?.(error.message);
         failures += 1;
         // Who may again is to know at once, not with the next change; an API server that was put back to an earlier state refuses otherwise than by 410.
@@ -117,6 +125,7 @@ export class Watch<T extends Stored> {
     }
     for (const object of [...this.#objects.values()]) if (!seen.has(object.metadata.uid)) this.#remove(object);
     this.#synced.resolve();
+    this.#looked.resolve();
     this.#list.refused?.(null);
     return resourceVersion;
   }

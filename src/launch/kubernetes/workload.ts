@@ -21,7 +21,7 @@ export interface KubernetesWorkloadParts extends ClaimedParts {
   readonly logs: KeptLogs;
   readonly namespace: string;
   readonly name: string;
-  /** The pod that the watch knows, once it has looked or looks in vain. */
+  /** The pod that the watch knows, once it has looked or was refused. */
   readonly found: Promise<DriverPod | null>;
   readonly startTimeoutMs: number;
   /** What is to be made; the same whoever makes it. */
