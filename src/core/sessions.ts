@@ -91,7 +91,14 @@ export class Sessions {
    */
   async createBatch(draft: SessionDraft, key: string | null, caller: Caller, signal: AbortSignal): Promise<Batch> {
     if (key === null) return asBatch(await this.#claim({ ...draft, uid: randomUUID() }, caller, signal));
-    return this.createBatchAs(uuidv5(JSON.stringify([draft.owner, key]), KEY_NAMESPACE), draft, caller, signal);
+    return this.createBatchAs(keyedUid(draft.owner, key), draft, caller, signal);
+  }
+
+  /** What the caller's key has made, as far as this server knows; null: nothing that can still be read. */
+  batchOfKey(key: string, { name }: Caller): Batch | null {
+    const uid = keyedUid(name, key);
+    const known = [...this.#byId.values()].find((life) => life.uid === uid);
+    return known === undefined || this.#deleting.has(known.id) ? null : asBatch(known);
   }
 
   /**
@@ -343,6 +350,8 @@ export class Sessions {
     }
   }
 }
+
+const keyedUid = (owner: string | null, key: string): string => uuidv5(JSON.stringify([owner, key]), KEY_NAMESPACE);
 
 const asBatch = (made: Life): Batch => {
   if (made instanceof Batch) return made;

@@ -63,9 +63,14 @@ export const batchRoutes = (app: App, room: Room): void => {
       sessions.checkOpen();
       const dryRun = readDryRun(query.dryRun);
       const key = readIdempotencyKey(request);
-      const draft = await readBatchDraft({ body, doAs: query.doAs }, caller, room.options);
-      if (dryRun) return reply.send(planObject(draft, await sessions.plan(draft, caller, request.signal).catch(rejected)));
-      const batch = await sessions.createBatch(draft, key, caller, request.signal).catch(rejected);
+      const asked = () => readBatchDraft({ body, doAs: query.doAs }, caller, room.options);
+      if (dryRun) {
+        const draft = await asked();
+        return reply.send(planObject(draft, await sessions.plan(draft, caller, request.signal).catch(rejected)));
+      }
+      // The file that a repeated request names may be gone.
+      const known = key === null ? null : sessions.batchOfKey(key, caller);
+      const batch = known ?? (await sessions.createBatch(await asked(), key, caller, request.signal).catch(rejected));
       audit(request, "create", batch);
       reply.code(201).header("location", `${request.mount}/batches/${batch.id}`);
       return sendJson(reply, shown(batch, request));

@@ -1,3 +1,6 @@
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type AuditEvent, onAudit } from "../../../src/core/events.ts";
 import { NO_SPEC } from "../../../src/core/spec.ts";
@@ -55,6 +58,19 @@ describe("/batches", () => {
     expect([(await ask("third")).status, (await ask("k")).status]).toEqual([400, 201]);
     expect((await ask("no key")).status).toBe(400);
     expect(service.launcher.specs).toHaveLength(2);
+  });
+
+  test("is the same one under its key when its file is gone by then", async () => {
+    const directory = mkdtempSync(join(realpathSync(tmpdir()), "longwick-app-"));
+    await using service = await Service.start({ livy: { paths: { driversAreHere: true, localDirs: [directory], uploads: null } } });
+    const file = join(directory, "app.py");
+    writeFileSync(file, "print(1)");
+    const ask = (headers: Record<string, string>) => service.ask("POST", "/batches", { body: { file }, headers });
+    expect(await ask({ "idempotency-key": "k" })).toMatchObject({ status: 201, body: { id: 0 } });
+    rmSync(directory, { recursive: true });
+    expect(await ask({ "idempotency-key": "k" })).toMatchObject({ status: 201, body: { id: 0 } });
+    expect((await ask({})).status).toBe(400);
+    expect(service.launcher.specs).toHaveLength(1);
   });
 
   test("whose end is refused is named by the audit and by the log", async () => {
