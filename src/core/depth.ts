@@ -18,8 +18,8 @@ export const passable = (record: RecordFrame): RecordFrame => {
     case "finished":
       return record;
     default: {
-      if (!isTooDeep(record, DEPTH_LIMIT)) return record;
-      const fields = Object.entries(record).map(([name, value]) => [name, isTooDeep(value, DEPTH_LIMIT) ? standInFor(value) : value]);
+      if (!isTooDeep(record)) return record;
+      const fields = Object.entries(record).map(([name, value]) => [name, isTooDeep(value) ? standInFor(value) : value]);
       // Checked border: what user code has a say in is a bundle, or a list of anything.
       return Object.fromEntries(fields) as RecordFrame;
     }
@@ -28,5 +28,6 @@ export const passable = (record: RecordFrame): RecordFrame => {
 
 const standInFor = (value: unknown): object => (Array.isArray(value) ? [] : STAND_IN);
 
-const isTooDeep = (value: unknown, levels: number): boolean =>
+/** Whether a value cannot be walked through or written as JSON any more. */
+export const isTooDeep = (value: unknown, levels = DEPTH_LIMIT): boolean =>
   typeof value === "object" && value !== null && (levels === 0 || Object.values(value).some((item) => isTooDeep(item, levels - 1)));

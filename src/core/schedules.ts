@@ -1,5 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Access, Caller, Right } from "./access.ts";
+import { isTooDeep } from "./depth.ts";
 import { publishSession } from "./events.ts";
 import { Problem } from "./problems.ts";
 import { Runs, type RunsParts } from "./runs.ts";
@@ -211,6 +212,7 @@ export class Schedules {
 
   /** What can be known now of whether its batches will be refused; answers whom Spark is to run as. */
   async #admit(request: BatchRequest, caller: Caller, signal: AbortSignal): Promise<string | null> {
+    if (isTooDeep(request)) throw new Problem("INVALID", "batch is nested too deeply to be kept.");
     // Whoever sends back what was shown would have the secret forgotten.
     if (holdsRedacted(request))
       throw new Problem("INVALID", `batch holds ${REDACTED}, which stands for a secret that is not shown: send the secret itself.`);

@@ -22,6 +22,14 @@ const settles = async (service: Service, wanted: unknown): Promise<void> =>
   expect.poll(() => runs(service), { timeout: 5_000, interval: 5 }).toEqual(wanted);
 
 describe("/schedules", () => {
+  test("keeps no request that is nested too deeply to be written down", async () => {
+    await using service = await Service.start();
+    const deep = `${"[".repeat(9_000)}${"]".repeat(9_000)}`;
+    const payload = `{"name":"deep","schedule":"* * * * *","batch":{"file":"hdfs:///app.py","more":${deep}}}`;
+    const refused = await service.ask("POST", "/schedules", { payload, headers: { "content-type": "application/json" } });
+    expect([refused.status, refused.text]).toEqual([400, expect.stringContaining("nested too deeply")]);
+  });
+
   test("makes one and shows it, with the next time and without secrets", async () => {
     await using service = await Service.start();
     const made = await service.ask("POST", "/schedules", { body: { ...NIGHTLY, timeZone: "Europe/Berlin", concurrencyPolicy: "Forbid" } });
