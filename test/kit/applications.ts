@@ -9,7 +9,7 @@ const run = promisify(execFile);
 /** javac is slow on a machine that others use too. */
 const COMPILE_MS = 120_000;
 
-/** What Spark's own SparkPi does; the pip package comes without Spark's examples. */
+/** What Spark's own SparkPi does, for any Spark: no package of Spark 4 brings its examples. */
 const SPARK_PI = `
 package longwick.test;
 import java.util.stream.*;
@@ -29,6 +29,26 @@ public class SparkPi {
   }
 }
 `;
+
+/** The last release of Spark's examples that is published as a package; Spark 3, whose Scala is 2.12, still runs them. */
+const EXAMPLES = "org.apache.spark:spark-examples_2.10:1.1.1";
+/** Spark of that time, and what other examples need. */
+const NOT_NEEDED = [
+  ...["bagel", "core", "graphx", "hive", "mllib", "sql", "streaming"].map((part) => `org.apache.spark:spark-${part}*`),
+  ...["com.github.scopt", "com.twitter", "org.apache.cassandra", "org.apache.commons", "org.apache.hbase", "org.eclipse.jetty"].map(
+    (group) => `${group}:*`,
+  ),
+  "org.scala-lang:*",
+];
+const FETCH = `import sys
+from pyspark.sql import SparkSession
+conf = zip(["spark.master", "spark.ui.enabled", "spark.jars.ivy", "spark.jars.packages", "spark.jars.excludes"], sys.argv[1:])
+builder = SparkSession.builder
+for key, value in conf:
+    builder = builder.config(key, value)
+builder.getOrCreate().stop()
+`;
+const FETCH_MS = 180_000;
 
 /** Applications in files of a directory, as a team's release would bring them. */
 export class Applications implements AsyncDisposable {
@@ -68,6 +88,13 @@ export class Applications implements AsyncDisposable {
     await run("javac", ["-proc:none", "-d", classes, "-cp", stdout.trim(), source], { timeout: COMPILE_MS });
     await run("jar", ["--create", "--file", jar, "--main-class", "longwick.test.SparkPi", "-C", classes, "."], { timeout: COMPILE_MS });
     return jar;
+  }
+
+  /** Spark's own examples in their jar, fetched as Spark fetches packages. `python` has a Spark 3. */
+  async sparkExamples(python: string): Promise<string> {
+    const ivy = join(this.directory, "ivy");
+    await run(python, ["-c", FETCH, "local[1]", "false", ivy, EXAMPLES, NOT_NEEDED.join(",")], { timeout: FETCH_MS });
+    return join(ivy, "jars", `${EXAMPLES.replace(":", "_").replace(":", "-")}.jar`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Applications } from "../kit/applications.ts";
 import { Livy } from "../kit/livy.ts";
 import { lives } from "../kit/processes.ts";
+import { oldestPython } from "../kit/python.ts";
 import { type Server, startServer } from "../kit/server.ts";
 import { until } from "../kit/until.ts";
 
@@ -101,6 +102,17 @@ while not os.path.exists(${JSON.stringify(stop)}):
     const { longwick } = await livy.batchIn(failing.id, ["dead"]);
     expect(longwick).toMatchObject({ exitCode: 1, cause: "non-zero-exit" });
     expect(longwick.reason).toContain("IllegalArgumentException: no slices, caused by java.lang.RuntimeException: zero was asked for");
+  });
+
+  test("runs SparkPi of Spark's own examples jar", async () => {
+    const python = await oldestPython();
+    const file = await applications.sparkExamples(python);
+    await using older = await startServer({ python, flags: ["--local-paths", applications.directory] });
+    const own = new Livy(older.url);
+    const { id } = await own.createBatch({ file, className: "org.apache.spark.examples.SparkPi", args: ["3"], conf: SMALL });
+    await own.batchIn(id, ["success"]);
+    expect(await own.batchLog(id)).toContainEqual(expect.stringMatching(/^Pi is roughly 3\.\d+/));
+    own.close();
   });
 
   test("that fails is dead and says why: its exit code, its last error, a file that is not there, a class that is not", async () => {
