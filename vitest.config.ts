@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 /**
  * `unit` starts no process; `real` runs our server and real drivers against the clients people use; `browser` does so through
- * JupyterLab in Chromium, `cluster` on the Kubernetes that KUBECONFIG names. Nothing is retried.
+ * JupyterLab in Chromium, `cluster` on the Kubernetes that KUBECONFIG names, and `cluster-schedules` there, before it. Nothing is retried.
  */
 export default defineConfig({
   test: {
@@ -47,8 +47,21 @@ export default defineConfig({
         test: {
           name: "cluster",
           include: ["test/cluster/**/*.test.ts"],
+          exclude: ["test/cluster/schedule*.test.ts"],
           globalSetup: ["test/kit/cluster-setup.ts"],
           fileParallelism: false,
+          sequence: { groupOrder: 1 },
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          teardownTimeout: 60_000,
+        },
+      },
+      {
+        // What these do is wait for the minutes at which Kubernetes begins what is due.
+        test: {
+          name: "cluster-schedules",
+          include: ["test/cluster/schedule*.test.ts"],
+          globalSetup: ["test/kit/cluster-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           teardownTimeout: 60_000,

@@ -1,7 +1,7 @@
 /**
  * `npm test`: everything that needs neither cluster nor browser. vitest's projects unit and real, and the shim's pytest on the newest and on
  * the oldest Python and Spark. `npm run test:browser` (`run.ts browser`): vitest's project browser, in Debian's Chromium. `npm run test:cluster`
- * (`run.ts cluster`): vitest's project cluster, on the Kubernetes that KUBECONFIG names. The last line says how many tests passed and failed,
+ * (`run.ts cluster`): vitest's projects of the cluster, on the Kubernetes that KUBECONFIG names. The last line says how many tests passed and failed,
  * over all runners.
  *
  * A test of the cluster that is skipped has failed, but for those that break a part of it where nobody says how (LONGWICK_TEST_BREAK, a
@@ -44,10 +44,11 @@ const count = (name: string, cwd: string, command: string, args: readonly string
   return silent ? { ...counted, failed: counted.failed + 1 } : counted;
 };
 
-const vitest = (project: string): Count => {
-  const report = join(reports, `${project}.json`);
-  const args = ["run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
-  return count(`vitest, ${project}`, ROOT, "node_modules/.bin/vitest", args, () => {
+const vitest = (...projects: readonly string[]): Count => {
+  const report = join(reports, `${projects.join("-")}.json`);
+  const named = projects.flatMap((project) => ["--project", project]);
+  const args = ["run", ...named, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+  return count(`vitest, ${projects.join(" and ")}`, ROOT, "node_modules/.bin/vitest", args, () => {
     // vitest's own report, in Jest's form.
     const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = JSON.parse(readFileSync(report, "utf8")) as Record<
       string,
@@ -73,7 +74,7 @@ const everything = async (): Promise<readonly Count[]> => {
 };
 
 const cluster = (): readonly Count[] => {
-  const { passed, failed, skipped } = vitest("cluster");
+  const { passed, failed, skipped } = vitest("cluster-schedules", "cluster");
   if (process.env["LONGWICK_TEST_BREAK"] === undefined) return [{ passed, failed, skipped }];
   if (skipped > 0) process.stderr.write(`\n${skipped} tests were skipped although this cluster can be broken: counted as failed\n`);
   return [{ passed, failed: failed + skipped, skipped: 0 }];
