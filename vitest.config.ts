@@ -61,6 +61,7 @@ export default defineConfig({
         test: {
           name: "cluster-schedules",
           include: ["test/cluster/schedule*.test.ts"],
+          maxWorkers: 3,
           globalSetup: ["test/kit/cluster-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
