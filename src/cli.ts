@@ -202,6 +202,7 @@ const readCode = async (
 
 /** Errors whose message is all a person needs; their names, because their modules are loaded only when needed. */
 const PLAIN_ERRORS: ReadonlySet<string> = new Set([
+  "DirectoryInUse",
   "RunError",
   "UnreachableError",
   "TargetError",

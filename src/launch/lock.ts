@@ -8,12 +8,17 @@ export interface DirectoryLock {
   release(): Promise<void>;
 }
 
+/** Another server lives there; its message says which. */
+export class DirectoryInUse extends Error {
+  override readonly name = "DirectoryInUse";
+}
+
 const PREFIX = "lock-";
 
 /**
  * Takes the directory for this process. The lock is a symlink `lock-<n>` whose target names the holder: made in one step with its
  * content, unlike a file. A dead holder's is never replaced but outnumbered, so that two who find it dead cannot both win.
- * @throws Error that names the holder when that one lives
+ * @throws DirectoryInUse, which names the holder, when that one lives
  */
 export const lockDirectory = async (directory: string): Promise<DirectoryLock> => {
   const holder = identify(process.pid);
@@ -52,7 +57,7 @@ const checkDead = async (directory: string, number: number): Promise<void> => {
   const target = await readlink(join(directory, `${PREFIX}${number}`)).catch(() => "");
   const [pid, startTime = "", boot = ""] = target.split(";");
   if (target !== "" && isAlive({ pid: Number(pid), startTime, boot })) {
-    throw new Error(
+    throw new DirectoryInUse(
       `another server (process ${pid}) uses the runtime directory ${directory}: stop it, or give this one a directory of its own`,
     );
   }

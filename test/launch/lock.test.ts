@@ -22,7 +22,7 @@ test("one of many wins, and the others are told who did", async () => {
   const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => lockDirectory(directory)));
   const reasons = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [String(outcome.reason)] : []));
   expect(reasons).toHaveLength(19);
-  expect(new Set(reasons)).toEqual(new Set([expect.stringContaining(`another server (process ${process.pid})`)]));
+  expect(new Set(reasons)).toEqual(new Set([expect.stringContaining(`DirectoryInUse: another server (process ${process.pid})`)]));
 });
 
 test("released it is free again, and leaves nothing", async () => {
