@@ -121,22 +121,23 @@ describe("the server in the cluster, from the manifests", { timeout: 400_000 }, 
     await livy.run(session.id, "x = 41");
     // Asked from within the cluster through the Service, as clients there do; a forwarded port would go with its pod.
     const [driver] = await pods("spark-role=driver");
-    const asking = deployment.sessionsKubectl(
-      "exec",
-      driver?.metadata.name ?? "",
-      "--",
-      "python3",
-      "-c",
-      ASK,
-      deployment.namespace,
-      deployment.token,
+    const inDriver = (...command: readonly string[]) => deployment.sessionsKubectl("exec", driver?.metadata.name ?? "", "--", ...command);
+    const servers = async () =>
+      (await deployment.kubectl("get", "pods", "--selector=app.kubernetes.io/component=server", "--output=name")).split("\n");
+    const old = (await servers()).filter((name) => name !== "");
+    expect(old).not.toEqual([]);
+    const asking = inDriver("python3", "-c", ASK, deployment.namespace, deployment.token);
+    await until("the first request is answered", 30_000, async () =>
+      (await inDriver("ls", "/tmp")).includes("answered") ? true : undefined,
     );
     await deployment.kubectl("rollout", "restart", "deployment/longwick");
     await deployment.rolledOut();
-    await deployment.sessionsKubectl("exec", driver?.metadata.name ?? "", "--", "touch", "/tmp/enough");
-    const { asked, failed } = JSON.parse(await asking) as { asked: number; failed: readonly string[] };
-    expect(failed).toEqual([]);
-    expect(asked).toBeGreaterThan(20);
+    await until("the old servers are gone", 90_000, async () => {
+      const left = await servers();
+      return old.some((name) => left.includes(name)) ? undefined : true;
+    });
+    await inDriver("touch", "/tmp/enough");
+    expect(JSON.parse(await asking)).toEqual([]);
     await way[Symbol.asyncDispose]();
     way = await deployment.reach();
     livy.close();
@@ -159,19 +160,19 @@ describe("the server in the cluster, from the manifests", { timeout: 400_000 }, 
   });
 });
 
-/** Asks the server for its sessions on a new connection each time, until it is told that it is enough. */
+/** Asks the server for its sessions, on a new connection each time, until `/tmp/enough` is there; `/tmp/answered` is there from the first answer on. Prints what failed. */
 const ASK = `
 import json, os, sys, time, urllib.request
 namespace, token = sys.argv[1:]
 request = urllib.request.Request(f"http://longwick.{namespace}.svc:8998/sessions", headers={"Authorization": f"Bearer {token}"})
-asked, failed, end = 0, [], time.monotonic() + 170
+failed, end = [], time.monotonic() + 170
 while not os.path.exists("/tmp/enough") and time.monotonic() < end:
-    asked += 1
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             json.load(answer)
+        open("/tmp/answered", "w").close()
     except Exception as error:
         failed.append(repr(error))
     time.sleep(0.05)
-print(json.dumps({"asked": asked, "failed": failed}))
+print(json.dumps(failed))
 `;
