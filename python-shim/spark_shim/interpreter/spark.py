@@ -31,6 +31,8 @@ class Spark:
         self._told: Any = None
         self._to_string: Any = None
         self._local = threading.local()
+        #: Set when a statement turns to the JVM for the first time; whoever waits for that clears it.
+        self.used = threading.Event()
 
     # ── Attach ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,7 +166,10 @@ class Spark:
         client.send_command = send_command
 
     def _before_command(self, client: Any, statement: Statement, command: str) -> None:
-        statement.used_jvm = True
+        if not statement.used_jvm:
+            statement.used_jvm = True
+            with self._gate:
+                self.used.set()
         own = "\nsetJobGroup\n" in command
         if own:
             # The user's own group: its jobs are this statement's all the same.

@@ -23,7 +23,6 @@ class Watcher:
         self._spark = spark
         self._outputs = outputs
         self._statement: Optional[Statement] = None
-        self._begun = threading.Event()
         self._executors = -1
         self._looking = threading.Lock()
         self._seen = Progress()
@@ -34,12 +33,10 @@ class Watcher:
 
     def begin(self, statement: Statement) -> None:
         self._statement = statement
-        self._begun.set()
 
     def end(self, statement: Statement) -> None:
         """Of a statement whose progress was told, the last word is what it came to."""
         self._statement = None
-        self._begun.clear()
         if statement is self._watched and self._seen.jobs():
             try:
                 self._look(statement)
@@ -55,7 +52,11 @@ class Watcher:
     def _watch(self) -> None:
         asked = 0.0
         while True:
-            self._begun.wait(EXECUTORS_SECONDS)
+            statement = self._statement
+            if statement is None or not statement.used_jvm:
+                # Not woken by a statement that leaves the JVM alone: of those that take a millisecond this thread would take its part.
+                self._spark.used.wait(EXECUTORS_SECONDS)
+                self._spark.used.clear()
             time.sleep(PROGRESS_SECONDS)
             statement = self._statement
             try:
