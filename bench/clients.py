@@ -8,9 +8,11 @@ machine slows all alike. OUT gets {measure: {name: [milliseconds, ...]}}; the ke
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -99,6 +101,7 @@ class Kernel:
 def sparkmagic_kernel(url: str) -> Kernel:
     """Sparkmagic's PySpark kernel with only the URL set."""
     home = Path(tempfile.mkdtemp(prefix="longwick-bench-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     (home / "config.json").write_text(
         json.dumps({"kernel_python_credentials": {"username": "", "password": "", "url": url, "auth": "None"}}), encoding="utf-8"
     )

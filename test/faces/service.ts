@@ -200,7 +200,7 @@ export interface Asking {
 
 /** The real face, core and link over fake drivers, asked without a socket. */
 export class Service implements AsyncDisposable {
-  readonly launcher = new FakeLauncher();
+  readonly launcher: FakeLauncher;
   readonly sessions: Sessions;
   readonly schedules: Schedules;
   readonly http: Http;
@@ -208,11 +208,18 @@ export class Service implements AsyncDisposable {
   readonly lines: Record<string, unknown>[];
 
   static async start(options: ServiceOptions = {}): Promise<Service> {
-    const launcher = new FakeLauncher();
     const lines: Record<string, unknown>[] = [];
     const log = pino({ level: options.http?.log?.level ?? "info" }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const none: AccessRules = { superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] };
     const access = new Access({ ...none, ...options.access });
+    const auth = await Auth.open({
+      htpasswdFile: options.htpasswdFile ?? null,
+      tokensFile: options.tokensFile ?? null,
+      access,
+      checkUsers: options.checkUsers ?? (() => undefined),
+      onFault: (message) => log.warn(message),
+    });
+    const launcher = new FakeLauncher();
     const { directory, ...uploadRules } = options.uploads ?? { directory: null };
     const uploads: Uploads | null =
       directory === null
@@ -235,13 +242,6 @@ export class Service implements AsyncDisposable {
       },
     );
     await sessions.adopt(AbortSignal.timeout(1_000));
-    const auth = await Auth.open({
-      htpasswdFile: options.htpasswdFile ?? null,
-      tokensFile: options.tokensFile ?? null,
-      access,
-      checkUsers: options.checkUsers ?? (() => undefined),
-      onFault: (message) => log.warn(message),
-    });
     const schedules: Schedules = new Schedules({
       ...{ launcher, sessions, access, clock: { now: () => launcher.now } },
       limits: { maxSchedulesPerUser: 0, ...options.limits },

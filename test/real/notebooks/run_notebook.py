@@ -10,8 +10,10 @@ interrupted one's `longwick.secondsAfterInterrupt`.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -28,6 +30,7 @@ headers: dict[str, str] = {}
 def prepare(url: str, settings: dict[str, Any]) -> None:
     """Make Sparkmagic's configuration and kernelspec in a folder of this run; before any of it is imported."""
     home = Path(tempfile.mkdtemp(prefix="longwick-sparkmagic-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     os.environ["HOME"] = str(home)
     os.environ["JUPYTER_DATA_DIR"] = str(home / "data")
     os.environ["SPARKMAGIC_CONF_DIR"] = str(home / "conf")
