@@ -258,11 +258,7 @@ describe("two servers of one instance", () => {
       await pair.server(0).start();
       await cleared;
       for (const namespace of [NAMESPACE, other]) {
-        const clean = async () => {
-          const l = await site.left(namespace);
-          process.stdout.write(`${Date.now()} ${l}\n`);
-          return l.length === 0 ? true : undefined;
-        };
+        const clean = async () => ((await site.left(namespace)).length === 0 ? true : undefined);
         await until(`nothing is left in ${namespace}`, 200_000, clean, 1_000);
       }
       for (const index of [0, 1]) expect(await pair.sessions(index)).toEqual([]);
