@@ -78,10 +78,13 @@ def _check_file(uri: str) -> None:
 
 
 def _importable(uri: str, directory: str) -> str:
-    """A wheel by a name that PySpark takes for what it is, a zip of packages; any other URI as it is. Raises OSError."""
+    """
+    A wheel of this machine by a name that PySpark takes for what it is, a zip of packages, and gives to executors; any other URI as it is.
+    Raises OSError.
+    """
     parts = urllib.parse.urlsplit(uri)
     path = urllib.parse.unquote(parts.path)
-    if parts.scheme != "file" or not path.endswith(".whl"):
+    if parts.scheme not in ("file", "local") or not path.endswith(".whl"):
         return uri
     os.makedirs(directory, mode=0o700, exist_ok=True)
     link = os.path.join(directory, os.path.basename(path) + ".zip")

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
@@ -177,6 +178,19 @@ def test_what_java_gets_reaches_it(driver: Driver) -> None:
         "spark.secret=hunter2",
     } <= lines
     assert os.stat(driver.path("spark.properties")).st_mode & 0o777 == 0o400
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_a_wheel_of_the_image_is_given_to_executors_as_what_pyspark_imports(driver: Driver, scheme: str, tmp_path: Path) -> None:
+    wheel = tmp_path / "lib-1-py3-none-any.whl"
+    wheel.write_bytes(b"PK")
+    driver.kill_all()
+    driver.config.update(pyFiles=["%s://%s" % (scheme, wheel)])
+    driver.start()
+    driver.connect().ready()
+    link = Path(driver.path("wheels", "lib-1-py3-none-any.whl.zip"))
+    assert link.read_bytes() == b"PK"
+    assert "spark.submit.pyFiles=file://%s" % link in Path(driver.path("spark.properties")).read_text().replace("\\", "")
 
 
 def test_signals_of_a_terminal_do_not_reach_spark(driver: Driver) -> None:
