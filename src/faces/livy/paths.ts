@@ -135,7 +135,9 @@ const pathOf = (rest: string, uri: string): string => {
 };
 
 const checkPath = async (path: string, rules: PathRules): Promise<string> => {
-  const forbidden = () => refuse(`Local path ${path} cannot be added to user sessions.`);
+  const elsewhere = rules.uploads === null ? "" : " What is elsewhere is sent with POST /uploads.";
+  const forbidden = () =>
+    refuse(`Local path ${path} cannot be added to user sessions. It is in no directory of the server's localPaths.${elsewhere}`);
   if (path.includes("\0")) throw forbidden();
   // Spark would expand a pattern, and take what follows a comma (which may have come percent-encoded) for another path.
   if (/[,*?[\]{}]/.test(path)) throw refuse(`Local path ${path} holds a comma or a pattern.`);

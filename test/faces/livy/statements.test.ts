@@ -308,7 +308,7 @@ describe("files and jobs", () => {
     await using service = await Service.start();
     const { id, driver } = await service.ready();
     const { status, text } = await service.ask("POST", `/sessions/${id}/add-file`, { body: { uri: "file:///etc/passwd" } });
-    expect([status, text]).toEqual([400, '{"msg":"Rejected, Reason: Local path /etc/passwd cannot be added to user sessions."}']);
+    expect([status, text]).toEqual([400, expect.stringContaining("Local path /etc/passwd cannot be added to user sessions.")]);
     expect(driver.statements.size).toBe(0);
   });
 
