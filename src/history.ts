@@ -8,5 +8,6 @@ export const historyUrl = (
 ): string | null => {
   if (historyServer === null || end === null || appId === null) return null;
   const events = { ...(spec.configuration ?? sparkConf), ...spec.preset?.conf, ...spec.conf }["spark.eventLog.enabled"];
-  return events === "true" ? `${historyServer.replace(/\/+$/, "")}/history/${encodeURIComponent(appId)}/` : null;
+  // As Spark reads it.
+  return events?.trim().toLowerCase() === "true" ? `${historyServer.replace(/\/+$/, "")}/history/${encodeURIComponent(appId)}/` : null;
 };

@@ -10,6 +10,8 @@ test("an ended application that wrote events is shown by the history server", ()
   expect(historyUrl(config, { appId: "app/1", end: null, spec: NO_SPEC })).toBeNull();
   expect(historyUrl(config, { appId: null, end, spec: NO_SPEC })).toBeNull();
   expect(historyUrl({ ...config, historyServer: null }, { appId: "app/1", end, spec: NO_SPEC })).toBeNull();
+  const asPythonWritesIt = { ...NO_SPEC, conf: { "spark.eventLog.enabled": "True" } };
+  expect(historyUrl({ ...config, sparkConf: {} }, { appId: "a", end, spec: asPythonWritesIt })).toMatch(/\/history\/a\/$/);
   const without = { ...NO_SPEC, conf: { "spark.eventLog.enabled": "false" } };
   expect(historyUrl(config, { appId: "app/1", end, spec: without })).toBeNull();
 });
