@@ -128,6 +128,10 @@ class ApplicationEngine:
             self._user.ended(Ending("success", "The application has ended.", exit_code=0))
             return
         reason = "The application %s%s." % (self._children.describe_exit(status), complaint and ": " + complaint.rstrip("."))
+        # Nobody kills itself so: the kernel did for want of memory, or somebody's hand.
+        if status == -signal.SIGKILL:
+            self._user.ended(Ending("dead", reason, cause="driver-lost"))
+            return
         self._user.ended(Ending("dead", reason, exit_code=status if status > 0 else _SIGNAL_BASE - status, cause="non-zero-exit"))
 
 

@@ -82,6 +82,14 @@ def test_one_that_fails_says_how(code: str, exit_code: int, reason: str) -> None
         assert (end["state"], end["exitCode"], end["cause"], end["reason"]) == ("dead", exit_code, "non-zero-exit", reason)
 
 
+def test_one_that_is_killed_has_not_failed_but_is_lost() -> None:
+    with Batch("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") as driver:
+        driver.start()
+        end = driver.termination()
+        assert (end["state"], end.get("exitCode"), end["cause"]) == ("dead", None, "driver-lost")
+        assert end["reason"].startswith("The application was killed by SIGKILL")
+
+
 @pytest.mark.parametrize(
     ("application", "reason"),
     [
