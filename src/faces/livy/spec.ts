@@ -97,7 +97,7 @@ const textOf = (value: string | number | boolean | null | undefined): string | n
  * @throws Problem INVALID, SPEC_REFUSED, KIND_UNAVAILABLE
  */
 export const readSpec = ({ body, doAs, preset }: SpecRequest, rules: SpecRules): { spec: SessionSpec; notes: string[] } => {
-  const notes = unknownFields(body, CreateSession);
+  const notes = [...unknownFields(body, CreateSession), ...notesOn(farWheels(body), farWheelNote)];
   const kind = readKind(body.kind ?? preset?.kind ?? "shared");
   if (kind !== "shared") checkAvailable(kind, rules.kinds);
   const spec: SessionSpec = {
@@ -124,6 +124,17 @@ export const readSpec = ({ body, doAs, preset }: SpecRequest, rules: SpecRules):
   };
   return { spec, notes };
 };
+
+/** Wheels that Spark itself fetches: only those that the driver has as files are given to executors as something they import. */
+const farWheels = ({ pyFiles, conf }: Pick<CreateSession, "pyFiles" | "conf">): string[] =>
+  [...(pyFiles ?? []), ...String(conf?.["spark.submit.pyFiles"] ?? "").split(",")].filter((uri) =>
+    /^(?!file:|local:|upload:)[a-z][a-z0-9+.-]*:.*\.whl$/i.test(uri.trim()),
+  );
+
+/** By its name: an address may hold credentials. */
+const farWheelNote = (uri: string): string =>
+  `Wheel ${shown(uri.trim().replace(/^.*\//, ""))} can be imported in the driver alone: PySpark gives executors .py, .zip and .egg from an address. ` +
+  "Store it there as .zip, or send it with POST /uploads.";
 
 /** What a reader should be told of fields that are none. */
 export const unknownFields = (body: object, { properties }: { readonly properties: object }): string[] =>
