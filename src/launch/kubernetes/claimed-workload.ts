@@ -6,10 +6,12 @@ import type { Workload } from "../../core/ports.ts";
 import type { WorkloadPhase } from "../../core/states.ts";
 import { describe } from "../files.ts";
 import { Phases } from "../phases.ts";
+import { ApiError, NoAnswer } from "./api.ts";
 import type { ClaimState, Doom } from "./claim-reading.ts";
 import type { Claims } from "./claims.ts";
 import { type Fate, GONE_CLAIM, STOPPED } from "./fates.ts";
 import type { SessionKeys } from "./keys.ts";
+import type { Refusal } from "./refusals.ts";
 
 /** What every workload needs that a claim stands for. */
 export interface ClaimedParts {
@@ -18,10 +20,16 @@ export interface ClaimedParts {
   readonly claims: Claims;
   /** Whether another server made the claim and most likely looks after it. */
   readonly others: boolean;
+  /** How long a driver may take to run; 0: for ever. */
+  readonly startTimeoutMs: number;
 }
 
 /** What another server has begun is left to it for so long; then it is taken for gone. */
 const TAKEOVER_MS = 3_000;
+/** A try to make what is to be made; then its state is told, and it is tried again. */
+const CREATE_MS = 20_000;
+const CREATE_PAUSE_MS = 1_000;
+const QUOTA_PAUSE_MS = 5_000;
 /** The longest a timer can be told to wait. */
 export const FOREVER_MS = 2 ** 31 - 1;
 
@@ -35,6 +43,8 @@ export abstract class ClaimedWorkload implements Workload {
   readonly seal: Uint8Array;
   readonly mute: string | null = null;
   readonly #parts: ClaimedParts;
+  /** What is made of the claim, as its log calls it. */
+  readonly #made: string;
   readonly #phases: Phases;
   readonly #releasing = new AbortController();
   readonly #life: Promise<void>;
@@ -46,23 +56,32 @@ export abstract class ClaimedWorkload implements Workload {
   /** Since when something is to be done that another server most likely does. */
   #leftSinceMs: number | null = null;
   #stopGraceMs: number | null = null;
+  /** Since when no driver runs. */
+  #startingSinceMs = Date.now();
   /** Something was made that the claim may not know of. */
   protected unclaimed = false;
 
-  constructor(parts: ClaimedParts, beginning: string) {
+  constructor(parts: ClaimedParts, made: string) {
     const { claim, launched, doom } = parts.state;
     this.#parts = parts;
+    this.#made = made;
     this.key = parts.keys.link;
     this.seal = parts.keys.seal;
     this.#launched = launched;
     this.#doom = doom;
     this.#others = parts.others;
-    this.#phases = new Phases(claim.end, beginning);
+    this.#phases = new Phases(claim.end, `The ${made} is being made.`);
     this.#life = claim.end === null ? this.#live() : Promise.resolve();
   }
 
   /** Does what is next while nothing has decided its end; answers how long nothing needs to be done unless something changes, 0: go on. */
   protected abstract look(signal: AbortSignal): Promise<number>;
+  /** Makes of the claim what is not there yet. @throws ApiError as Kubernetes refuses it */
+  protected abstract make(signal: AbortSignal): Promise<void>;
+  /** What it means that Kubernetes refused to make it. */
+  protected abstract refusal(error: ApiError): Refusal;
+  /** It cannot go well any more. */
+  protected abstract giveUp(reason: string, signal: AbortSignal): Promise<number>;
   /** Removes all of it but its claim, and waits until it is gone. Idempotent. */
   protected abstract remove(graceMs: number, signal: AbortSignal): Promise<void>;
   /** Whether something of it is there that nobody has begun to remove. */
@@ -145,6 +164,36 @@ export abstract class ClaimedWorkload implements Workload {
 
   protected tell(phase: WorkloadPhase): void {
     if (!isDeepStrictEqual(this.phase, phase)) this.#phases.set(phase);
+  }
+
+  /** Has it made; what Kubernetes refuses for the moment is tried again as long as a start may take. */
+  protected async create(signal: AbortSignal): Promise<number> {
+    try {
+      await this.make(AbortSignal.any([signal, AbortSignal.timeout(CREATE_MS)]));
+      return 0;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      if (error instanceof NoAnswer)
+        return Math.min(await this.pending(`The ${this.#made} is still to be made: ${error.message}.`, signal), CREATE_PAUSE_MS);
+      if (!(error instanceof ApiError)) throw error;
+      const { passing, reason } = this.refusal(error);
+      return passing ? Math.min(await this.pending(reason, signal), QUOTA_PAUSE_MS) : this.giveUp(reason, signal);
+    }
+  }
+
+  /** It does not run yet, and is given up when that takes too long. */
+  protected async pending(reason: string, signal: AbortSignal): Promise<number> {
+    this.tell({ phase: "pending", reason });
+    const { startTimeoutMs } = this.#parts;
+    if (startTimeoutMs === 0) return FOREVER_MS;
+    const leftMs = this.#startingSinceMs + startTimeoutMs - Date.now();
+    if (leftMs > 0) return leftMs;
+    return this.giveUp(`The driver did not start within ${Math.round(startTimeoutMs / 1_000)} s. ${reason}`, signal);
+  }
+
+  /** What comes next is a start of its own. */
+  protected startsAnew(): void {
+    this.#startingSinceMs = Date.now();
   }
 
   /**

@@ -1,13 +1,13 @@
 import type { Duplex } from "node:stream";
 import type { DriverLink } from "../../core/ports.ts";
-import type { EndCause } from "../../core/states.ts";
-import { type Api, ApiError, isStatus, NoAnswer } from "./api.ts";
+import { type Api, type ApiError, isStatus } from "./api.ts";
 import { type ClaimedParts, ClaimedWorkload, FOREVER_MS } from "./claimed-workload.ts";
 import { type Fate, Fates } from "./fates.ts";
 import type { KeptLogs } from "./kept-log.ts";
 import { DRIVER_CONTAINER } from "./pod.ts";
 import { PodLink } from "./pod-link.ts";
 import type { DriverPod, PodEnd } from "./pod-reading.ts";
+import type { Refusal } from "./refusals.ts";
 import { presentPod, readLog, type SessionPlace } from "./session-objects.ts";
 import type { SparkApplicationObject } from "./spark-application.ts";
 import { eraseApplication, makeApplication, presentApplication, readApplicationRefusal } from "./spark-application-objects.ts";
@@ -22,17 +22,12 @@ export interface SparkApplicationParts extends ClaimedParts {
   readonly name: string;
   /** The driver's pod that the watch knows, once it has looked. */
   readonly found: Promise<DriverPod | null>;
-  readonly startTimeoutMs: number;
   /** What is to be made; the same whoever makes it. */
   object(signal: AbortSignal): Promise<SparkApplicationObject>;
   /** A connection to a port of the driver's pod. */
   dialPort(pod: DriverPod, port: number, signal: AbortSignal): Promise<Duplex>;
 }
 
-/** A try to make the object; then its state is told, and it is tried again. */
-const CREATE_MS = 20_000;
-const QUOTA_PAUSE_MS = 5_000;
-const LOOK_MS = 1_000;
 const UI_PORT = 4040;
 
 /** One attempt of a batch as a SparkApplication: made once, followed by the status that the Spark Operator writes, removed at its end. */
@@ -46,11 +41,9 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   #pod: DriverPod | null = null;
   #gonePod: DriverPod | null = null;
   #warning: string | null = null;
-  /** Since when no driver runs. */
-  #pendingSinceMs = Date.now();
 
   constructor(parts: SparkApplicationParts) {
-    super(parts, "The SparkApplication is being made.");
+    super(parts, "SparkApplication");
     this.#parts = parts;
     this.#fates = new Fates({ place: this.#place, claim: parts.state.claim, logs: parts.logs });
     this.#link = new PodLink({ place: this.#place, dialUi: (signal) => this.#dialUi(signal) });
@@ -153,15 +146,15 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
     if (leftMs <= 0) return this.condemn(() => this.#fateBy(() => this.#expired(application), signal), signal);
     switch (reading.is) {
       case "hopeless":
-        return this.#giveUp(reading.reason, signal);
+        return this.giveUp(reading.reason, signal);
       case "running":
-        this.#pendingSinceMs = Date.now();
+        this.startsAnew();
         this.tell({ phase: "running", ...(reading.trouble === null ? {} : { trouble: reading.trouble }) });
         return leftMs;
       case "pending":
         // It may have run before: the operator begins it anew when somebody changes the object.
-        if (this.phase.phase === "running" || reading.held) this.#pendingSinceMs = Date.now();
-        return Math.min(leftMs, await this.#pending(reading.reason, signal));
+        if (this.phase.phase === "running" || reading.held) this.startsAnew();
+        return Math.min(leftMs, await this.pending(reading.reason, signal));
     }
   }
 
@@ -181,7 +174,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
     if (gone !== null) return this.condemn(() => this.#fateBy((sight) => endOfApplication(gone, sight), signal), signal);
     const leftMs = await this.leftToOthersMs(signal);
     if (leftMs > 0) return leftMs;
-    if (!this.launched) return this.#create(signal);
+    if (!this.launched) return this.create(signal);
     // The watch may be behind what the claim says.
     const application = await presentApplication(this.#place, signal);
     if (application === null) return this.condemn(() => this.#fateBy(() => goneUnseen(this.#parts.name), signal), signal);
@@ -189,35 +182,19 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
     return 0;
   }
 
-  async #create(signal: AbortSignal): Promise<number> {
-    try {
-      const within = AbortSignal.any([signal, AbortSignal.timeout(CREATE_MS)]);
-      const object = await this.#parts.object(within);
-      this.unclaimed = true;
-      const made = await makeApplication(this.#place, object, within);
-      if (this.#gone?.metadata.uid !== made.metadata.uid) this.#application ??= made;
-      return 0;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      if (error instanceof NoAnswer)
-        return Math.min(await this.#pending(`The SparkApplication is still to be made: ${error.message}.`, signal), LOOK_MS);
-      if (!(error instanceof ApiError)) throw error;
-      const { passing, reason } = readApplicationRefusal(error);
-      return passing ? Math.min(await this.#pending(reason, signal), QUOTA_PAUSE_MS) : this.#giveUp(reason, signal);
-    }
+  protected async make(signal: AbortSignal): Promise<void> {
+    const object = await this.#parts.object(signal);
+    this.unclaimed = true;
+    const made = await makeApplication(this.#place, object, signal);
+    if (this.#gone?.metadata.uid !== made.metadata.uid) this.#application ??= made;
   }
 
-  async #pending(reason: string, signal: AbortSignal): Promise<number> {
-    this.tell({ phase: "pending", reason });
-    const { startTimeoutMs } = this.#parts;
-    if (startTimeoutMs === 0) return FOREVER_MS;
-    const leftMs = this.#pendingSinceMs + startTimeoutMs - Date.now();
-    if (leftMs > 0) return leftMs;
-    return this.#giveUp(`The driver did not start within ${Math.round(startTimeoutMs / 1_000)} s. ${reason}`, signal);
+  protected refusal(error: ApiError): Refusal {
+    return readApplicationRefusal(error);
   }
 
-  #giveUp(reason: string, signal: AbortSignal, cause: EndCause = "submission-refused"): Promise<number> {
-    return this.condemn(() => this.#fates.givenUp(this.#pod, DRIVER_CONTAINER, reason, cause, signal), signal);
+  protected giveUp(reason: string, signal: AbortSignal): Promise<number> {
+    return this.condemn(() => this.#fates.givenUp(this.#pod, DRIVER_CONTAINER, reason, "submission-refused", signal), signal);
   }
 
   #leftToLiveMs(): number {

@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 import { publishSession } from "../../core/events.ts";
 import type { EndCause } from "../../core/states.ts";
 import { TOO_OFTEN } from "../restarts.ts";
-import { type Api, ApiError, NoAnswer } from "./api.ts";
+import type { Api, ApiError } from "./api.ts";
 import { type ClaimedParts, ClaimedWorkload, FOREVER_MS } from "./claimed-workload.ts";
 import { Crashes } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
@@ -10,7 +10,7 @@ import { ExecutorWarnings } from "./executor-warnings.ts";
 import { Fates, GONE_UNSEEN } from "./fates.ts";
 import type { KeptLogs } from "./kept-log.ts";
 import { type DriverPod, endOfGonePod, readPod, restartsOf } from "./pod-reading.ts";
-import { readRefusal } from "./refusals.ts";
+import { type Refusal, readRefusal } from "./refusals.ts";
 import { eraseSession, makeSession, ownSession, presentPod, type SessionPlace } from "./session-objects.ts";
 
 /** What a workload needs of its launcher. */
@@ -23,16 +23,11 @@ export interface KubernetesWorkloadParts extends ClaimedParts {
   readonly name: string;
   /** The pod that the watch knows, once it has looked or was refused. */
   readonly found: Promise<DriverPod | null>;
-  readonly startTimeoutMs: number;
   /** What is to be made; the same whoever makes it. */
   objects(signal: AbortSignal): Promise<DriverObjects>;
   dial(pod: DriverPod, signal: AbortSignal): Promise<Duplex>;
 }
 
-/** A try to make the objects; then its state is told, and it is tried again. */
-const CREATE_MS = 20_000;
-const QUOTA_PAUSE_MS = 5_000;
-const LOOK_MS = 1_000;
 /** An executor that Kubernetes warned of is looked at so often, while it waits. */
 const EXECUTOR_LOOK_MS = 15_000;
 
@@ -41,7 +36,6 @@ export class KubernetesWorkload extends ClaimedWorkload {
   override readonly mute: string | null;
   readonly #parts: KubernetesWorkloadParts;
   readonly #fates: Fates;
-  readonly #sinceMs = Date.now();
   #sought = false;
   #pod: DriverPod | null = null;
   /** The pod as it was last, once it has gone. */
@@ -52,7 +46,7 @@ export class KubernetesWorkload extends ClaimedWorkload {
   readonly #crashes = new Crashes();
 
   constructor(parts: KubernetesWorkloadParts) {
-    super(parts, "The driver's pod is being made.");
+    super(parts, "driver's pod");
     this.#parts = parts;
     this.mute = parts.mute;
     this.#executors = new ExecutorWarnings(parts.api, parts.namespace);
@@ -135,13 +129,13 @@ export class KubernetesWorkload extends ClaimedWorkload {
     if (this.stopping) return this.stopNow(signal);
     switch (reading.is) {
       case "hopeless":
-        return this.#giveUp(reading.reason, signal, reading);
+        return this.giveUp(reading.reason, signal, reading);
       case "crashed":
         return this.#crashed(reading, signal);
       case "running":
         return this.#running(pod, reading.trouble, signal);
       case "pending":
-        return this.#pending(reading.reason, signal);
+        return this.pending(reading.reason, signal);
     }
   }
 
@@ -153,7 +147,7 @@ export class KubernetesWorkload extends ClaimedWorkload {
     }
     const leftMs = await this.leftToOthersMs(signal);
     if (leftMs > 0) return leftMs;
-    if (!this.launched) return this.#create(signal);
+    if (!this.launched) return this.create(signal);
     // The watch of the pods may be behind what the claim says.
     const pod = await presentPod(this.#place, signal);
     if (pod === null) return this.condemn(() => GONE_UNSEEN, signal);
@@ -161,22 +155,15 @@ export class KubernetesWorkload extends ClaimedWorkload {
     return 0;
   }
 
-  async #create(signal: AbortSignal): Promise<number> {
-    try {
-      const within = AbortSignal.any([signal, AbortSignal.timeout(CREATE_MS)]);
-      const objects = await this.#parts.objects(within);
-      this.unclaimed = true;
-      const made = await makeSession(this.#place, objects, within);
-      if (this.#gone?.metadata.uid !== made.metadata.uid) this.#pod ??= made;
-      return 0;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      if (error instanceof NoAnswer)
-        return Math.min(await this.#pending(`The driver's pod is still to be made: ${error.message}.`, signal), LOOK_MS);
-      if (!(error instanceof ApiError)) throw error;
-      const { passing, reason } = readRefusal(error);
-      return passing ? Math.min(await this.#pending(reason, signal), QUOTA_PAUSE_MS) : this.#giveUp(reason, signal);
-    }
+  protected async make(signal: AbortSignal): Promise<void> {
+    const objects = await this.#parts.objects(signal);
+    this.unclaimed = true;
+    const made = await makeSession(this.#place, objects, signal);
+    if (this.#gone?.metadata.uid !== made.metadata.uid) this.#pod ??= made;
+  }
+
+  protected refusal(error: ApiError): Refusal {
+    return readRefusal(error);
   }
 
   async #running(pod: DriverPod, trouble: string | null, signal: AbortSignal): Promise<number> {
@@ -190,25 +177,16 @@ export class KubernetesWorkload extends ClaimedWorkload {
     return executor === null ? FOREVER_MS : EXECUTOR_LOOK_MS;
   }
 
-  async #pending(reason: string, signal: AbortSignal): Promise<number> {
-    this.tell({ phase: "pending", reason });
-    const { startTimeoutMs } = this.#parts;
-    if (startTimeoutMs === 0) return FOREVER_MS;
-    const leftMs = this.#sinceMs + startTimeoutMs - Date.now();
-    if (leftMs > 0) return leftMs;
-    return this.#giveUp(`The driver did not start within ${Math.round(startTimeoutMs / 1_000)} s. ${reason}`, signal);
-  }
-
   async #crashed({ crashes, atMs, reason }: { crashes: number; atMs: number; reason: string }, signal: AbortSignal): Promise<number> {
     if (!this.#crashes.tooMany(crashes, atMs)) {
       this.tell({ phase: "pending", reason: `${reason} It is being started again.` });
       return FOREVER_MS;
     }
-    return this.#giveUp(`The driver crashed, and was started again ${TOO_OFTEN}. ${reason}`, signal, { cause: "driver-lost" });
+    return this.giveUp(`The driver crashed, and was started again ${TOO_OFTEN}. ${reason}`, signal, { cause: "driver-lost" });
   }
 
   /** It cannot go well any more; `cause`: unless it never ran. */
-  #giveUp(reason: string, signal: AbortSignal, about: { container?: string; cause?: EndCause } = {}): Promise<number> {
+  protected giveUp(reason: string, signal: AbortSignal, about: { container?: string; cause?: EndCause } = {}): Promise<number> {
     const { container, cause = "submission-refused" } = about;
     return this.condemn(() => this.#fates.givenUp(this.#pod, container ?? null, reason, cause, signal), signal);
   }
