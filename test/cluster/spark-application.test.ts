@@ -1,17 +1,17 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { KubeConfig, loadAllYaml } from "@kubernetes/client-node";
+import { loadAllYaml } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Batch } from "../../src/core/batch.ts";
 import { onSession } from "../../src/core/events.ts";
 import { isStatus } from "../../src/launch/kubernetes/api.ts";
 import { examineCluster } from "../../src/launch/kubernetes/examine.ts";
 import type { DriverPod } from "../../src/launch/kubernetes/pod-reading.ts";
-import { type Right, SERVER_RIGHTS, SPARK_APPLICATION_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
+import { SERVER_RIGHTS, SPARK_APPLICATION_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
 import { applicationsPath, type SparkApplicationObject } from "../../src/launch/kubernetes/spark-application.ts";
 import type { SparkApplication } from "../../src/launch/kubernetes/spark-application-reading.ts";
+import { Account, rulesOf } from "../kit/account.ts";
 import { ApiProxy } from "../kit/api-proxy.ts";
 import { ClusterSite, NAMESPACE, prepareNamespace, soon } from "../kit/cluster.ts";
 import { ClusterServer, ended } from "../kit/cluster-server.ts";
@@ -327,7 +327,7 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
   });
 
   test("that may not be made says which right is missing", async () => {
-    await using poor = await account(site, SERVER_RIGHTS);
+    await using poor = await Account.make(site.api, NAMESPACE, SERVER_RIGHTS);
     const found = await examineCluster({ ...site.settings, kubeconfig: poor.kubeconfig });
     expect(found).toContainEqual({
       ...{ state: "bad", what: `the server may not create/get/list/watch/delete sparkapplications in ${NAMESPACE}` },
@@ -336,7 +336,7 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
     await using server = await ClusterServer.open(site, { kubeconfig: poor.kubeconfig });
     const batch = await batchOf(server);
     expect(await ended(batch)).toMatch(
-      /^The server may not make SparkApplications .*sparkapplications\.sparkoperator\.k8s\.io is forbidden/,
+      /^The driver could not be started for 30 s\. The server's account .* may not create sparkapplications\.sparkoperator\.k8s\.io in/,
     );
     expect(batch.end).toMatchObject({ state: "dead", cause: "submission-refused" });
     await server.sessions.delete(batch, "it was deleted");
@@ -347,7 +347,7 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
       ({ kind }) => kind === "Role",
     );
     expect(roles.map(({ rules }) => rules)).toEqual([rulesOf(SPARK_APPLICATION_RIGHTS)]);
-    await using enough = await account(site, [...SERVER_RIGHTS, ...SPARK_APPLICATION_RIGHTS]);
+    await using enough = await Account.make(site.api, NAMESPACE, [...SERVER_RIGHTS, ...SPARK_APPLICATION_RIGHTS]);
     const found = await examineCluster({ ...site.settings, kubeconfig: enough.kubeconfig });
     expect(found).toContainEqual({ state: "ok", what: `batches can be made as SparkApplications in namespace ${NAMESPACE}` });
     await using server = await ClusterServer.open(site, { kubeconfig: enough.kubeconfig });
@@ -364,38 +364,3 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
     expect(await left()).toEqual([]);
   });
 });
-
-const rulesOf = (rights: readonly Right[]) =>
-  rights.map(({ group = "", resource, verbs }) => ({ apiGroups: [group], resources: [resource], verbs: [...verbs] }));
-
-/** A kubeconfig of an account that has these rights. */
-const account = async (site: ClusterSite, rights: readonly Right[]): Promise<{ readonly kubeconfig: string } & AsyncDisposable> => {
-  const name = `server-${crypto.randomUUID().slice(0, 8)}`;
-  const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name };
-  const rules = rulesOf(rights);
-  const rbac = `apis/rbac.authorization.k8s.io/v1/namespaces/${NAMESPACE}`;
-  await site.api.create(site.at("serviceaccounts"), { metadata: { name } }, soon());
-  await site.api.create(`${rbac}/roles`, { metadata: { name }, rules }, soon());
-  const subjects = [{ kind: "ServiceAccount", name, namespace: NAMESPACE }];
-  await site.api.create(`${rbac}/rolebindings`, { metadata: { name }, roleRef, subjects }, soon());
-  interface Token {
-    readonly status: { readonly token: string };
-  }
-  const { status } = await site.api.create<Token>(`${site.at("serviceaccounts", name)}/token`, { spec: {} }, soon());
-  const own = new KubeConfig();
-  own.loadFromDefault();
-  const cluster = own.getCurrentCluster();
-  if (cluster === null) throw new Error("the kubeconfig has no current cluster");
-  const config = new KubeConfig();
-  config.loadFromClusterAndUser(cluster, { name, token: status.token });
-  const directory = mkdtempSync(join(tmpdir(), "lw-account-"));
-  const kubeconfig = join(directory, "kubeconfig");
-  writeFileSync(kubeconfig, config.exportConfig(), { mode: 0o600 });
-  const dispose = async () => {
-    rmSync(directory, { recursive: true });
-    await site.api.delete(`${rbac}/rolebindings/${name}`, soon());
-    await site.api.delete(`${rbac}/roles/${name}`, soon());
-    await site.api.delete(site.at("serviceaccounts", name), soon());
-  };
-  return { kubeconfig, [Symbol.asyncDispose]: dispose };
-};

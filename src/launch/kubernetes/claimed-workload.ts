@@ -11,6 +11,7 @@ import type { ClaimState, Doom } from "./claim-reading.ts";
 import type { Claims } from "./claims.ts";
 import { type Fate, GONE_CLAIM, STOPPED } from "./fates.ts";
 import type { SessionKeys } from "./keys.ts";
+import { isLack, type Lack, readLack } from "./lacks.ts";
 import type { Refusal } from "./refusals.ts";
 
 /** What every workload needs that a claim stands for. */
@@ -30,6 +31,9 @@ const TAKEOVER_MS = 3_000;
 const CREATE_MS = 20_000;
 const CREATE_PAUSE_MS = 1_000;
 const QUOTA_PAUSE_MS = 5_000;
+/** A right that is missing may come so late: with the next step of an installation, or once an API server has read its rules. */
+const RIGHTS_MS = 30_000;
+const RIGHTS_PAUSE_MS = 2_000;
 /** The longest a timer can be told to wait. */
 export const FOREVER_MS = 2 ** 31 - 1;
 
@@ -52,12 +56,16 @@ export abstract class ClaimedWorkload implements Workload {
   #launched: boolean;
   #erased = false;
   #doom: Doom | null;
+  /** Whether the claim does not say so yet. */
+  #doomIsNew = false;
   #others: boolean;
   /** Since when something is to be done that another server most likely does. */
   #leftSinceMs: number | null = null;
   #stopGraceMs: number | null = null;
   /** Since when no driver runs. */
   #startingSinceMs = Date.now();
+  /** What is not done for want of a right, and since when. */
+  #lack: { readonly unknown: boolean; readonly sinceMs: number } | null = null;
   /** Something was made that the claim may not know of. */
   protected unclaimed = false;
 
@@ -175,15 +183,15 @@ export abstract class ClaimedWorkload implements Workload {
       if (signal.aborted) throw error;
       if (error instanceof NoAnswer)
         return Math.min(await this.pending(`The ${this.#made} is still to be made: ${error.message}.`, signal), CREATE_PAUSE_MS);
-      if (!(error instanceof ApiError)) throw error;
+      if (!(error instanceof ApiError) || isLack(error)) throw error;
       const { passing, reason } = this.refusal(error);
       return passing ? Math.min(await this.pending(reason, signal), QUOTA_PAUSE_MS) : this.giveUp(reason, signal);
     }
   }
 
-  /** It does not run yet, and is given up when that takes too long. */
-  protected async pending(reason: string, signal: AbortSignal): Promise<number> {
-    this.tell({ phase: "pending", reason });
+  /** It does not run yet, and is given up when that takes too long; `told`: what is said until then. */
+  protected async pending(reason: string, signal: AbortSignal, told = reason): Promise<number> {
+    this.tell({ phase: "pending", reason: told });
     const { startTimeoutMs } = this.#parts;
     if (startTimeoutMs === 0) return FOREVER_MS;
     const leftMs = this.#startingSinceMs + startTimeoutMs - Date.now();
@@ -227,13 +235,12 @@ export abstract class ClaimedWorkload implements Workload {
     return this.condemn(() => STOPPED, signal);
   }
 
-  /** Written down first: whoever finds the claim finishes what was begun. */
+  /** It ends, and nothing else is decided of it any more. */
   protected async condemn(fate: () => Fate | Promise<Fate>, signal: AbortSignal): Promise<number> {
     const leftMs = await this.leftToOthersMs(signal);
     if (leftMs > 0) return leftMs;
-    // Ours before the watch tells of it.
     this.#doom = { ...(await fate()), endedMs: Date.now(), graceMs: this.#stopGraceMs ?? 0 };
-    await this.#parts.claims.doom(this.#parts.state.claim, this.#doom, signal);
+    this.#doomIsNew = true;
     return 0;
   }
 
@@ -244,7 +251,7 @@ export abstract class ClaimedWorkload implements Workload {
       await Promise.resolve();
       while (!signal.aborted && this.phase.phase !== "ended") {
         this.#changed = Promise.withResolvers<void>();
-        const waitMs = this.#doom === null ? await this.look(signal) : await this.#finish(this.#doom, signal);
+        const waitMs = await this.#next(signal);
         if (waitMs > 0) await this.#wait(waitMs, signal);
       }
       // Another server ended it while this one was making something of it.
@@ -258,6 +265,40 @@ export abstract class ClaimedWorkload implements Workload {
     }
   }
 
+  async #next(signal: AbortSignal): Promise<number> {
+    try {
+      const waitMs = this.#doom === null ? await this.look(signal) : await this.#finish(this.#doom, signal);
+      this.#lack = null;
+      return waitMs;
+    } catch (error) {
+      const lack = error instanceof ApiError && !signal.aborted ? readLack(error) : null;
+      // Nobody who asked for the end is to wait for more than that.
+      if (lack === null || ((this.#doom !== null || this.stopping) && !this.#mayCome(lack))) throw error;
+      return this.#without(lack, signal);
+    }
+  }
+
+  /** Whether what is missing has not been so for long. */
+  #mayCome({ unknown, reason }: Lack): boolean {
+    if (this.#lack?.unknown !== unknown) {
+      this.#lack = { unknown, sinceMs: Date.now() };
+      publishSession({ session: this.#parts.state.claim.id, event: "fault", detail: reason });
+    }
+    return Date.now() - this.#lack.sinceMs < RIGHTS_MS;
+  }
+
+  /** What was made goes on without the server; what is still to be made is given up in time. */
+  async #without(lack: Lack, signal: AbortSignal): Promise<number> {
+    const mayCome = this.#mayCome(lack);
+    const told = `${lack.reason} It is tried again.`;
+    if (this.phase.phase === "running") this.tell({ phase: "running", trouble: told });
+    else if (this.#launched || this.#others || this.#doom !== null || this.stopping) this.tell({ phase: "pending", reason: told });
+    // Without credentials nothing goes for any session, and nothing could be written down of this one's end.
+    else if (lack.unknown || mayCome) return Math.min(await this.pending(lack.reason, signal, told), RIGHTS_PAUSE_MS);
+    else return this.giveUp(`The driver could not be started for ${RIGHTS_MS / 1_000} s. ${lack.reason}`, signal);
+    return RIGHTS_PAUSE_MS;
+  }
+
   async #wait(waitMs: number, signal: AbortSignal): Promise<void> {
     const leave = new AbortController();
     await Promise.race([
@@ -267,7 +308,10 @@ export abstract class ClaimedWorkload implements Workload {
     leave.abort();
   }
 
+  /** Written down first: whoever finds the claim finishes what was begun. */
   async #finish(doom: Doom, signal: AbortSignal): Promise<number> {
+    if (this.#doomIsNew) await this.#parts.claims.doom(this.#parts.state.claim, doom, signal);
+    this.#doomIsNew = false;
     const leftMs = await this.leftToOthersMs(signal, doom.graceMs);
     if (leftMs > 0) return leftMs;
     await this.#erase(this.#stopGraceMs ?? doom.graceMs, signal);

@@ -123,5 +123,10 @@ export const eraseSession = async (place: SessionPlace, graceMs: number, signal:
     else if (Date.now() > forcedMs) await end(0);
     await pause(waitMs, undefined, { signal: within });
   }
-  await Promise.all(["secrets", "configmaps"].map((kind) => api.delete(`${pathOf(place, kind)}/${name}`, within)));
+  await eraseMounts(place, within);
+};
+
+/** Deletes what the driver's pod mounts. Idempotent. */
+export const eraseMounts = async (place: SessionPlace, signal: AbortSignal): Promise<void> => {
+  await Promise.all(["secrets", "configmaps"].map((kind) => place.api.delete(`${pathOf(place, kind)}/${place.name}`, signal)));
 };

@@ -70,8 +70,6 @@ export const readApplicationRefusal = (error: ApiError): Refusal => {
       passing: false,
       reason: `The Spark Operator is not installed: the cluster has no ${OPERATOR.resource}.${OPERATOR.group} of version v1beta2. The person who runs this server installs it, or sets kubernetesBatches to driver.`,
     };
-  if (status === 403 && /cannot create resource "sparkapplications"/.test(message))
-    return { passing: false, reason: `The server may not make SparkApplications (docs/kubernetes.md has the Role): ${message}` };
   if (status === 400 && /strict decoding error|unknown field/.test(message))
     return { passing: false, reason: `The installed Spark Operator is too old for what is asked for: ${message}` };
   const { passing, reason } = readRefusal(error);

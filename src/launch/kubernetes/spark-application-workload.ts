@@ -110,7 +110,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   protected async remove(graceMs: number, signal: AbortSignal): Promise<void> {
     await eraseApplication(this.#place, graceMs, signal).catch((error: unknown) => {
       // Who may not make one may not delete one either, and has made none.
-      if (this.launched || !isStatus(error, 403)) throw error;
+      if (this.launched || this.present || !isStatus(error, 403)) throw error;
     });
   }
 

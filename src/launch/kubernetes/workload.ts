@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 import { publishSession } from "../../core/events.ts";
 import type { EndCause } from "../../core/states.ts";
 import { TOO_OFTEN } from "../restarts.ts";
-import type { Api, ApiError } from "./api.ts";
+import { type Api, type ApiError, isStatus } from "./api.ts";
 import { type ClaimedParts, ClaimedWorkload, FOREVER_MS } from "./claimed-workload.ts";
 import { Crashes } from "./crashes.ts";
 import type { DriverObjects } from "./driver.ts";
@@ -11,7 +11,7 @@ import { Fates, GONE_UNSEEN } from "./fates.ts";
 import type { KeptLogs } from "./kept-log.ts";
 import { type DriverPod, endOfGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { type Refusal, readRefusal } from "./refusals.ts";
-import { eraseSession, makeSession, ownSession, presentPod, type SessionPlace } from "./session-objects.ts";
+import { eraseMounts, eraseSession, makeSession, ownSession, presentPod, type SessionPlace } from "./session-objects.ts";
 
 /** What a workload needs of its launcher. */
 export interface KubernetesWorkloadParts extends ClaimedParts {
@@ -92,8 +92,14 @@ export class KubernetesWorkload extends ClaimedWorkload {
     return this.#pod !== null && this.#pod.metadata.deletionTimestamp === undefined;
   }
 
-  protected remove(graceMs: number, signal: AbortSignal): Promise<void> {
-    return eraseSession(this.#place, graceMs, signal);
+  protected async remove(graceMs: number, signal: AbortSignal): Promise<void> {
+    try {
+      await eraseSession(this.#place, graceMs, signal);
+    } catch (error) {
+      // Who may not make a pod may not delete one either, and has made none.
+      if (this.launched || this.present || !isStatus(error, 403)) throw error;
+      await eraseMounts(this.#place, signal).catch(ignoreForbidden);
+    }
   }
 
   protected async look(signal: AbortSignal): Promise<number> {
@@ -191,3 +197,7 @@ export class KubernetesWorkload extends ClaimedWorkload {
     return this.condemn(() => this.#fates.givenUp(this.#pod, container ?? null, reason, cause, signal), signal);
   }
 }
+
+const ignoreForbidden = (error: unknown): void => {
+  if (!isStatus(error, 403)) throw error;
+};

@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Api } from "../../../src/launch/kubernetes/api.ts";
+import { type Right, SERVER_RIGHTS } from "../../../src/launch/kubernetes/rights.ts";
 import type { KubernetesSettings } from "../../../src/launch/kubernetes/settings.ts";
+import { Account } from "../../kit/account.ts";
 import { ApiProxy, TOO_BUSY } from "../../kit/api-proxy.ts";
-import { ClusterSite, IMAGE, inNamespace, prepareNamespace, soon, testApi } from "../../kit/cluster.ts";
-import { ClusterServer, ended, says } from "../../kit/cluster-server.ts";
+import { ClusterSite, IMAGE, inNamespace, NAMESPACE, prepareNamespace, soon, testApi } from "../../kit/cluster.ts";
+import { ClusterServer, ended, NOBODY, says } from "../../kit/cluster-server.ts";
 import { until } from "../../kit/until.ts";
 import { draftOf } from "../../launch/contract.ts";
 
@@ -189,6 +191,80 @@ describe.concurrent("a driver's pod that cannot start", { timeout: 120_000 }, ()
     expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
   });
 });
+
+/** The server's rights without these verbs on pods. */
+const withoutPods = (...verbs: readonly string[]): readonly Right[] =>
+  SERVER_RIGHTS.map((right) =>
+    right.resource === "pods" ? { ...right, verbs: right.verbs.filter((verb) => !verbs.includes(verb)) } : right,
+  );
+
+describe.concurrent("a server", { timeout: 120_000 }, () => {
+  const api = testApi();
+  afterAll(() => api.close());
+
+  test("that may not make pods yet says so to the session, which starts when it may", async ({ expect }) => {
+    await using account = await Account.make(api, NAMESPACE, withoutPods("create"));
+    await using place = await opened({ kubeconfig: account.kubeconfig });
+    const session = await place.server.create();
+    await says(
+      session,
+      new RegExp(`^The server's account ${account.user} may not create pods in namespace ${NAMESPACE}\\. .* tried again`),
+    );
+    expect(session.state).toBe("starting");
+    await account.allow(SERVER_RIGHTS);
+    await expect.poll(() => place.site.running(session.claim), { timeout: 30_000 }).toBe(1);
+    await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
+  test("that may never make or see pods ends the session with what is missing, and leaves nothing of it", async ({ expect }) => {
+    const rights = SERVER_RIGHTS.filter(({ resource }) => resource !== "pods");
+    await using account = await Account.make(api, NAMESPACE, rights);
+    await using place = await opened({ kubeconfig: account.kubeconfig });
+    const session = await place.server.create();
+    expect(await ended(session)).toMatch(
+      /^The driver could not be started for 30 s\. The server's account .* may not create pods in namespace/,
+    );
+    expect(session.end).toMatchObject({ state: "dead", cause: "submission-refused" });
+    expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
+  });
+
+  test.each([
+    ["POST", "/pods"],
+    ["PATCH", "/configmaps/"],
+  ])("that is not known for a moment, at %s …%s, goes on with the session after that", async (asked, path) => {
+    await using proxy = await ApiProxy.start();
+    await using place = await opened({ kubeconfig: proxy.kubeconfig });
+    const session = await place.server.create();
+    const unknown = ({ method, url = "" }: { method?: string | undefined; url?: string | undefined }) =>
+      method === asked && url.includes(path) ? UNAUTHORIZED : null;
+    proxy.answer = unknown;
+    await says(session, /^The API server does not accept the server's credentials \(Unauthorized\)\. .* tried again/);
+    proxy.answer = () => null;
+    await expect.poll(() => session.pendingReason, { timeout: 30_000 }).toBe("");
+    expect(session.end).toBeNull();
+    await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
+  test("that may not see the pods that another made leaves the driver alone, and finds it when it may", async ({ expect }) => {
+    await using account = await Account.make(api, NAMESPACE, withoutPods("get", "list", "watch"));
+    await using place = await opened();
+    const { claim } = await place.server.create();
+    await expect.poll(() => place.site.running(claim), { timeout: 30_000 }).toBe(1);
+    await using other = await ClusterServer.open(place.site, { kubeconfig: account.kubeconfig });
+    const session = other.sessions.find(String(claim.id), NOBODY, "view");
+    await says(session, /may not get pods in namespace/);
+    await account.allow(SERVER_RIGHTS);
+    await expect.poll(() => session.pendingReason, { timeout: 30_000 }).toBe("");
+    expect(session.end).toBeNull();
+    expect(await place.site.running(claim)).toBe(1);
+    await other.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+});
+
+const UNAUTHORIZED = { status: 401, body: { kind: "Status", code: 401, reason: "Unauthorized", message: "Unauthorized" } };
 
 describe.concurrent("an API server", { timeout: 120_000 }, () => {
   const through = async (proxy: ApiProxy) => opened({ kubeconfig: proxy.kubeconfig });
