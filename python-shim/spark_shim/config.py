@@ -51,6 +51,8 @@ class DriverConfig(NamedTuple):
     files: List[str]
     archives: List[str]
     env: Dict[str, str]
+    #: Credentials that are not to be in the log, each with what stands there.
+    hidden: Dict[str, str]
     idle_timeout_ms: int
     ttl_ms: int
     heartbeat_timeout_ms: int
@@ -141,6 +143,7 @@ def read_config(path: str) -> DriverConfig:
         files=texts("files"),
         archives=texts("archives"),
         env=pairs("env"),
+        hidden=pairs("hidden"),
         idle_timeout_ms=field("idleTimeoutMs", int, 0),
         ttl_ms=field("ttlMs", int, 0),
         heartbeat_timeout_ms=field("heartbeatTimeoutMs", int, 0),

@@ -22,16 +22,24 @@ READ_BYTES = 4 << 20
 class LogBook:
     """What is written becomes a `log` record at most every 100 ms; of a flood only the newest lines do, and the numbers show the gap."""
 
-    def __init__(self, loop: Loop, directory: str, publish: Callable[[int, List[str]], None], echo: bool = False) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        directory: str,
+        publish: Callable[[int, List[str]], None],
+        hide: Callable[[str], str],
+        echo: bool = False,
+    ) -> None:
         """
-        `publish(line, lines)`: the number of the first of these lines, and the lines. `echo`: each line goes to standard output too, as
-        far as whoever reads that keeps up.
+        `publish(line, lines)`: the number of the first of these lines, and the lines. `hide` answers a line as it may be kept. `echo`: each
+        line goes to standard output too, as far as whoever reads that keeps up.
         """
         self._echo = echo
         if echo:
             os.set_blocking(1, False)
         self._loop = loop
         self._publish = publish
+        self._hide = hide
         self._segments = Segments(directory, DISK_BYTES)
         self._tail: Deque[str] = deque()
         self._tail_bytes = 0
@@ -98,7 +106,7 @@ class LogBook:
 
     def _add(self, lines: List[str]) -> None:
         for line in lines:
-            line = line.rstrip("\r")
+            line = self._hide(line.rstrip("\r"))
             if len(line) > LINE_LIMIT:
                 line = line[:LINE_LIMIT] + "…"
             self.total += 1

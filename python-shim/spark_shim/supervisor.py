@@ -44,7 +44,7 @@ class Supervisor(Driver, EngineUser):
         self.session, self.key = config.session, config.key
         self._config = config
         self._loop = Loop(self.say)
-        self._logbook = LogBook(self._loop, os.path.join(config.journal, "log"), self._publish_log, config.echo)
+        self._logbook = LogBook(self._loop, os.path.join(config.journal, "log"), self._publish_log, self._hide, config.echo)
         self._journal = Journal(self._loop, config, self.say)
         self.log, self._statements = self._journal.log, self._journal.statements
         self._questions = Questions(self._loop)
@@ -72,6 +72,12 @@ class Supervisor(Driver, EngineUser):
         for number in (signal.SIGTERM, signal.SIGINT):
             self._children.on_signal(number, functools.partial(self._end_by_signal, number))
         self._loop.after(0, self._start)
+
+    def _hide(self, text: str) -> str:
+        """Without the credentials of addresses that Spark was given."""
+        for credential, shown in self._config.hidden.items():
+            text = text.replace(credential, shown)
+        return text
 
     def _start(self) -> None:
         """Once all is there that Spark is to be started with."""
@@ -103,6 +109,7 @@ class Supervisor(Driver, EngineUser):
     def ended(self, ending: Ending) -> None:
         if self._ending:
             return
+        ending = ending._replace(reason=self._hide(ending.reason))
         state, reason = ending.state, ending.reason
         self._ending = True
         self._timeouts.close()
@@ -288,6 +295,7 @@ class Supervisor(Driver, EngineUser):
     # ── What the engine tells ──
 
     def phase(self, phase: str, reason: Optional[str], facts: Optional[Message]) -> None:
+        reason = reason and self._hide(reason)
         self._phase = phase
         if phase == "exited":
             self._questions.give_up("The interpreter is gone.")

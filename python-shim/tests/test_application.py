@@ -67,6 +67,17 @@ def test_an_application_is_submitted_with_all_it_was_given_and_its_end_is_the_dr
         assert told["conf"]["spark.x"] == "y" and told["conf"]["spark.longwick.session"] == driver.session
 
 
+def test_credentials_of_addresses_are_neither_in_the_log_nor_in_the_reason_of_the_end() -> None:
+    code = "print('Fetching https://ada:hush@host/x.jar?sig=hush2&v=1 to /tmp'); raise OSError('403 for https://ada:hush@host/x.jar')"
+    hidden = {"://ada:hush@": "://(hidden)@", "sig=hush2": "sig=(hidden)"}
+    with Batch(code, hidden=hidden) as driver:
+        driver.start()
+        end = driver.termination()
+        assert end["logTail"][0] == "Fetching https://(hidden)@host/x.jar?sig=(hidden)&v=1 to /tmp"
+        assert end["reason"] == "The application exited with code 1: OSError: 403 for https://(hidden)@host/x.jar."
+        assert "hush" not in json.dumps(end)
+
+
 @pytest.mark.parametrize(
     ("code", "exit_code", "reason"),
     [

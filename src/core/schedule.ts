@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Problem } from "./problems.ts";
-import { REDACTED, redactArguments, redactValue } from "./spec.ts";
+import { redactAddresses, redactArguments, redactValue } from "./spec.ts";
 
 const Text = Type.String();
 
@@ -116,25 +116,30 @@ export interface ScheduleKeeper {
 export const nameTaken = (name: string, options: { cause?: unknown } = {}): Problem =>
   new Problem("NAME_TAKEN", `Rejected, Reason: Duplicate schedule name: ${name}`, options);
 
-/** The request without the values of secret conf keys and arguments. */
+/** The request without secrets: values of secret conf keys and arguments, credentials in addresses. */
 export const redactRequest = (request: BatchRequest): BatchRequest => {
   const { conf, args } = request;
   return {
-    ...request,
+    ...Object.fromEntries(Object.entries(request).map(([field, value]) => [field, redactTexts(value)])),
     ...(typeof conf === "object" && conf !== null ? { conf: redactConf(conf) } : {}),
     ...(Array.isArray(args) ? { args: redactSome(args) } : {}),
   };
 };
 
+/** A text, or those of a list. */
+const redactTexts = (value: unknown): unknown =>
+  typeof value === "string" ? redactAddresses(value) : Array.isArray(value) ? value.map(redactTexts) : value;
+
 const redactConf = (conf: object): object =>
-  Object.fromEntries(Object.entries(conf).map(([key, value]) => [key, redactValue(key, String(value)) === REDACTED ? REDACTED : value]));
+  Object.fromEntries(
+    Object.entries(conf).map(([key, value]) => {
+      const shown = redactValue(key, String(value));
+      return [key, shown === String(value) ? value : shown];
+    }),
+  );
 
 /** Numbers and the like stay what they are. */
 const redactSome = (args: readonly unknown[]): readonly unknown[] => {
   const texts = args.map(String);
   return redactArguments(texts).map((shown, index) => (shown === texts[index] ? args[index] : shown));
 };
-
-/** Whether it is one that was shown, in part: a conf value or an argument stands for a secret. */
-export const holdsRedacted = ({ conf, args }: BatchRequest): boolean =>
-  [...Object.values(conf ?? {}), ...(Array.isArray(args) ? args : [])].some((value) => String(value).includes(REDACTED));

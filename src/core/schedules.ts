@@ -4,8 +4,7 @@ import { isTooDeep } from "./depth.ts";
 import { publishSession } from "./events.ts";
 import { Problem } from "./problems.ts";
 import { Runs, type RunsParts } from "./runs.ts";
-import { type BatchRequest, holdsRedacted, type Run, type Schedule, type ScheduleChange, type ScheduleDraft } from "./schedule.ts";
-import { REDACTED } from "./spec.ts";
+import type { BatchRequest, Run, Schedule, ScheduleChange, ScheduleDraft } from "./schedule.ts";
 import { uploadsInRequest } from "./upload-uri.ts";
 
 export interface SchedulesLimits {
@@ -213,9 +212,6 @@ export class Schedules {
   /** What can be known now of whether its batches will be refused; answers whom Spark is to run as. */
   async #admit(request: BatchRequest, caller: Caller, signal: AbortSignal): Promise<string | null> {
     if (isTooDeep(request)) throw new Problem("INVALID", "batch is nested too deeply to be kept.");
-    // Whoever sends back what was shown would have the secret forgotten.
-    if (holdsRedacted(request))
-      throw new Problem("INVALID", `batch holds ${REDACTED}, which stands for a secret that is not shown: send the secret itself.`);
     const draft = await this.#parts.read(request, caller);
     const { proxyUser } = draft.spec;
     this.#parts.access.checkProxyUser(caller, proxyUser);

@@ -1,5 +1,5 @@
 import type { Claim } from "../core/ports.ts";
-import type { Application, SessionSpec } from "../core/spec.ts";
+import { type Application, credentialsIn, type SessionSpec } from "../core/spec.ts";
 import { plain } from "./conf.ts";
 import type { SparkLaunch } from "./spark.ts";
 
@@ -60,6 +60,7 @@ export const driverFile = (
   proxyUser: spec.proxyUser,
   ...spark,
   conf: plain(spark.conf),
+  ...hiddenIn(spec, spark),
   idleTimeoutMs: spec.idleTimeoutMs,
   ttlMs: spec.ttlMs,
   heartbeatTimeoutMs: spec.heartbeatTimeoutMs,
@@ -74,5 +75,12 @@ export const driverFile = (
   queueLimit: limits.queueLimit,
   queueLimitBytes: limits.queueLimitBytes,
 });
+
+/** What the driver leaves out of its log: Spark writes down the addresses that it was given. */
+const hiddenIn = ({ application }: SessionSpec, { conf, jars, pyFiles, files, archives }: SparkLaunch): object => {
+  const { file, args } = application ?? { file: "", args: [] };
+  const hidden = credentialsIn([file, ...args, ...jars, ...pyFiles, ...files, ...archives, ...Object.values(plain(conf))]);
+  return Object.keys(hidden).length === 0 ? {} : { hidden };
+};
 
 const toldApplication = ({ file, className, args }: Application): object => ({ file, className, args });

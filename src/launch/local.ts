@@ -13,7 +13,7 @@ import {
   type SessionEnd,
   type Workload,
 } from "../core/ports.ts";
-import { redactValue } from "../core/spec.ts";
+import { redactLists, redactValue } from "../core/spec.ts";
 import { uploadsIn } from "../core/upload-uri.ts";
 import type { RecordFrame } from "../protocol/frames.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";
@@ -89,7 +89,7 @@ class LocalLauncher implements Launcher {
       ([name, value]) => inherited[name] !== value,
     );
     return {
-      ...{ jars, pyFiles, files, archives },
+      ...redactLists({ jars, pyFiles, files, archives }),
       conf: shownConf(conf),
       workload: {
         command: [python, ...supervisorArguments(this.#runtime.paths(id).driver)],

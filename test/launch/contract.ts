@@ -211,7 +211,8 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
     test("a plan takes no id and makes nothing, shows no secret and is refused like a claim", async () => {
       const place = await site();
       const launcher = await place.open();
-      const draft = draftOf({ name: "planned", driverMemory: "1g", conf: { "spark.ssl.keyPassword": "hush", "spark.a": "1" } });
+      const jars = ["https://ada:hush@host/x.jar"];
+      const draft = draftOf({ name: "planned", driverMemory: "1g", jars, conf: { "spark.ssl.keyPassword": "hush", "spark.a": "1" } });
       const { conf, ...plan } = await launcher.plan(draft, soon());
       expect(conf).toMatchObject({
         "spark.app.name": { value: "planned", source: "field name" },
@@ -220,6 +221,7 @@ export const launcherContract = (name: string, makeSite: () => Promise<LaunchSit
         "spark.ssl.keyPassword": { value: "*********(redacted)", source: "user" },
       });
       expect(JSON.stringify(plan)).not.toContain("hush");
+      expect(plan.jars).toEqual(["https://*********(redacted)@host/x.jar"]);
       const refused = launcher.plan(draftOf({ conf: { "spark.submit.deployMode": "cluster" } }), soon());
       await expect(refused).rejects.toMatchObject({ code: "SPEC_REFUSED", message: expect.stringContaining("spark.submit.deployMode") });
       expect(await claimsOf(launcher, soon())).toEqual([]);

@@ -52,7 +52,12 @@ const apply = async (kernel: Kernel, request: Request, code: string): Promise<vo
       "A session has already been started. If you intend to recreate the session with new configurations, please include the -f argument.",
     );
   }
-  await kernel.parts.replace(kernel, merged(session.spec, wanted), closing);
+  const { asked, leftOut } = merged(session.spec, wanted);
+  await kernel.parts.replace(kernel, asked, closing);
+  if (leftOut.length > 0) {
+    const text = `Left out, since secrets are not kept; give it again if it is needed: ${leftOut.join(", ")}\n`;
+    kernel.publish({ type: "stream", content: { name: "stderr", text }, parent: request.header });
+  }
   const display = new LaunchDisplay(kernel, request);
   await display.run(closing);
   const { end } = kernel.session;
@@ -80,19 +85,37 @@ const bodyOf = (text: string): Content => {
   return body;
 };
 
-const CARRIED = [
+const SCALARS = [
   ...(["name", "proxyUser", "queue", "driverMemory", "driverCores", "executorMemory", "executorCores", "numExecutors"] as const),
-  ...(["ttl", "idleTimeout", "jars", "pyFiles", "files", "archives"] as const),
+  ...(["ttl", "idleTimeout"] as const),
 ];
+const LISTS = ["jars", "pyFiles", "files", "archives"] as const;
 
-/** What the session before was asked for, and over it what is wanted now. Secrets are not known here and are to be given again. */
-const merged = (spec: SessionSpec, wanted: Content): Content => {
-  const kept = CARRIED.flatMap((field) => {
-    const value = spec[field];
-    return value === null || value === 0 || (Array.isArray(value) && value.length === 0) ? [] : [[field, value]];
-  });
-  const conf = Object.fromEntries(Object.entries(spec.conf).filter(([, value]) => value !== REDACTED));
+interface Merged {
+  readonly asked: Content;
+  /** What is not asked for again, since a secret in it is not known here. */
+  readonly leftOut: readonly string[];
+}
+
+const isWhole = (text: string): boolean => !text.includes(REDACTED);
+
+/** What the session before was asked for, and over it what is wanted now. */
+const merged = (spec: SessionSpec, wanted: Content): Merged => {
   const { conf: more } = wanted;
-  const preset = spec.preset === undefined ? {} : { preset: spec.preset.name };
-  return { ...preset, ...Object.fromEntries(kept), ...wanted, conf: isContent(more) ? { ...conf, ...more } : conf };
+  const wantedConf = isContent(more) ? more : {};
+  const conf = Object.entries(spec.conf).filter(([key]) => !Object.hasOwn(wantedConf, key));
+  const lists = LISTS.filter((name) => !Object.hasOwn(wanted, name)).map((name) => [name, spec[name]] as const);
+  return {
+    asked: {
+      ...(spec.preset === undefined ? {} : { preset: spec.preset.name }),
+      ...Object.fromEntries(SCALARS.map((name) => [name, spec[name]]).filter(([, value]) => value !== null && value !== 0)),
+      ...Object.fromEntries(lists.map(([name, uris]) => [name, uris.filter(isWhole)])),
+      ...wanted,
+      conf: { ...Object.fromEntries(conf.filter(([, value]) => isWhole(value))), ...wantedConf },
+    },
+    leftOut: [
+      ...conf.flatMap(([key, value]) => (isWhole(value) ? [] : [key])),
+      ...lists.flatMap(([name, uris]) => uris.flatMap((uri) => (isWhole(uri) ? [] : [`${name} ${uri}`]))),
+    ],
+  };
 };

@@ -2,7 +2,7 @@ import type { Preset } from "../../core/presets.ts";
 import type { Application, SessionSpec } from "../../core/spec.ts";
 import { END_CAUSES, type EndCause } from "../../core/states.ts";
 import { CreateBatch } from "./schemas.ts";
-import { readSpec, readTime, refuse, type SpecRules, shown, unknownFields } from "./spec.ts";
+import { checkWhole, readSpec, readTime, refuse, type SpecRules, shown, unknownFields } from "./spec.ts";
 
 export interface BatchRequest {
   readonly body: CreateBatch;
@@ -39,12 +39,12 @@ export const readBatchSpec = ({ body, doAs, preset }: BatchRequest, rules: SpecR
     retry: readRetry(retry, shared.conf ?? {}),
   };
   return {
-    spec: {
+    spec: checkWhole({
       ...{ ...spec, application },
       // It ends by itself: only who asks for it sets it a time.
       ...{ ttl: ttl == null ? null : String(ttl), ttlMs: ttl == null ? 0 : readTime(ttl) },
       ...{ idleTimeout: null, idleTimeoutMs: 0, heartbeatTimeoutMs: 0 },
-    },
+    }),
     notes: [...unknownFields(body, CreateBatch), ...notes],
   };
 };

@@ -1,5 +1,6 @@
 import type { Batch } from "../../core/batch.ts";
 import type { SessionEnd } from "../../core/ports.ts";
+import { redactApplication } from "../../core/spec.ts";
 import { uiUrlOf } from "../spark-ui/presence.ts";
 import type { BatchObject } from "./schemas.ts";
 
@@ -8,8 +9,8 @@ const LOG_LINES = 10;
 
 /** A batch as Livy 0.9 shows it; what is ours stands in `longwick`. `at`: where its reader finds this server. */
 export const batchObject = (batch: Batch, at: string, historyUrl: string | null): BatchObject => {
-  const { application, end, facts, spec } = batch;
-  const { file, className, args, retry, run } = application;
+  const { end, facts, spec } = batch;
+  const { file, className, args, retry, run } = redactApplication(batch.application);
   const { reason, cause, exitCode } = endFields(end);
   return {
     id: batch.id,

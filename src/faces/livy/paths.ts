@@ -3,9 +3,10 @@ import { isAbsolute, resolve, sep } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Caller } from "../../core/access.ts";
 import { Problem } from "../../core/problems.ts";
-import type { SessionSpec } from "../../core/spec.ts";
+import { redactAddresses, type SessionSpec } from "../../core/spec.ts";
 import { readUploadUri, URI_KEYS, uploadUri } from "../../core/upload-uri.ts";
 import type { Uploads } from "../../core/uploads.ts";
+import { shown } from "./spec.ts";
 
 export interface PathRules {
   /** Whether drivers see this machine's files, as its own processes do; otherwise every path is one of the driver's image and volumes. */
@@ -20,6 +21,9 @@ export interface PathRules {
 const NESTING_SCHEMES: ReadonlySet<string> = new Set(["jar", "har", "zip", "viewfs"]);
 
 const CHECKED_AT_ONCE = 16;
+
+/** A caller's URI, fit to stand in a message. */
+const visible = (uri: string): string => shown(redactAddresses(uri));
 
 const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `Rejected, Reason: ${reason}`);
 
@@ -61,11 +65,11 @@ export const checkUris = async (spec: SessionSpec, rules: PathRules, caller: Cal
 export const checkUri = async (uri: string, rules: PathRules, caller: Caller): Promise<string> => {
   if (/\p{Cc}/u.test(uri) || !uri.isWellFormed()) throw refuse("A URI holds control characters.");
   // Spark joins and splits its lists at commas: what follows one would be a URI that nobody has checked.
-  if (uri.includes(",")) throw refuse(`URI '${uri}' holds a comma.`);
+  if (uri.includes(",")) throw refuse(`URI '${visible(uri)}' holds a comma.`);
   const [, scheme, rest] = /^([a-z][a-z0-9+.-]*):(.*)$/is.exec(uri) ?? [];
   if (scheme === undefined || rest === undefined) {
     const { path, fragment } = cutFragment(uri);
-    if (!isAbsolute(path)) throw refuse(`Path '${uri}' is not absolute.`);
+    if (!isAbsolute(path)) throw refuse(`Path '${visible(uri)}' is not absolute.`);
     return pathToFileURL(await checkPath(path, rules)).href + fragment;
   }
   const kind = scheme.toLowerCase();
@@ -103,9 +107,9 @@ const realDirectory = async (path: string): Promise<string | null> => {
 };
 
 const checkUpload = async (uri: string, uploads: Uploads | null, caller: Caller): Promise<string> => {
-  if (uploads === null) throw refuse(`URI '${uri}': uploads are not switched on here.`);
+  if (uploads === null) throw refuse(`URI '${visible(uri)}': uploads are not switched on here.`);
   const asked = readUploadUri(uri);
-  if (asked === null) throw refuse(`URI '${uri}' is no upload's: take the \`uri\` that POST /uploads answered.`);
+  if (asked === null) throw refuse(`URI '${visible(uri)}' is no upload's: take the \`uri\` that POST /uploads answered.`);
   const { name } = await uploads.use(asked.id, caller, AbortSignal.timeout(STORE_MS)).catch((error: unknown) => {
     throw error instanceof Problem && error.code === "UPLOAD_NOT_FOUND" ? refuse(error.message) : error;
   });
@@ -124,13 +128,13 @@ const cutFragment = (text: string): { path: string; fragment: string } => {
 /** The path of a `file:` URI's part after the scheme: `/a`, `///a` or `//localhost/a`; decoded once, as Hadoop does. */
 const pathOf = (rest: string, uri: string): string => {
   const [, host, path] = /^(?:\/\/([^/]*))?(\/.*)$/s.exec(rest) ?? [];
-  if (path === undefined) throw refuse(`Path '${uri}' is not absolute.`);
-  if (host !== undefined && host !== "" && host.toLowerCase() !== "localhost") throw refuse(`URI '${uri}' names another machine.`);
-  if (path.includes("?")) throw refuse(`URI '${uri}' has a query.`);
+  if (path === undefined) throw refuse(`Path '${visible(uri)}' is not absolute.`);
+  if (host !== undefined && host !== "" && host.toLowerCase() !== "localhost") throw refuse(`URI '${visible(uri)}' names another machine.`);
+  if (path.includes("?")) throw refuse(`URI '${visible(uri)}' has a query.`);
   try {
     return decodeURIComponent(path);
   } catch {
-    throw refuse(`URI '${uri}' is not well-formed.`);
+    throw refuse(`URI '${visible(uri)}' is not well-formed.`);
   }
 };
 

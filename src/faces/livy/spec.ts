@@ -1,6 +1,6 @@
 import type { Preset } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
-import type { SessionKind, SessionSpec } from "../../core/spec.ts";
+import { REDACTED, redactedPart, type SessionKind, type SessionSpec } from "../../core/spec.ts";
 import type { Kind } from "../../protocol/frames.ts";
 import { CreateSession } from "./schemas.ts";
 
@@ -122,7 +122,7 @@ export const readSpec = ({ body, doAs, preset }: SpecRequest, rules: SpecRules):
     heartbeatTimeoutMs: Number(body.heartbeatTimeoutInSecond ?? 0) * 1_000,
     ...(preset === null ? {} : { preset: { name: preset.name, conf: preset.conf, limits: preset.limits } }),
   };
-  return { spec, notes };
+  return { spec: checkWhole(spec), notes };
 };
 
 /** Wheels that Spark itself fetches: only those that the driver has as files are given to executors as something they import. */
@@ -199,6 +199,16 @@ const readConf = (conf: NonNullable<CreateSession["conf"]>, rules: SpecRules, no
   notes.push(...notesOn(empty, (key) => `Configuration ${key} is null and was left out.`));
   if (refused.length > 0) throw refuse(`Blacklisted configuration values in session config: ${refused.join(", ")}`);
   return Object.fromEntries(entries);
+};
+
+/**
+ * Whoever sends back what was shown to them would have the secret forgotten.
+ * @throws Problem INVALID
+ */
+export const checkWhole = (spec: SessionSpec): SessionSpec => {
+  const part = redactedPart(spec);
+  if (part === null) return spec;
+  throw new Problem("INVALID", `${shown(part)} holds ${REDACTED}, which stands for a secret that is not shown: send the secret itself.`);
 };
 
 const isPlain = (value: string): boolean => value.length <= NAME_LIMIT && value.isWellFormed() && !CONTROL.test(value);

@@ -1,6 +1,6 @@
 import type { V1ConfigMap, V1Pod, V1Secret } from "@kubernetes/client-node";
 import type { Claim, LaunchPlan, SourcedConf } from "../../core/ports.ts";
-import type { Conf, SessionSpec } from "../../core/spec.ts";
+import { type Conf, redactLists, type SessionSpec } from "../../core/spec.ts";
 import { plain, shownConf, sourced } from "../conf.ts";
 import { driverFile } from "../driver-file.ts";
 import { type SparkLaunch, sparkLaunch } from "../spark.ts";
@@ -119,7 +119,7 @@ export const shownPlan = ({ pod, executors, launch }: DriverPlan): LaunchPlan =>
   const { jars, pyFiles, files, archives, conf } = launch;
   const { name = "", namespace } = pod.metadata ?? {};
   return {
-    ...{ jars, pyFiles, files, archives },
+    ...redactLists({ jars, pyFiles, files, archives }),
     conf: shownConf(conf),
     workload: { namespace, pod: shownPod(pod), executorTemplate: shownPod(executors), secret: name, configMap: name },
   };

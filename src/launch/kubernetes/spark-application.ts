@@ -1,7 +1,7 @@
 import type { V1Container, V1EnvVar, V1Pod } from "@kubernetes/client-node";
 import type { Claim, LaunchPlan } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
-import { type Application, type Conf, REDACTED, redactArguments, redactValue, type SessionSpec } from "../../core/spec.ts";
+import { type Application, type Conf, redactAddresses, redactArguments, redactValue, type SessionSpec } from "../../core/spec.ts";
 import { uploadsIn } from "../../core/upload-uri.ts";
 import { plain, shownConf, sourced } from "../conf.ts";
 import { type SparkLaunch, sparkLaunch } from "../spark.ts";
@@ -134,7 +134,7 @@ export const planApplication = ({ claim, spec, settings }: ApplicationParts): Ap
   if (application === undefined) throw new Error(`claim ${claim.id} is no batch's`);
   const launch = sparkLaunch(claim.id, spec, settings.spark);
   const asked = plain(launch.conf);
-  checkSubmittable(spec, asked);
+  checkSubmittable(spec, launch);
   const name = driverName(settings.instance, claim);
   const namespace = namespaceOf(asked, settings);
   const conf = {
@@ -204,7 +204,8 @@ const SUBMITTERS_FILES: ReadonlySet<string> = new Set([
 ]);
 
 /** @throws Problem SPEC_REFUSED that says why a SparkApplication cannot be made of it */
-const checkSubmittable = (spec: SessionSpec, conf: Conf): void => {
+const checkSubmittable = (spec: SessionSpec, launch: SparkLaunch): void => {
+  const conf = plain(launch.conf);
   const [upload] = uploadsIn(spec);
   if (upload !== undefined)
     throw refuse(
@@ -213,7 +214,7 @@ const checkSubmittable = (spec: SessionSpec, conf: Conf): void => {
     );
   for (const [key, value] of Object.entries(conf)) {
     if (SUBMITTERS_FILES.has(key)) throw refuse(key, "the Spark Operator would read it from its own disk; mount it by a pod template");
-    if (key !== "spark.app.name" && !isTemplateKey(key) && !SECRET_NAME.test(key) && redactValue(key, value) === REDACTED)
+    if (key !== "spark.app.name" && !isTemplateKey(key) && !SECRET_NAME.test(key) && redactValue(key, value) !== value)
       throw refuse(
         key,
         "its value would be in a SparkApplication for all to read; keep it in a Secret (spark.kubernetes.driver.secretKeyRef.*, .secrets.*)",
@@ -225,6 +226,13 @@ const checkSubmittable = (spec: SessionSpec, conf: Conf): void => {
   const args = spec.application?.args ?? [];
   if (redactArguments(args).some((argument, index) => argument !== args[index]))
     throw refuse("args", "a secret among them would be in a SparkApplication for all to read; keep it in a Secret");
+  const { jars, pyFiles, files, archives } = launch;
+  for (const [what, uris] of Object.entries({ file: [spec.application?.file ?? ""], jars, pyFiles, files, archives }))
+    if (uris.some((uri) => redactAddresses(uri) !== uri))
+      throw refuse(
+        what,
+        "credentials in its URI would be in a SparkApplication for all to read; have drivers read it as who they are (s3a:)",
+      );
   // As for a driver of our own: what Spark would not take is said at once.
   driverResources(conf);
   volumeWishes(conf, "spark.kubernetes.driver.volumes.");
@@ -233,7 +241,7 @@ const checkSubmittable = (spec: SessionSpec, conf: Conf): void => {
 
 const holdsSecret = ({ spec }: V1Pod): boolean =>
   [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])].some(({ env }) =>
-    env?.some(({ name, value }) => value !== undefined && redactValue(name, value) === REDACTED),
+    env?.some(({ name, value }) => value !== undefined && redactValue(name, value) !== value),
   );
 
 /** `file:` is the driver's image everywhere here; to a spark-submit elsewhere that is `local:`. */

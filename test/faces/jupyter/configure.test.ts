@@ -3,8 +3,8 @@ import { Channels } from "../../kit/channels.ts";
 import { Service } from "../service.ts";
 
 /** A kernel that was started as one, whose driver is ready. */
-const started = async (service: Service): Promise<{ kernel: string; channels: Channels }> => {
-  const { body } = await service.ask("POST", "/api/kernels", { body: { longwick: { name: "etl", conf: { "spark.a": "1" } } } });
+const started = async (service: Service, more: object = {}): Promise<{ kernel: string; channels: Channels }> => {
+  const { body } = await service.ask("POST", "/api/kernels", { body: { longwick: { name: "etl", conf: { "spark.a": "1" }, ...more } } });
   const { id: kernel } = body as { id: string };
   makeReady(service, 0);
   const channels = await Channels.open(await service.http.listen({ host: "127.0.0.1", port: 0 }), kernel);
@@ -47,6 +47,28 @@ describe("%%configure", () => {
     expect((await service.ask("GET", "/api/kernels")).body).toMatchObject([{ id: kernel, longwick: { session: 1 } }]);
     expect((await service.ask("GET", "/sessions/1")).body).toMatchObject({ longwick: { clients: [{ face: "jupyter" }] } });
     expect(channels.received.map(({ content }) => content["execution_state"])).not.toContain("dead");
+    channels.close();
+  });
+
+  test("names what it leaves out because a secret in it is not known here, and takes nothing shown for a secret", async () => {
+    await using service = await Service.start();
+    const jars = ["https://ada:hush@host/x.jar", "https://host/y.jar"];
+    const conf = { "spark.a": "1", "spark.my.password": "hush", "spark.your.password": "hush" };
+    const { channels } = await started(service, { jars, conf });
+    await channels.idle(channels.execute("1"));
+    const configured = channels.execute('%%configure -f\n{"conf": {"spark.your.password": "new"}}');
+    await service.until(() => service.launcher.drivers.length === 2);
+    makeReady(service, 1);
+    const answers = await channels.idle(configured);
+    expect(answers.find(({ type }) => type === "stream")?.content).toEqual({
+      name: "stderr",
+      text: "Left out, since secrets are not kept; give it again if it is needed: spark.my.password, jars https://*********(redacted)@host/x.jar\n",
+    });
+    expect(service.launcher.specs[1]?.spec).toMatchObject({
+      jars: ["https://host/y.jar"],
+      conf: { "spark.a": "1", "spark.your.password": "new" },
+    });
+    expect(service.launcher.specs[1]?.spec.conf).not.toHaveProperty("spark.my.password");
     channels.close();
   });
 

@@ -48,6 +48,33 @@ describe("creating a session", () => {
     expect(JSON.stringify(service.lines)).not.toContain("hunter2");
   });
 
+  test("never shows the credentials of its addresses again, and takes no address that was shown for the one meant", async () => {
+    await using service = await Service.start();
+    const uri = "https://ada:hush@host/x.jar?X-Amz-Signature=hush";
+    const asked = { jars: [uri], conf: { "spark.jars.repositories": uri } };
+    const { text, body } = await service.ask("POST", "/sessions", { body: asked });
+    expect(text).not.toContain("hush");
+    expect((await service.ask("GET", "/sessions")).text).not.toContain("hush");
+    expect(service.launcher.specs[0]?.spec).toMatchObject(asked);
+    const { jars } = body as { jars: string[] };
+    expect(jars).toEqual(["https://*********(redacted)@host/x.jar?X-Amz-Signature=*********(redacted)"]);
+    for (const again of [{ jars }, { conf: { "spark.x": jars[0] } }]) {
+      const refused = await service.ask("POST", "/sessions", { body: again });
+      expect(refused).toMatchObject({
+        status: 400,
+        body: { msg: expect.stringMatching(/^(jars|conf spark.x) holds .* send the secret itself/) },
+      });
+    }
+    const { body: batch } = await service.ask("POST", "/batches", { body: { file: uri, args: [uri] } });
+    expect(batch).toMatchObject({ longwick: { file: jars[0], args: jars } });
+    expect(service.launcher.specs[1]?.spec.application).toMatchObject({ file: uri, args: [uri] });
+    expect((await service.ask("POST", "/batches", { body: { file: jars[0] } })).status).toBe(400);
+    const twice = await service.ask("POST", "/sessions", { body: { jars: [`${uri},b`] } });
+    expect(twice).toMatchObject({ status: 400, body: { msg: expect.stringContaining("holds a comma") } });
+    expect(twice.text).not.toContain("hush");
+    expect(JSON.stringify(service.lines)).not.toContain("hush");
+  });
+
   test("with a taken name is refused in Livy's words, and the name is free again after a delete", async () => {
     await using service = await Service.start();
     const body = { kind: "pyspark", name: "alpha" };

@@ -44,9 +44,13 @@ describe("a driver's pod", () => {
   });
 
   test("never shows a secret outside of its Secret", () => {
-    const { pod, secret, configMap } = objectsOf({ conf: { "spark.hadoop.fs.s3a.secret.key": "hush", "spark.a": "1" } });
+    const jars = ["https://ada:hush@host/x.jar?sig=hush"];
+    const { pod, secret, configMap } = objectsOf({ jars, conf: { "spark.hadoop.fs.s3a.secret.key": "hush", "spark.a": "1" } });
     expect(JSON.stringify([pod, configMap])).not.toContain("hush");
-    expect(secret.stringData?.["driver.json"]).toContain("hush");
+    expect(JSON.parse(secret.stringData?.["driver.json"] ?? "")).toMatchObject({
+      ...{ jars, conf: { "spark.hadoop.fs.s3a.secret.key": "hush" } },
+      hidden: { "://ada:hush@": "://*********(redacted)@", "sig=hush": "sig=*********(redacted)" },
+    });
     expect(JSON.parse(pod.metadata?.annotations?.["longwick/spec"] ?? "").conf).toMatchObject({ "spark.a": "1" });
   });
 

@@ -156,6 +156,8 @@ describe("a batch's SparkApplication", () => {
     ["a file of the image for its directory", { files: ["file:///etc/hosts"] }, /files file:\/\/\/etc\/hosts: /],
     ["an archive of the image", { archives: ["local:///opt/env.tar.gz#env"] }, /archives local:/],
     ["a secret in its conf", { conf: { "spark.hadoop.fs.s3a.secret.key": "abc" } }, /spark\.hadoop\.fs\.s3a\.secret\.key: .*Secret/],
+    ["credentials in its file's address", withFile("https://ada:hush@host/a.py", {}), /^((?!hush).)*file: credentials in its URI/],
+    ["credentials in an address in its conf", { conf: { "spark.jars": "https://host/x.jar?sig=hush" } }, /jars: credentials in its URI/],
     ["a secret among its arguments", withFile("local:///a.py", { args: ["--token", "abc"] }), /args: .*Secret/],
     [
       "a secret in a template",
