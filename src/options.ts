@@ -199,6 +199,7 @@ const Uploads = Type.Object({
   uploadEndpoint: text("Address of a store that is not AWS's (`https://minio.example:9000`).", { pattern: "^https?://[^\\s]+$" }),
   uploadRegion: text("Region of the bucket. Default: as AWS's own tools find it."),
   uploadQuotaBytes: bytes(10 * 1024 * MIB, "What one user's uploads may take together; 0: no limit.", 0),
+  uploadQuotaFiles: count(5_000, "How many uploads one user may have, empty files too; 0: no limit."),
   uploadRetentionMs: duration(
     30 * 24 * HOUR,
     "An upload that no session or batch was made with for so long is removed, unless one that has not ended names it, or a schedule; 0: never.",

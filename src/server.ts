@@ -72,7 +72,12 @@ export const openServer = async (config: Config, prepared: Prepared | null, vers
         : new Uploads({
             store: await openUploadStore(place),
             access,
-            rules: { limitBytes: config.uploadLimitBytes, quotaBytes: config.uploadQuotaBytes, retentionMs: config.uploadRetentionMs },
+            rules: {
+              limitBytes: config.uploadLimitBytes,
+              quotaBytes: config.uploadQuotaBytes,
+              quotaFiles: config.uploadQuotaFiles,
+              retentionMs: config.uploadRetentionMs,
+            },
             clock,
             named: () => new Set([...sessions.uploads(), ...schedules.uploads()]),
           });

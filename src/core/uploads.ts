@@ -32,6 +32,8 @@ export interface UploadRules {
   readonly limitBytes: number;
   /** Of all files of one owner; 0: no limit. */
   readonly quotaBytes: number;
+  /** How many one owner may have; 0: no limit. */
+  readonly quotaFiles: number;
   /** How long a file may be unused; 0: for ever. */
   readonly retentionMs: number;
 }
@@ -66,14 +68,17 @@ export interface UploadDraft {
 /** What an owner has, while some of it is still coming. */
 class Ledger {
   storedBytes = 0;
+  storedFiles = 0;
   comingBytes = 0;
+  comingFiles = 0;
   takers = 0;
   /** Until it is known what is stored. */
   readonly opened: Promise<void>;
 
-  constructor(storedBytes: Promise<number>) {
-    this.opened = storedBytes.then((bytes) => {
-      this.storedBytes += bytes;
+  constructor(stored: Promise<readonly Upload[]>) {
+    this.opened = stored.then((uploads) => {
+      this.storedFiles += uploads.length;
+      this.storedBytes += uploads.reduce((sum, { bytes }) => sum + bytes, 0);
     });
   }
 }
@@ -124,9 +129,13 @@ export class Uploads implements UploadSource {
     const id = uuidv7();
     const ledger = this.#join(caller.name);
     let bytes = 0;
+    let files = 0;
     const hash = createHash("sha256");
     try {
       await ledger.opened;
+      this.#checkCount(ledger);
+      files = 1;
+      ledger.comingFiles += files;
       const counted = async function* (this: Uploads): AsyncGenerator<Uint8Array> {
         for await (const chunk of content) {
           const refusal = this.#refusal(bytes + chunk.length, chunk.length, ledger);
@@ -152,10 +161,20 @@ export class Uploads implements UploadSource {
       }
       this.#files.set(id, file);
       ledger.storedBytes += bytes;
+      ledger.storedFiles += files;
       return { ...file, usedMs: file.createdMs };
     } finally {
-      this.#leave(caller.name, ledger, bytes);
+      ledger.comingBytes -= bytes;
+      ledger.comingFiles -= files;
+      this.#leave(caller.name, ledger);
     }
+  }
+
+  /** @throws Problem OVER_QUOTA */
+  #checkCount({ storedFiles, comingFiles }: Ledger): void {
+    const { quotaFiles } = this.#rules;
+    if (quotaFiles === 0 || storedFiles + comingFiles < quotaFiles) return;
+    throw new Problem("OVER_QUOTA", `You have ${storedFiles + comingFiles} uploads, and one user may have ${quotaFiles}. ${MAKE_ROOM}`);
   }
 
   #refusal(fileBytes: number, moreBytes: number, { storedBytes, comingBytes }: Ledger): Problem | null {
@@ -164,28 +183,25 @@ export class Uploads implements UploadSource {
     if (quotaBytes === 0 || storedBytes + comingBytes + moreBytes <= quotaBytes) return null;
     return new Problem(
       "OVER_QUOTA",
-      `Your uploads would take more than ${quotaBytes} bytes, the limit per user; those there are take ${storedBytes}. ` +
-        "Delete some that you do not need (GET and DELETE /uploads).",
+      `Your uploads would take more than ${quotaBytes} bytes, the limit per user; those there are take ${storedBytes}. ${MAKE_ROOM}`,
     );
   }
 
   /** Shared by the uploads of one owner that come at once, so that together they keep to the quota. */
   #join(owner: string | null): Ledger {
-    const ledger = this.#ledgers.get(owner) ?? new Ledger(this.#storedBytes(owner));
+    const ledger = this.#ledgers.get(owner) ?? new Ledger(this.#storedOf(owner));
     this.#ledgers.set(owner, ledger);
     ledger.takers += 1;
     return ledger;
   }
 
-  #leave(owner: string | null, ledger: Ledger, bytes: number): void {
-    ledger.comingBytes -= bytes;
+  #leave(owner: string | null, ledger: Ledger): void {
     ledger.takers -= 1;
     if (ledger.takers === 0) this.#ledgers.delete(owner);
   }
 
-  async #storedBytes(owner: string | null): Promise<number> {
-    const all = await this.#all(AbortSignal.timeout(LIST_MS));
-    return all.reduce((sum, upload) => (upload.owner === owner ? sum + upload.bytes : sum), 0);
+  async #storedOf(owner: string | null): Promise<readonly Upload[]> {
+    return (await this.#all(AbortSignal.timeout(LIST_MS))).filter((upload) => upload.owner === owner);
   }
 
   /** Those that the caller may see, oldest first. */
@@ -228,7 +244,9 @@ export class Uploads implements UploadSource {
     for (const part of [PARTS.file, PARTS.used, PARTS.condemned, PARTS.data]) await this.#store.remove(`${id}/${part}`, signal);
     this.#files.delete(id);
     const ledger = this.#ledgers.get(owner);
-    if (known && ledger !== undefined) ledger.storedBytes -= bytes;
+    if (!known || ledger === undefined) return;
+    ledger.storedBytes -= bytes;
+    ledger.storedFiles -= 1;
   }
 
   async open(
@@ -319,6 +337,7 @@ export class Uploads implements UploadSource {
   }
 }
 
+const MAKE_ROOM = "Delete some that you do not need (GET and DELETE /uploads).";
 const TIDY_EVERY_MS = 10 * 60_000;
 const UNDO_MS = 10_000;
 const LIST_MS = 60_000;

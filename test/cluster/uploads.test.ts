@@ -20,7 +20,7 @@ describe("uploads in pods", { timeout: START_MS + 60_000 }, () => {
     uploads = new Uploads({
       store: openDirectoryStore(directory),
       access: new Access({ superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] }),
-      rules: { limitBytes: 1 << 30, quotaBytes: 0, retentionMs: 0 },
+      rules: { limitBytes: 1 << 30, quotaBytes: 0, quotaFiles: 0, retentionMs: 0 },
       clock: { now: Date.now },
       named: () => new Set(),
     });

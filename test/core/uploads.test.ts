@@ -21,7 +21,7 @@ const server = (rules: Partial<UploadRules> = {}): Uploads =>
   new Uploads({
     store: openDirectoryStore(root),
     access: new Access(ACCESS),
-    rules: { limitBytes: 100, quotaBytes: 250, retentionMs: 30 * DAY, ...rules },
+    rules: { limitBytes: 100, quotaBytes: 250, quotaFiles: 0, retentionMs: 30 * DAY, ...rules },
     clock: { now: () => now },
     named: () => named,
   });
@@ -146,6 +146,29 @@ describe("limits", () => {
     expect(both.find(({ status }) => status === "rejected")).toMatchObject({ reason: { code: "OVER_QUOTA" } });
     expect((await take(uploads, "d", Buffer.alloc(50))).bytes).toBe(50);
     await expect(take(uploads, "e", "x")).rejects.toMatchObject({ code: "OVER_QUOTA" });
+  });
+
+  test("an owner may have as many files as the quota, however small; those that come count, those that are refused do not", async () => {
+    const uploads = server({ quotaFiles: 3 });
+    const first = await take(uploads, "a", "");
+    await take(uploads, "b", "");
+    const both = await Promise.allSettled([take(uploads, "c", ""), take(uploads, "d", "")]);
+    expect(both.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+    const refused = {
+      code: "OVER_QUOTA",
+      message: "You have 3 uploads, and one user may have 3. Delete some that you do not need (GET and DELETE /uploads).",
+    };
+    await expect(take(server({ quotaFiles: 3 }), "d", "")).rejects.toMatchObject(refused);
+    await take(uploads, "d", "", "bob");
+    await uploads.delete(first, soon());
+    await take(uploads, "d", "");
+    await expect(take(uploads, "e", "")).rejects.toMatchObject(refused);
+  });
+
+  test("a file that is refused for its size has had no place among the files", async () => {
+    const uploads = server({ quotaFiles: 1 });
+    await expect(take(uploads, "big", Buffer.alloc(101))).rejects.toMatchObject({ code: "TOO_LARGE" });
+    await take(uploads, "a", "");
   });
 
   test("0 is no quota", async () => {

@@ -227,7 +227,7 @@ export class Service implements AsyncDisposable {
         : new Uploads({
             store: openDirectoryStore(directory),
             access,
-            rules: { limitBytes: 1024 * 1024, quotaBytes: 0, retentionMs: 0, ...uploadRules },
+            rules: { limitBytes: 1024 * 1024, quotaBytes: 0, quotaFiles: 0, retentionMs: 0, ...uploadRules },
             clock: { now: Date.now },
             named: () => new Set([...sessions.uploads(), ...schedules.uploads()]),
           });

@@ -250,7 +250,7 @@ describe("a session's uploads", () => {
       });
     };
     const access = new Access({ superusers: [], viewUsers: [], modifyUsers: [], allowedUsers: [], impersonators: [] });
-    const rules = { limitBytes: 1_000, quotaBytes: 0, retentionMs: 0 };
+    const rules = { limitBytes: 1_000, quotaBytes: 0, quotaFiles: 0, retentionMs: 0 };
     const uploads = new Uploads({ store, access, rules, clock: { now: Date.now }, named: () => new Set<string>() });
     await using service = await start({ livy: { paths: { driversAreHere: true, localDirs: [], uploads } } });
     const { uri } = (await service.ask("POST", "/uploads", form("a.jar"))).body as { uri: string };

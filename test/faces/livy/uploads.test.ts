@@ -114,7 +114,7 @@ test("nothing is opened of an upload that a session which has ended is given", a
     ...{
       store,
       access,
-      rules: { limitBytes: 1_000, quotaBytes: 0, retentionMs: 0 },
+      rules: { limitBytes: 1_000, quotaBytes: 0, quotaFiles: 0, retentionMs: 0 },
       clock: { now: Date.now },
       named: () => new Set<string>(),
     },

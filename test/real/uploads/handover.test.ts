@@ -24,7 +24,7 @@ test("what one server began to send another goes on with, where the driver says 
   const uploads = new Uploads({
     store: openDirectoryStore(join(site.root, "store")),
     access,
-    rules: { limitBytes: 1 << 30, quotaBytes: 0, retentionMs: 0 },
+    rules: { limitBytes: 1 << 30, quotaBytes: 0, quotaFiles: 0, retentionMs: 0 },
     clock: { now: Date.now },
     named: () => new Set(),
   });
