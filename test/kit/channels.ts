@@ -18,11 +18,14 @@ export interface Sent {
   readonly session?: string;
   readonly date?: string;
   readonly metadata?: object;
+  /** The header of what it answers. */
+  readonly parent?: object;
 }
 
 export interface Received {
   readonly channel: string;
   readonly type: string;
+  readonly header: object;
   readonly parent: string | undefined;
   readonly metadata: { readonly longwick?: { readonly at: string }; readonly longwick_joined?: boolean };
   readonly content: Readonly<Record<string, unknown>>;
@@ -72,11 +75,11 @@ export class Channels {
 
   /** Sends a request and answers its msg_id. */
   send(channel: string, type: string, content: object, more: Sent = {}): string {
-    const { id = randomUUID(), session = this.session, date = new Date().toISOString(), metadata = {} } = more;
+    const { id = randomUUID(), session = this.session, date = new Date().toISOString(), metadata = {}, parent = {} } = more;
     const header = { msg_id: id, msg_type: type, session, username: "ann", version: "5.4", date };
-    const parts = [channel, ...[header, {}, metadata, content].map((part) => JSON.stringify(part))];
+    const parts = [channel, ...[header, parent, metadata, content].map((part) => JSON.stringify(part))];
     if (this.socket.protocol === V1_PROTOCOL) this.socket.send(writeV1(parts.map((part) => Buffer.from(part))));
-    else this.socket.send(JSON.stringify({ channel, header, parent_header: {}, metadata, content, buffers: [] }));
+    else this.socket.send(JSON.stringify({ channel, header, parent_header: parent, metadata, content, buffers: [] }));
     return id;
   }
 
@@ -144,6 +147,7 @@ const readV1 = (frame: Buffer): Received => {
     channel: String(channel),
     ...{
       type: json(header).msg_type,
+      header: json(header),
       parent: json(parent).msg_id,
       metadata: json(metadata),
       content: json(content),
@@ -158,5 +162,5 @@ const readLegacy = (frame: Buffer, binary: boolean): Received => {
   const offsets = binary ? Array.from({ length: count }, (_, index) => frame.readUInt32BE(4 * (index + 1))) : [0];
   const [text, ...buffers] = offsets.map((from, index) => frame.subarray(from, offsets[index + 1] ?? frame.length));
   const { channel, header, parent_header: parent, metadata, content } = JSON.parse(String(text));
-  return { channel, type: header.msg_type, parent: parent.msg_id, metadata, content, buffers, binary };
+  return { channel, type: header.msg_type, header, parent: parent.msg_id, metadata, content, buffers, binary };
 };

@@ -84,6 +84,11 @@ export class Follower {
     this.#turn.abort();
   }
 
+  /** Whether it has asked for a request of this client's again. */
+  tells(client: string): boolean {
+    return this.#clients.has(client);
+  }
+
   // ── Where to begin ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #startOf(session: Session, before: Position | null): Promise<Start> {

@@ -42,10 +42,10 @@ export const encodeV1 = (message: Message): Buffer => {
 
 /** @throws FrameError */
 export const decodeV1 = (frame: Buffer): Request => {
-  const [channel, header, _parent, metadata, content, ...buffers] = split(frame);
+  const [channel, header, parent, metadata, content, ...buffers] = split(frame);
   if (channel === undefined || header === undefined || metadata === undefined || content === undefined)
     throw new FrameError("a message has fewer than five parts");
-  return requestOf(channel.toString("utf8"), parse(header), parse(metadata), parse(content), buffers);
+  return requestOf(channel.toString("utf8"), parse(header), parseParent(parent), parse(metadata), parse(content), buffers);
 };
 
 const split = (frame: Buffer): readonly Buffer[] => {
@@ -87,7 +87,7 @@ export const decodeLegacy = (frame: Buffer, binary: boolean): Request => {
   const [text = frame, ...buffers] = binary ? splitLegacy(frame) : [frame];
   const value = parse(text);
   // Jupyter Server's own clients of gateways name no channel; it takes that for shell, and so do we.
-  return requestOf(value["channel"] ?? "shell", value["header"], value["metadata"], value["content"], buffers);
+  return requestOf(value["channel"] ?? "shell", value["header"], value["parent_header"], value["metadata"], value["content"], buffers);
 };
 
 const splitLegacy = (frame: Buffer): readonly Buffer[] => {
@@ -115,6 +115,9 @@ const parse = (bytes: Buffer): Readonly<Record<string, unknown>> => {
   return value;
 };
 
+/** @jupyterlab/services sends an empty part for a parent that is not given. */
+const parseParent = (bytes: Buffer | undefined): unknown => (bytes === undefined || bytes.length === 0 ? {} : parse(bytes));
+
 /** What was parsed may be nested more deeply than it can be written. */
 const textOf = (header: object): string => {
   try {
@@ -125,7 +128,14 @@ const textOf = (header: object): string => {
 };
 
 /** Unknown fields and missing optional ones are nobody's fault; a header without id and type cannot be answered. */
-const requestOf = (channel: unknown, header: unknown, metadata: unknown, content: unknown, buffers: readonly Buffer[]): Request => {
+const requestOf = (
+  channel: unknown,
+  header: unknown,
+  parent: unknown,
+  metadata: unknown,
+  content: unknown,
+  buffers: readonly Buffer[],
+): Request => {
   if (typeof channel !== "string" || !CHANNELS.has(channel)) throw new FrameError("unknown channel");
   if (!isContent(header)) throw new FrameError("a message has no header");
   const { msg_id: id, msg_type: type, session = "" } = header;
@@ -137,6 +147,7 @@ const requestOf = (channel: unknown, header: unknown, metadata: unknown, content
     // Checked border: one of CHANNELS, which are Request's.
     channel: channel as Request["channel"],
     ...{ id, type, session, header: text },
+    parent: isContent(parent) && typeof parent["msg_id"] === "string" ? parent["msg_id"] : "",
     metadata: isContent(metadata) ? metadata : {},
     content: isContent(content) ? content : {},
     buffers,

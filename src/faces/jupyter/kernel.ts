@@ -184,6 +184,11 @@ export class Kernel {
     this.#followers.get(connection)?.tellAgain(client, statement);
   }
 
+  /** Whether a socket is told what another client's request brings. */
+  tells(connection: Connection, client: string): boolean {
+    return this.#followers.get(connection)?.tells(client) === true;
+  }
+
   /** The socket a client's replies go to; undefined while it has none. */
   routeOf(client: string): Connection | undefined {
     return this.#routes.get(client);

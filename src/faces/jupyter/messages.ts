@@ -32,6 +32,8 @@ export interface Request {
   readonly session: string;
   /** The whole header as JSON text: parent of whatever answers it. */
   readonly header: string;
+  /** The msg_id of the message that it answers; empty: it names none. */
+  readonly parent: string;
   readonly metadata: Content;
   readonly content: Content;
   readonly buffers: readonly Uint8Array[];

@@ -9,6 +9,7 @@ import type { Kernel } from "./kernel.ts";
 import { kernelInfo } from "./kernel-info.ts";
 import { type Content, flag, integerOf, isContent, type Request, textOf } from "./messages.ts";
 import type { Origin } from "./origin.ts";
+import { reply } from "./questions.ts";
 
 /** Completion that takes longer is of no use to anybody. */
 const LOOK_MS = 10_000;
@@ -38,10 +39,10 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
 
 /** What a client asked for is done and answered. Never rejects; what nobody knows is answered with busy and idle alone. */
 export const answer = async (kernel: Kernel, connection: Connection, request: Request): Promise<void> => {
-  const { type, content } = request;
+  const { type } = request;
   if (type === "execute_request") return execute(kernel, connection, request);
   if (Object.hasOwn(COMM_EVENTS, type)) return comm(kernel, connection, request);
-  if (type === "input_reply") return reply(kernel, content);
+  if (type === "input_reply") return reply(kernel, connection, request);
   const { header: parent } = request;
   kernel.publishStatus("busy", parent);
   const make = Object.hasOwn(ANSWERS, type) ? ANSWERS[type] : undefined;
@@ -155,14 +156,6 @@ const refuse = (kernel: Kernel, connection: Connection, { header: parent, sessio
   kernel.publish({ type: "error", content: failure, parent });
   connection.post(kernel.message({ channel: "shell", type: "execute_reply", content, parent, to }));
   kernel.publishStatus("idle", parent);
-};
-
-/** What was typed goes to the statement that asked; to nobody when none does any more. */
-const reply = async ({ session, parts }: Kernel, content: Content): Promise<void> => {
-  const { running } = session;
-  if (running?.input == null) return;
-  // A driver that is gone asks nobody.
-  await session.answer(running.id, textOf(content, "value").toWellFormed(), parts.closing).catch(() => undefined);
 };
 
 async function shutdown(kernel: Kernel, { content }: Request, signal: AbortSignal): Promise<Content> {
