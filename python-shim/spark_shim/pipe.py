@@ -214,7 +214,7 @@ class Pipe:
 #   {"do": "inspect", "request": r, "code", "kind", "cursor", "detail"} → reply {"found", "data", "metadata"}
 #   {"do": "parse", "request": r, "code": s}                           → reply {"status", "indent"}
 #   {"do": "comms", "request": r}                                      → reply {"comms": {id: target}}
-#   {"do": "answer", "statement": n, "value": s}
+#   {"do": "answer", "question": n, "value": s}                      `question`: as the "input" that asked says
 #   {"do": "exit"}                                                     run exit handlers and leave; Spark stays
 #
 # interpreter → supervisor

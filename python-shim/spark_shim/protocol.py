@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Dict, FrozenSet, Tuple
 
-PROTOCOL_VERSIONS: Tuple[int, ...] = (1, 2, 3, 4,)
+PROTOCOL_VERSIONS: Tuple[int, ...] = (1, 2, 3, 4, 5,)
 """Versions this shim speaks, oldest first."""
 
 PIECE_BYTES = 262144
@@ -61,6 +61,7 @@ REQUEST_FIELDS: Dict[str, Dict[str, Tuple[type, ...]]] = {
         "request": (int,),
         "statement": (int,),
         "value": (str,),
+        "question": (int,),
     },
     "touch": {
         "request": (int,),
@@ -140,3 +141,6 @@ REQUEST_FIELDS: Dict[str, Dict[str, Tuple[type, ...]]] = {
     },
 }
 """For each request its fields and the types their values may have."""
+
+OPTIONAL_FIELDS: FrozenSet[Tuple[str, str]] = frozenset([("answer", "question"),])
+"""Those that a request may lack."""

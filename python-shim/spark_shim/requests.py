@@ -6,7 +6,7 @@ import re
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from .pipe import Message
-from .protocol import REQUEST_FIELDS
+from .protocol import OPTIONAL_FIELDS, REQUEST_FIELDS
 
 _INTEGER_LIMIT = 2**53
 _KINDS = ("pyspark", "sql", "spark", "sparkr")
@@ -53,6 +53,8 @@ def problem_of(frame: Message) -> Optional[str]:
         return "unknown request %.100r" % (name,)
     for field, kinds in fields.items():
         if field not in frame:
+            if (str(name), field) in OPTIONAL_FIELDS:
+                continue
             return "%s: %s is missing" % (name, field)
         value = frame[field]
         rule = _RULES.get((str(name), field))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Callable, Deque, Optional, Union
+from typing import Any, Callable, Deque, Optional, Tuple, Union
 
 from .application import ApplicationEngine
 from .cancellation import Cancellation
@@ -44,7 +44,8 @@ class StatementQueue:
         #: The number that the interpreter gives to the next statement which has a place in its history.
         self._next_count = 1
         self._finishing = False
-        self._input_wanted = False
+        #: What the statement that runs asks for: the number of the record that told of it, and the interpreter's own.
+        self._question: Optional[Tuple[int, int]] = None
         self._cancellation: Optional[Cancellation] = None
         self._closed = False
         #: The one that runs.
@@ -91,14 +92,18 @@ class StatementQueue:
         if restart and self._cancellation:
             self._cancellation.force()
 
-    def answer(self, id: int, value: str) -> bool:
-        """What was typed for `input()`. Whether the statement has asked for it."""
+    def answer(self, id: int, value: str, question: Optional[int]) -> bool:
+        """What was typed for `input()`, to what its record `question` asked (None: to what is asked). Whether it is asked for."""
         interpreter = self._engine.interpreter
-        taken = self._input_wanted and self.running is not None and self.running.id == id
-        if taken and interpreter:
-            self._input_wanted = False
-            interpreter.send({"do": "answer", "statement": id, "value": value})
-        return taken
+        if self._question is None or self.running is None or self.running.id != id or not interpreter:
+            return False
+        asked, number = self._question
+        if question is not None and question != asked:
+            return False
+        self._question = None
+        interpreter.send({"do": "answer", "question": number, "value": value})
+        self._journal.append("answered", {"statement": id})
+        return True
 
     def drop_waiting(self, why: str, client: Any = None) -> None:
         """None of them runs; `client`: only those of this client's."""
@@ -198,7 +203,7 @@ class StatementQueue:
             fields, size = record_fields(kind, message)
             self._journal.outputs.rich(kind, statement.id, fields, size)
             if kind == "input" and statement is self.running:
-                self._input_wanted = True
+                self._question = (self._journal.log.last_seq, integer(message.get("question")))
 
     def _done(self, statement: Statement, message: Message) -> None:
         outcome, number = message.get("outcome"), message.get("barrier")
@@ -238,7 +243,7 @@ class StatementQueue:
         self._journal.finish(statement, outcome, rung)
         if statement is not self.running:
             return
-        self.running, self._finishing, self._input_wanted = None, False, False
+        self.running, self._finishing, self._question = None, False, None
         if self._cancellation:
             self._cancellation.close()
             self._cancellation = None

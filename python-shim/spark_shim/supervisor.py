@@ -238,7 +238,7 @@ class Supervisor(Driver, EngineUser):
         )
 
     def _on_answer(self, link: Link, frame: Message) -> Message:
-        return {"taken": self._queue.answer(frame["statement"], frame["value"])}
+        return {"taken": self._queue.answer(frame["statement"], frame["value"], frame.get("question"))}
 
     def _on_ping(self, link: Link, frame: Message) -> Message:
         return {}

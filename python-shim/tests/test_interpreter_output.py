@@ -255,22 +255,27 @@ def test_input_asks_and_takes_the_answer(interpreter: InterpreterProcess) -> Non
     number = interpreter.start("print('first')\nname = input('Who? ')\nprint('Hello', name)", stdin=True)
     asked = interpreter.wait_for_emit(number, "input")
     assert (asked["prompt"], asked["password"]) == ("Who? ", False)
-    interpreter.send({"do": "answer", "statement": number, "value": "wörld"})
+    interpreter.send({"do": "answer", "question": asked["question"], "value": "wörld"})
     assert interpreter.finish(number).text() == "Hello wörld\n"
 
 
 def test_getpass_says_that_it_wants_a_password(interpreter: InterpreterProcess) -> None:
     number = interpreter.start("import getpass\ngetpass.getpass()", stdin=True)
-    assert interpreter.wait_for_emit(number, "input")["password"] is True
-    interpreter.send({"do": "answer", "statement": number, "value": "s"})
+    asked = interpreter.wait_for_emit(number, "input")
+    assert asked["password"] is True
+    interpreter.send({"do": "answer", "question": asked["question"], "value": "s"})
     assert interpreter.finish(number).result == {"text/plain": "'s'"}
 
 
 def test_an_answer_nobody_asked_for_is_dropped(interpreter: InterpreterProcess) -> None:
-    interpreter.send({"do": "answer", "statement": 99, "value": "stale"})
-    number = interpreter.start("input()", stdin=True)
-    interpreter.wait_for_emit(number, "input")
-    interpreter.send({"do": "answer", "statement": number, "value": "fresh"})
+    interpreter.send({"do": "answer", "question": 0, "value": "stale"})
+    number = interpreter.start("try: input('one')\nexcept KeyboardInterrupt: pass\ninput('two')", stdin=True)
+    first = interpreter.wait_for_emit(number, "input")
+    interpreter.cancel(number)
+    interpreter.signal()
+    second = interpreter.wait_for_emit(number, "input", lambda emit: emit["prompt"] == "two")
+    interpreter.send({"do": "answer", "question": first["question"], "value": "late"})
+    interpreter.send({"do": "answer", "question": second["question"], "value": "fresh"})
     assert interpreter.finish(number).result == {"text/plain": "'fresh'"}
 
 

@@ -126,6 +126,18 @@ def test_input_is_asked_for_and_answered(client: Client) -> None:
     assert client.ask("answer", statement=id, value="twice") == {"taken": False}
     client.finished(id)
     assert client.text(id) == "got Ann\n"
+    assert [record["statement"] for record in client.records if record["type"] == "answered"] == [id]
+
+
+def test_an_answer_to_a_question_before_is_not_taken(client: Client) -> None:
+    id = client.submit("print(input('one? ') + input('two? '))", stdin=True)
+    first = client.until(lambda record: record["type"] == "input")["seq"]
+    assert client.ask("answer", statement=id, question=first, value="a") == {"taken": True}
+    second = client.until(lambda record: record["type"] == "input" and record["prompt"] == "two? ")["seq"]
+    assert client.ask("answer", statement=id, question=first, value="late") == {"taken": False}
+    assert client.ask("answer", statement=id, question=second, value="b") == {"taken": True}
+    client.finished(id)
+    assert client.text(id) == "ab\n"
 
 
 def test_completion_and_inspection_answer_while_a_statement_runs(client: Client) -> None:

@@ -139,12 +139,11 @@ export class Session extends Life {
     await this.driver.request("restart", {}, signal);
   }
 
-  /** Gives a waiting `input()` its answer; false when nothing waited. */
-  async answer(statement: number, value: string, signal: AbortSignal): Promise<boolean> {
+  /** Gives a waiting `input()` its answer, which is to what the record `question` asked; false when that is not asked any more. */
+  async answer(statement: number, question: number, value: string, signal: AbortSignal): Promise<boolean> {
     this.#checkAlive();
-    const asked = this.#view.statement(statement)?.input;
-    const { taken } = await this.driver.request("answer", { statement, value }, signal);
-    if (taken && asked != null) this.#view.answered(statement, asked.seq);
+    const { taken } = await this.driver.request("answer", { statement, question, value }, signal);
+    if (taken) this.#view.answered(statement, question);
     return taken;
   }
 

@@ -179,7 +179,7 @@ export class View {
     }
   }
 
-  /** The question that this record told of has its answer, which no record tells. */
+  /** The question that this record told of has its answer: drivers of older releases write no record of that. */
   answered(id: number, seq: number): void {
     const entry = this.#statements.get(id);
     if (entry?.input?.seq === seq) entry.input = null;
@@ -303,6 +303,9 @@ export class View {
         return;
       case "input":
         entry.input = { prompt: record.prompt, password: record.password, seq: record.seq };
+        return;
+      case "answered":
+        entry.input = null;
         return;
       case "cancelling":
         if (entry.state === "running") entry.state = "cancelling";

@@ -12,7 +12,7 @@ import { type Static, type TProperties, Type } from "typebox";
  */
 
 /** Versions this server speaks, oldest first. The highest one that both ends know is used. */
-export const PROTOCOL_VERSIONS = [1, 2, 3, 4] as const;
+export const PROTOCOL_VERSIONS = [1, 2, 3, 4, 5] as const;
 
 /** A frame whose line is longer than this is cut into `part` frames, so that control never waits behind bulk. */
 export const PIECE_BYTES = 256 * 1024;
@@ -120,7 +120,15 @@ export const Requests = {
     cursor: Type.Integer({ minimum: 0, description: "In Unicode code points." }),
     detail: Type.Integer({ minimum: 0, maximum: 1 }),
   }),
-  answer: request("answer", "What the user typed for an `input` record.", { statement: StatementId, value: Text }),
+  answer: request("answer", "What the user typed for an `input` record.", {
+    statement: StatementId,
+    value: Text,
+    question: Type.Optional(
+      Type.Integer({
+        description: "Since version 5. Number of that record: a later question of the statement's does not take the answer.",
+      }),
+    ),
+  }),
   touch: request("touch", "Somebody looked at the session: the heartbeat's clock starts anew.", { client: Text }),
   restart: request("restart", "A new interpreter in the same driver; temp views, cache and jobs are cleared.", {}),
   close: request("close", "End the driver: cancel, stop Spark, exit.", {
@@ -316,6 +324,9 @@ export const Records = {
     ),
   }),
   input: record("input", "The statement waits for an answer.", { statement: StatementId, prompt: Text, password: Type.Boolean() }),
+  answered: record("answered", "Since version 5. The statement has the answer to what its last `input` record asked.", {
+    statement: StatementId,
+  }),
   cancelling: record("cancelling", "A rung of the cancel ladder was taken.", {
     statement: StatementId,
     rung: Type.Union([Type.Literal("jobs"), Type.Literal("signal"), Type.Literal("restart")]),
@@ -358,7 +369,7 @@ export const Records = {
 export type RecordType = keyof typeof Records;
 
 /** The first version that has a record; all others were there from the beginning. */
-export const RECORD_SINCE: Readonly<Partial<Record<RecordType, number>>> = { returned: 3, comm: 3 };
+export const RECORD_SINCE: Readonly<Partial<Record<RecordType, number>>> = { returned: 3, comm: 3, answered: 5 };
 
 // ── Answers: driver → server ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -214,7 +214,7 @@ class Interpreter:
             elif do == "comms":
                 completions.put(functools.partial(self._reply, message, self._open_comms))
             elif do == "answer":
-                self._stdin.answer(int(message["statement"]), str(message["value"]))
+                self._stdin.answer(int(message["question"]), str(message["value"]))
             elif do == "exit":
                 threading.Timer(EXIT_SECONDS, os._exit, (0,)).start()
                 self._work.put(None)

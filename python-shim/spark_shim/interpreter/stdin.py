@@ -31,6 +31,7 @@ class Stdin(io.TextIOBase):
         self._outputs = outputs
         self._answers: queue.Queue[Tuple[int, str]] = queue.Queue()
         self._asking = threading.Lock()
+        self._questions = 0
 
     def start(self) -> None:
         self.restore()
@@ -42,9 +43,9 @@ class Stdin(io.TextIOBase):
         if stream is getattr(sys, "__stdin__", None) or not is_open(stream):
             sys.stdin = self
 
-    def answer(self, statement: int, value: str) -> None:
+    def answer(self, question: int, value: str) -> None:
         """Any thread: what was typed."""
-        self._answers.put((statement, value))
+        self._answers.put((question, value))
 
     def ask(self, prompt: str, password: bool) -> str:
         """Raises EOFError or StdinNotImplementedError when nobody can answer."""
@@ -54,12 +55,13 @@ class Stdin(io.TextIOBase):
         if statement is None or not statement.stdin or self._outputs.forked:
             raise EOFError("EOF when reading a line: nobody can answer input() here")
         with self._asking:
-            while not self._answers.empty():
-                self._answers.get()
-            self._outputs.emit("input", prompt=prompt, password=password)
+            self._questions += 1
+            question = self._questions
+            self._outputs.emit("input", prompt=prompt, password=password, question=question)
             while True:
-                asked, value = self._answers.get()
-                if asked == statement.id:
+                # One to a question before, whose wait was interrupted, may have been on its way.
+                answered, value = self._answers.get()
+                if answered == question:
                     return value
 
     def input(self, prompt: Any = "", /) -> str:

@@ -17,7 +17,7 @@ export const reply = async (kernel: Kernel, connection: Connection, request: Req
     await session.caughtUp(CATCH_UP_MS, parts.closing);
     const { running } = session;
     if (running?.input == null || !answers(request, running, running.input.seq, kernel, connection)) return;
-    await session.answer(running.id, textOf(request.content, "value").toWellFormed(), parts.closing);
+    await session.answer(running.id, running.input.seq, textOf(request.content, "value").toWellFormed(), parts.closing);
   } catch {
     // A driver that is gone asks nobody.
   }

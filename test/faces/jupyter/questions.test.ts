@@ -99,3 +99,16 @@ test("what is typed while the driver of a server that has just started is not re
     await service.until(() => answersOf(driver).length > 0);
     expect(answersOf(driver)).toEqual(["ann"]);
   }));
+
+test.each([
+  { answered: true, asked: [] },
+  { answered: false, asked: ["name?"] },
+])("after a server's start a question is asked again unless it was answered: %j", ({ answered, asked: expected }) =>
+  restarted(async (_service, driver, channels) => {
+    if (answered) driver.emit("answered", { statement: 0 });
+    driver.listening = true;
+    driver.emit("stream", { statement: 0, name: "stdout", via: "python", text: "x" });
+    await channels.until("it is told", () => channels.shown("before") === "x");
+    expect(channels.received.flatMap(({ type, content }) => (type === "input_request" ? [content["prompt"]] : []))).toEqual(expected);
+  }),
+);
