@@ -256,6 +256,15 @@ class InterpreterProcess:
             if message["is"] == "log":
                 self.logs += message["lines"]
 
+    def rest(self) -> List[Message]:
+        """All that it says from here to its end, which is waited for."""
+        self._threads[0].join(DEADLINE_SECONDS)
+        assert not self._threads[0].is_alive(), "waited in vain for the interpreter's end"
+        said = [*self._held]
+        while not self.messages.empty():
+            said.append(self.messages.get())
+        return said
+
     def until(self, fact: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not fact():

@@ -60,9 +60,10 @@ def test_a_session_answers(client: Client) -> None:
 )
 def test_temp_views_and_cache_survive_a_crash_and_the_queue_goes_on(driver: Driver, client: Client, code: str, words: str) -> None:
     app = prints(client, "spark.range(5).createOrReplaceTempView('kept'); kept = 1; print(sc.applicationId)")
-    id = client.submit("print('so far', flush=True)\n" + code)
+    id = client.submit("print('so far'); print('last words')\n" + code)
     after = client.submit("print(spark.table('kept').count(), 'kept' in globals(), sc.applicationId)")
     assert client.finished(id)["outcome"] == "lost" and words in client.error(id)["evalue"]
+    assert client.text(id) == "so far\nlast words\n"
     assert client.finished(after)["outcome"] == "ok" and client.text(after) == "5 False " + app
     assert "6" in prints(client, "print(sc.parallelize(range(4)).map(lambda x: x).sum())")
 

@@ -19,6 +19,7 @@ from .cells import values
 from .comms import Comms, FrontKernel
 from .complete import Completer
 from .errors import PlainError, describe, describe_as_interrupt, is_a, root_cause, stumbled
+from .exits import flush_before_exits
 from .gate import Gate
 from .magics import Magics
 from .spark import Spark
@@ -71,6 +72,7 @@ class Interpreter:
         """Until the supervisor says exit."""
         self._gate.install()
         self._outputs.start()
+        flush_before_exits(self._outputs)
         self._stdin.start()
         follow_threads()
         warnings.showwarning = self._warn
