@@ -6,7 +6,7 @@ import importlib.util
 from typing import Iterator, List
 
 import pytest
-from kit import Driver
+from kit import Client, Driver
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,22 @@ def driver() -> Iterator[Driver]:
         driver.start()
         driver.connect().ready()
         yield driver
+
+
+@pytest.fixture
+def fresh() -> Iterator[Driver]:
+    """A driver of the test's own."""
+    with Driver() as driver:
+        driver.start()
+        yield driver
+
+
+@pytest.fixture
+def client(fresh: Driver) -> Client:
+    """A server's end of a link with a driver of the test's own, whose interpreter is ready."""
+    client = fresh.connect()
+    client.ready()
+    return client
 
 
 def exists_here(item: pytest.Item) -> bool:

@@ -39,6 +39,16 @@ def files_end_at(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, before)
 
 
+def held(path: str) -> str:
+    """Python that goes on once there is a file of this path: where code waits for what a test does, in place of sleeping."""
+    return "import os, time\nwhile not os.path.exists(%r): time.sleep(0.01)\n" % path
+
+
+def let_go(path: str) -> None:
+    """Code that is `held` by this path goes on."""
+    open(path, "w").close()
+
+
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0, what: str = "the condition") -> Any:
     """The condition's first true value. Raises AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
