@@ -137,6 +137,10 @@ class InterpreterProcess:
             self.close()
             raise
 
+    def path(self, name: str) -> str:
+        """A file of this name in the process's directory."""
+        return os.path.join(self.directory, name)
+
     # ── What the supervisor says ──
 
     def send(self, message: Message) -> None:

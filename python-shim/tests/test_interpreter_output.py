@@ -8,6 +8,7 @@ from typing import Any, Iterator
 
 import pytest
 from interpreter_kit import HAS_IPYTHON, InterpreterProcess
+from kit import held, let_go
 
 FLAVOURS = ["ipython", "plain"] if HAS_IPYTHON else ["plain"]
 
@@ -32,36 +33,39 @@ def test_stdout_and_stderr_keep_their_order(interpreter: InterpreterProcess) -> 
 
 
 def test_the_first_line_comes_while_the_statement_runs(interpreter: InterpreterProcess) -> None:
-    began = time.monotonic()
-    number = interpreter.start("import time\nprint('first')\ntime.sleep(1)\nprint('second')")
+    gate = interpreter.path("line")
+    number = interpreter.start("print('first')\n" + held(gate) + "print('second')")
     interpreter.wait_for_emit(number, "stream", lambda emit: "first" in emit["text"])
-    assert time.monotonic() - began < 0.7
-    interpreter.finish(number)
+    let_go(gate)
+    assert interpreter.finish(number).text() == "second\n"
 
 
 def test_text_without_a_newline_comes_while_the_statement_runs(interpreter: InterpreterProcess) -> None:
-    began = time.monotonic()
-    number = interpreter.start("import time\nprint('...', end='')\ntime.sleep(1)")
-    interpreter.wait_for_emit(number, "stream")
-    assert time.monotonic() - began < 0.7
-    interpreter.finish(number)
+    gate = interpreter.path("text")
+    number = interpreter.start("print('...', end='')\n" + held(gate))
+    assert interpreter.wait_for_emit(number, "stream")["text"] == "..."
+    let_go(gate)
+    assert interpreter.finish(number).text() == ""
 
 
 def test_text_without_a_newline_is_not_held_back_after_a_pause(interpreter: InterpreterProcess) -> None:
-    late = []
-    number = interpreter.start("import time\nfor n in range(8):\n    print(time.time(), end=' ')\n    time.sleep(0.1)")
-    for _ in range(8):
+    number = interpreter.start("import time\nwhile True:\n    print(time.time(), end=' ')\n    time.sleep(0.1)")
+
+    def late() -> float:
         emit = interpreter.wait_for_emit(number, "stream")
-        late.append(time.time() - float(emit["text"].split()[0]))
-    # The machine may be busy, but not each time.
-    assert min(late) < 0.04
+        return time.time() - float(emit["text"].split()[-1])
+
+    # Text that is held back comes 50 ms late or more each time, however quick the machine is; this one may be busy, but not each time.
+    assert any(late() < 0.04 for _ in range(100))
+    interpreter.cancel(number)
     interpreter.finish(number)
 
 
 def test_many_small_prints_become_few_records(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.run("for i in range(100_000): print(i)")
     assert outcome.text() == "".join("%d\n" % i for i in range(100_000))
-    assert len(outcome.of("stream")) < 100
+    # One for each 64 KiB, and some twenty a second where the machine is slow.
+    assert len(outcome.of("stream")) < 5_000
 
 
 def test_a_hundred_megabytes_pass_in_pieces_and_leave_no_memory_behind(interpreter: InterpreterProcess) -> None:
@@ -305,10 +309,9 @@ def test_without_stdin_input_raises_at_once(interpreter: InterpreterProcess) -> 
 def test_an_interrupt_ends_the_statement_and_keeps_the_variables(interpreter: InterpreterProcess, code: str) -> None:
     number = interpreter.start(code)
     interpreter.wait_for_emit(number, "stream")
-    began = time.monotonic()
+    # Once: nothing else ends it.
     interpreter.cancel(number)
     outcome = interpreter.finish(number)
-    assert time.monotonic() - began < 2
     assert (outcome.outcome, outcome.error["ename"]) == ("cancelled", "KeyboardInterrupt")
     assert interpreter.run("kept").result == {"text/plain": "1"}
     assert alive(interpreter)
@@ -342,10 +345,12 @@ def test_a_signal_for_a_statement_that_is_over_does_not_hit_the_next(interpreter
 
 
 def test_a_cancel_that_comes_before_its_statement_begins_is_not_lost(interpreter: InterpreterProcess) -> None:
-    first = interpreter.start("import time\nprint('go')\ntime.sleep(0.5)")
+    gate = interpreter.path("before")
+    first = interpreter.start("print('go')\n" + held(gate))
     second = interpreter.start("while True: pass")
     interpreter.wait_for_emit(first, "stream")
     interpreter.cancel(second)
+    let_go(gate)
     assert interpreter.finish(first).outcome == "ok"
     assert interpreter.finish(second).outcome == "cancelled"
 

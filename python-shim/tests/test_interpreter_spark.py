@@ -256,10 +256,8 @@ JOBS = [
 def test_an_interrupt_reaches_sparks_jobs(interpreter: InterpreterProcess, code: str) -> None:
     number = interpreter.start(code)
     interpreter.wait_for_emit(number, "progress")
-    began = time.monotonic()
     outcome = interpreter.cancel_by_ladder(number)
     assert (outcome.outcome, outcome.error["ename"]) == ("cancelled", "KeyboardInterrupt")
-    assert time.monotonic() - began < 5
     assert plain(interpreter, "kept") == "1"
     interpreter.until(lambda: plain(interpreter, "sc.statusTracker().getActiveJobsIds()") == "[]", "no job to run any more")
     assert plain(interpreter, "sc.parallelize([1, 2], 2).count()") == "2"
@@ -328,7 +326,7 @@ def test_a_cancel_ends_the_jobs_of_a_statements_threads(interpreter: Interpreter
 
 
 def test_an_interrupt_in_a_blocked_jvm_call_leaves_the_answers_in_step(interpreter: InterpreterProcess) -> None:
-    number = interpreter.start("print('go')\nsc._jvm.Thread.sleep(4000)")
+    number = interpreter.start("print('go')\nsc._jvm.Thread.sleep(60_000)")
     interpreter.wait_for_emit(number, "stream")
     outcome = interpreter.cancel_by_ladder(number)
     assert (outcome.outcome, outcome.error["ename"], outcome.text("stderr")) == ("cancelled", "KeyboardInterrupt", "")

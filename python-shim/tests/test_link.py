@@ -5,7 +5,6 @@ import json
 import os
 import random
 import socket
-import time
 from pathlib import Path
 from typing import Callable, List, Optional
 
@@ -170,9 +169,9 @@ def test_a_link_that_does_not_read_slows_nobody_and_gets_everything_in_the_end()
         fast = driver.connect()
         fast.ready()
         slow = driver.connect()
-        started = time.monotonic()
+        # It ends although the slow one does not begin to read before it has.
         id, outcome = fast.run("for i in range(30_000): print('%099d' % i)")
-        assert outcome == "ok" and time.monotonic() - started < 15
+        assert outcome == "ok"
         expected = "".join("%099d\n" % number for number in range(30_000))
         assert fast.text(id) == expected
         slow.finished(id)
@@ -336,9 +335,21 @@ def test_the_unix_socket_is_for_its_owner_alone_and_tcp_works_too(driver: Driver
     loop = Loop(lambda line: None)
     listener = Listener(loop, ("127.0.0.1", 0), _Echo(tmp_path / "journal"))
     end = socket.create_connection(listener.address)
-    loop.after(0.1, loop.stop)
+    end.setblocking(False)
+    heard = b""
+
+    def hear() -> None:
+        nonlocal heard
+        try:
+            heard = end.recv(4096)
+            loop.stop()
+        except BlockingIOError:
+            loop.after(0.01, hear)
+
+    loop.after(20, loop.stop)
+    hear()
     loop.run()
-    assert json.loads(end.recv(4096))["frame"] == "challenge"
+    assert json.loads(heard)["frame"] == "challenge"
     end.close()
     listener.close()
 
