@@ -119,7 +119,10 @@ describe("a session asked for", () => {
 
   test("with wheels that executors would not import has them named", () => {
     const conf = { "spark.submit.pyFiles": "https://ann:pw@host/b-1-py3-none-any.whl, https://host/c.zip" };
-    const { notes } = read({ pyFiles: ["s3a://bucket/a-1-py3-none-any.whl", "local:///opt/d.whl", "file:/e.whl", "upload:/1/f.whl"], conf });
+    const { notes } = read({
+      pyFiles: ["s3a://bucket/a-1-py3-none-any.whl", "local:///opt/d.whl", "file:/e.whl", "upload:/1/f.whl"],
+      conf,
+    });
     expect(notes).toEqual([
       expect.stringMatching(/^Wheel a-1-py3-none-any\.whl can be imported in the driver alone: /),
       expect.stringMatching(/^Wheel b-1-py3-none-any\.whl can be imported in the driver alone: /),
