@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { APPLICATIONS, type Place } from "./batch-clients.ts";
 import { driverPython } from "./python.ts";
 
 const run = promisify(execFile);
@@ -68,6 +69,12 @@ export class Applications implements AsyncDisposable {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, code);
     return path;
+  }
+
+  /** Those that clients submit. */
+  async forClients(): Promise<Place> {
+    for (const [name, code] of Object.entries(APPLICATIONS)) await this.python(name, code);
+    return (name) => join(this.directory, name);
   }
 
   /** A zip file with one Python module in it. */

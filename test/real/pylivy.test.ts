@@ -3,11 +3,11 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { Applications } from "../kit/applications.ts";
+import { drivePylivyBatches, PYLIVY_IS_TOLD } from "../kit/batch-clients.ts";
 import { clientsPython } from "../kit/python.ts";
 import { startServer } from "../kit/server.ts";
 
 const SCRIPT = fileURLToPath(new URL("./notebooks/drive_pylivy.py", import.meta.url));
-const BATCHES = fileURLToPath(new URL("./notebooks/drive_pylivy_batches.py", import.meta.url));
 
 test("pylivy creates, runs, uploads, downloads, lists and closes", { timeout: 180_000 }, async () => {
   await using server = await startServer();
@@ -45,15 +45,7 @@ test("pylivy creates, runs, uploads, downloads, lists and closes", { timeout: 18
 
 test("pylivy runs, reads, lists and kills batches", { timeout: 240_000 }, async () => {
   await using applications = await Applications.make();
-  const [good, bad, sleeping] = await Promise.all([
-    applications.python("good.py", "import sys\nprint('sum is', sum(range(int(sys.argv[1]))))\n"),
-    applications.python("bad.py", "raise ValueError('no such luck')\n"),
-    applications.python("sleeping.py", "import time\ntime.sleep(600)\n"),
-  ]);
+  const at = await applications.forClients();
   await using server = await startServer({ flags: ["--local-paths", applications.directory] });
-  const { stdout } = await promisify(execFile)(await clientsPython(), [BATCHES, server.url, good, bad, sleeping], { timeout: 200_000 });
-  expect(JSON.parse(stdout)).toEqual({
-    ...{ begun: true, state: "success", log: ["sum is 45"], page: 3, failing: "dead", killed: 404 },
-    listed: [[true, null, "success"]],
-  });
+  expect(await drivePylivyBatches(server.url, at)).toEqual(PYLIVY_IS_TOLD);
 });

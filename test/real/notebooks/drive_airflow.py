@@ -7,7 +7,7 @@ import sys
 import time
 from urllib.parse import urlsplit
 
-url, good, bad, sleeping = sys.argv[1:5]
+url, good, bad, sleeping, refused = sys.argv[1:6]
 at = urlsplit(url)
 os.environ["AIRFLOW_CONN_LIVY_DEFAULT"] = json.dumps(
     {"conn_type": "livy", "host": at.hostname, "port": at.port, "schema": at.scheme}
@@ -75,7 +75,7 @@ told["tried again"] = operator("good", polling_interval=1, **fields).execute({**
 told["keys"] = sorted(hook.get_batch(id))
 
 told["failing"] = attempt(lambda: operator("bad", file=bad, polling_interval=1).execute(context())).replace("\n", " ")
-told["refused"] = attempt(lambda: operator("refused", file="/etc/hostname", polling_interval=1).execute(context()))[:300]
+told["refused"] = attempt(lambda: operator("refused", file=refused, polling_interval=1).execute(context()))[:300]
 
 # Deferred: the trigger waits in an event loop.
 deferred = operator("deferred", file=good, args=["2"], polling_interval=1, deferrable=True)
