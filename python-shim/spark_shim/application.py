@@ -17,6 +17,7 @@ from .forward import ui_host
 from .jvm import Complaint, SparkSetup, Submission, submission
 from .loop import Loop
 from .output_pipe import OutputPipe
+from .pipe import Message
 from .processes import Children
 from .spark_home import SparkNotFound
 from .termination import Ending
@@ -42,6 +43,8 @@ class ApplicationEngine:
         self._process: Optional[_Process] = None
         self._probe: Optional[UiProbe] = None
         self._stopping = False
+        #: What was told of Spark last.
+        self._facts: Optional[Message] = None
 
     @property
     def env(self) -> Dict[str, str]:
@@ -63,7 +66,8 @@ class ApplicationEngine:
                 self._user.ended(Ending("dead", "The driver died while its application ran; it is not run twice.", cause="driver-lost"))
                 return
             self._listen_for_ui(setup)
-            self._process = _Process(self._loop, self._children, self._submission(setup), self._config.work_dir, self._text, self._exited)
+            heard = (self._text, self._event_log, self._exited)
+            self._process = _Process(self._loop, self._children, self._submission(setup), self._config.work_dir, *heard)
         except (SparkNotFound, OSError) as error:
             self._user.ended(Ending("dead", str(error), cause="submission-refused"))
             return
@@ -112,7 +116,17 @@ class ApplicationEngine:
             setup.conf["spark.ui.port"] = str(free_port(host))
         port = setup.conf.get("spark.ui.port", "4040")
         if port.isdigit() and 0 < int(port) < 1 << 16:
-            self._probe = UiProbe(self._loop, host, int(port), self._config.session, lambda facts: self._user.phase("ready", None, facts))
+            self._probe = UiProbe(self._loop, host, int(port), self._config.session, self._tell)
+
+    def _event_log(self, app_id: str) -> None:
+        """The only word of a Spark without a UI, and the first of one that ends before its UI has answered."""
+        known = self._facts or {"python": "", "spark": "", "uiUrl": None, "sparkUser": None, "ipython": None}
+        if app_id != known.get("appId"):
+            self._tell({**known, "appId": app_id})
+
+    def _tell(self, facts: Message) -> None:
+        self._facts = facts
+        self._user.phase("ready", None, facts)
 
     def _text(self, name: str, text: str) -> None:
         self._user.process_text("application " + name, None, text)
@@ -145,12 +159,13 @@ class _Process:
         submission: Submission,
         directory: str,
         on_text: Callable[[str, str], None],
+        on_event_log: Callable[[str], None],
         on_exit: Callable[[int], None],
     ) -> None:
-        """`on_text("stdout" | "stderr", text)`. Raises OSError when it cannot be started."""
+        """`on_text("stdout" | "stderr", text)`, `on_event_log(app_id)`. Raises OSError when it cannot be started."""
         self._children = children
         self._on_exit = on_exit
-        self._errors = (LastError(), LastError())
+        self._errors = (LastError(on_event_log), LastError(on_event_log))
         # SparkSubmit writes to its own stdout what Python writes to either.
         self._stdout, self._stderr = (
             OutputPipe(loop, error.heard(functools.partial(on_text, name)), lambda number: None)
@@ -176,18 +191,25 @@ class _Process:
 
 
 class LastError(Complaint):
-    """What an application wrote last of why it fails: a JVM's exception, or the end of a Python traceback."""
+    """
+    What an application wrote last of why it fails: a JVM's exception, or the end of a Python traceback. Hears too of the Spark application
+    whose events are written to a file: a directory `eventlog_v2_ID`, or a file `ID`, with endings.
+    """
 
     _TRACEBACK = re.compile(r"Traceback \(most recent call last\):")
     _PYTHON = re.compile(r"\S*python\S*: (can't open file .+)")
+    _EVENT_LOG = re.compile(r"EventLogFiles?Writer: Logging events to \S+?/(?:eventlog_v2_)?([\w-]+)(?:\.[\w.]+|/events_1_\S+)?$")
 
-    def __init__(self) -> None:
+    def __init__(self, on_event_log: Callable[[str], None] = lambda app_id: None) -> None:
         super().__init__()
         self._in_traceback = False
+        self._on_event_log = on_event_log
 
     def _read(self, line: str) -> None:
-        start = self._PYTHON.match(line)
-        if start:
+        start, event_log = self._PYTHON.match(line), self._EVENT_LOG.search(line)
+        if event_log:
+            self._on_event_log(event_log.group(1))
+        elif start:
             self._why, self._cause = start.group(1), ""
         elif self._TRACEBACK.match(line):
             self._in_traceback = True

@@ -181,6 +181,24 @@ def test_the_ui_of_another_spark_on_the_same_port_is_not_taken_for_its_own() -> 
             assert other.answer(other.request("forward", to="ui"))["code"] == "unavailable"
 
 
+@pytest.mark.parametrize(
+    ("path", "app_id"),
+    [
+        ("file:/tmp/events/eventlog_v2_local-17952/events_1_local-17952.zstd", "local-17952"),
+        ("s3a://logs/spark/spark-0a1b.zstd.inprogress", "spark-0a1b"),
+        ("hdfs://nn:8020/events/app-2026_1.inprogress", "app-2026_1"),
+        ("file:/spark-7", "spark-7"),
+    ],
+)
+def test_a_spark_without_a_ui_is_known_by_its_event_log(path: str, app_id: str) -> None:
+    writer = "RollingEventLogFilesWriter" if "_v2_" in path else "SingleEventLogFileWriter"
+    code = "import sys, time; print('26/11/21 22:16:30 INFO %s: Logging events to %s', file=sys.stderr); time.sleep(600)" % (writer, path)
+    with Batch(code, conf={"spark.ui.enabled": "false"}) as driver:
+        driver.start()
+        facts = driver.connect().ready()["facts"]
+        assert (facts["appId"], facts["uiUrl"]) == (app_id, None)
+
+
 def test_the_last_error_is_the_one_that_ended_it() -> None:
     error = LastError()
     hear = error.heard(lambda text: None)

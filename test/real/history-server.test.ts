@@ -20,7 +20,8 @@ test("a batch that has ended is found at Spark's history server, by the link tha
   const flags = ["--local-paths", applications.directory, "--history-server", history.url, "--spark-conf", conf];
   await using server = await startServer({ flags });
   const livy = new Livy(server.url);
-  const made = await livy.createBatch({ file, name: "for-history" });
+  // Without a UI only the log of its start says which application it is.
+  const made = await livy.createBatch({ file, name: "for-history", conf: { "spark.ui.enabled": "false" } });
   expect(made.longwick).toMatchObject({ historyUrl: null });
   const { appId, longwick } = await livy.batchIn(made.id, ["success"]);
   expect(longwick).toMatchObject({ historyUrl: `${history.url}/history/${appId}/` });
