@@ -111,6 +111,7 @@ Options of submit, before the FILE (what comes after it are the application's ar
   --retry N, --retry-backoff SECONDS, --retry-on CAUSE,…
                                 attempts in all, the pause after the first, and the ends that are tried again
   --idempotency-key KEY         the same key names the same batch, however often it is submitted
+  --args-json LIST              arguments as one JSON list, before those that come after the FILE
 
 Every option below may be a flag, a variable (--idle-timeout-ms is LONGWICK_IDLE_TIMEOUT_MS) or a line of a TOML file
 (idleTimeoutMs = "2h"): flags win over variables, those over the file, which is --config FILE, LONGWICK_CONFIG or

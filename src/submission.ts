@@ -52,7 +52,7 @@ const FIELD_FLAGS = {
 } as const satisfies Record<string, { field: string; kind: "text" | "count" | "list" | "pairs" }>;
 type FieldFlag = keyof typeof FIELD_FLAGS;
 const SWITCHES = ["wait", "follow", "kill-on-interrupt", "help"] as const;
-const TEXTS = ["url", "token", "idempotency-key"] as const;
+const TEXTS = ["url", "token", "idempotency-key", "args-json"] as const;
 
 const OPTIONS = {
   ...SERVER_FLAGS,
@@ -87,8 +87,20 @@ export const readSubmission = (argv: readonly string[]): Submission | null => {
   return {
     ...{ url: last("url"), token: last("token"), idempotencyKey: last("idempotency-key"), rest },
     ...{ wait: given.has("wait") || given.has("follow"), follow: given.has("follow"), kill: given.has("kill-on-interrupt") },
-    body: { file, args, ...fieldsOf(given) },
+    body: { file, args: [...readArgsJson(last("args-json")), ...args], ...fieldsOf(given) },
   };
+};
+
+/** Arguments that whoever makes the command line has as one text, a workflow's template say. */
+const readArgsJson = (json: string | null): readonly string[] => {
+  if (json === null) return [];
+  try {
+    const args: unknown = JSON.parse(json);
+    if (Array.isArray(args) && args.every((arg) => ["string", "number", "boolean"].includes(typeof arg))) return args.map(String);
+  } catch {
+    // Said below.
+  }
+  throw new SubmitUsageError(`--args-json takes a JSON list like ["2026-11-21", "--full"], not ${json}.`);
 };
 
 const fieldsOf = (given: ReadonlyMap<string, readonly string[]>): object => {

@@ -138,13 +138,15 @@ describe("the example for Argo Workflows", { timeout: 2 * RUN_MS }, () => {
 
   test("has a step that runs a batch, finds it again by the workflow's key, and fails with its reason", () => {
     const file = join(directory, "report.py");
-    writeFileSync(file, "import sys\nprint('reported', sys.argv[1], flush=True)\nsys.exit(4 if sys.argv[1] == 'bad' else 0)\n");
-    const good = step({ "workflow.uid": "a-workflow", file, argument: "--full" });
-    expect(good).toMatchObject({ status: 0, stdout: expect.stringContaining("reported --full\n") });
+    writeFileSync(file, "import sys\nprint('reported', sys.argv[1:], flush=True)\nsys.exit(4 if 'bad' in sys.argv else 0)\n");
+    const good = step({ "workflow.uid": "a-workflow", file, arguments: '["--full", "a \\"b\\""]' });
+    expect(good).toMatchObject({ status: 0, stdout: expect.stringContaining("reported ['--full', 'a \"b\"']\n") });
     // As after a lost pod: the batch has run, and does not run again.
-    expect(step({ "workflow.uid": "a-workflow", file, argument: "bad" })).toEqual(good);
-    const bad = step({ "workflow.uid": "another", file, argument: "bad", attempts: "1" });
-    expect(bad).toMatchObject({ status: 1, stdout: expect.stringContaining("reported bad\n") });
+    expect(step({ "workflow.uid": "a-workflow", file, arguments: '["bad"]' })).toEqual(good);
+    const bad = step({ "workflow.uid": "another", file, arguments: '["bad"]', attempts: "1" });
+    expect(bad).toMatchObject({ status: 1, stdout: expect.stringContaining("reported ['bad']\n") });
+    // What the template has by itself is no argument, not an empty one.
+    expect(step({ "workflow.uid": "plain", file }).stdout).toContain("reported []\n");
     expect(bad.lastWords).toMatch(/^longwick: batch \d+ failed \(dead\): .*4/);
   });
 });
