@@ -8,6 +8,7 @@ import { type AllowRule, checkPolicy, checkPossible, type SessionTemplate } from
 import type { PodSettings } from "./settings.ts";
 import { isSparkApplication, planApplication, shownApplication } from "./spark-application.ts";
 import { containerKey, isInline, readTemplate, type TemplateRole, templateKey } from "./template.ts";
+import { checkTemplateLimits } from "./template-limits.ts";
 import { fetchTemplate } from "./template-source.ts";
 import { readYaml } from "./yaml.ts";
 
@@ -29,6 +30,7 @@ export const admit = async (draft: SessionDraft, settings: PodSettings, signal: 
   checkPossible(asked.preset?.conf ?? {});
   const inline = Object.fromEntries(templates.map(({ key, pod }) => [key, JSON.stringify(pod)]));
   const spec = { ...asked, conf: { ...asked.conf, ...inline } };
+  checkTemplateLimits(spec, settings);
   const claim: Claim = {
     ...PLANNED,
     owner: draft.owner,

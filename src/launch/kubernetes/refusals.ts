@@ -1,4 +1,5 @@
 import type { ApiError } from "./api.ts";
+import { quantity } from "./quantity.ts";
 
 /** What the API server's refusal of a driver means. */
 export interface Refusal {
@@ -30,16 +31,3 @@ const amounts = (text: string): ReadonlyMap<string, number> =>
       return [pair.slice(0, at).trim(), quantity(pair.slice(at + 1).trim())];
     }),
   );
-
-/** Suffixes of Kubernetes' quantities (k8s.io/apimachinery, resource.Quantity). */
-const UNITS: ReadonlyMap<string, number> = new Map([
-  ["", 1],
-  ["m", 1e-3],
-  ...["k", "M", "G", "T", "P", "E"].map((unit, index): [string, number] => [unit, 1_000 ** (index + 1)]),
-  ...["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].map((unit, index): [string, number] => [unit, 1_024 ** (index + 1)]),
-]);
-
-const quantity = (text: string): number => {
-  const [, digits, unit = ""] = /^([\d.]+(?:e\d+)?)(\w*)$/.exec(text) ?? [];
-  return Number(digits) * (UNITS.get(unit) ?? Number.NaN);
-};
