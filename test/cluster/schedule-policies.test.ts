@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { soon, testApi } from "../kit/cluster.ts";
+import { describe, expect, test } from "vitest";
+import { soon } from "../kit/cluster.ts";
 import type { BatchInfo } from "../kit/livy.ts";
 import { batchOf, type RunInfo, SchedulePlace, scheduleNamespace } from "../kit/schedule-place.ts";
 import { until } from "../kit/until.ts";
@@ -14,16 +14,7 @@ interface Pod {
 }
 
 describe("a schedule's policies on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
-  const api = testApi();
-  let namespace: string;
-  let clear: () => Promise<void>;
-  beforeAll(async () => {
-    ({ namespace, clear } = await scheduleNamespace(api));
-  }, MINUTE_MS);
-  afterAll(async () => {
-    await clear();
-    api.close();
-  });
+  const { api, namespace } = scheduleNamespace();
 
   const open = (servers = 1) => SchedulePlace.open(namespace, servers);
   const passes = (what: string, ms: number) => until(what, ms - Date.now() + MINUTE_MS, () => (Date.now() > ms ? true : undefined), 500);

@@ -1,54 +1,22 @@
-import { KubeConfig } from "@kubernetes/client-node";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { redactRequest, type ScheduleDraft } from "../../src/core/schedule.ts";
 import { type Right, SCHEDULE_RIGHTS, SERVER_RIGHTS } from "../../src/launch/kubernetes/rights.ts";
+import { Account } from "../kit/account.ts";
 import { ApiProxy } from "../kit/api-proxy.ts";
-import { soon, testApi } from "../kit/cluster.ts";
+import { soon } from "../kit/cluster.ts";
 import { batchOf, SchedulePlace, scheduleNamespace } from "../kit/schedule-place.ts";
 import { until } from "../kit/until.ts";
 
 const MINUTE_MS = 60_000;
-const ACCOUNT = "server";
 const NEVER = "0 0 1 1 *";
 const SECRET = { "spark.my.password": "geheim" };
 
 describe("schedules of a server's account", { timeout: 6 * MINUTE_MS }, () => {
-  const api = testApi();
-  let namespace: string;
-  let clear: () => Promise<void>;
-  beforeAll(async () => {
-    ({ namespace, clear } = await scheduleNamespace(api));
-  }, MINUTE_MS);
-  afterAll(async () => {
-    await clear();
-    api.close();
-  });
-
-  const rbac = () => `apis/rbac.authorization.k8s.io/v1/namespaces/${namespace}`;
-  const rulesOf = (rights: readonly Right[]) =>
-    rights.map(({ group = "", resource, verbs }) => ({ apiGroups: [group], resources: [resource], verbs }));
-  const allow = (rights: readonly Right[]) => api.merge(`${rbac()}/roles/${ACCOUNT}`, { rules: rulesOf(rights) }, soon());
-
-  /** The kubeconfig of an account with these rights. */
-  const account = async (rights: readonly Right[]): Promise<KubeConfig> => {
-    const name = ACCOUNT;
-    const accounts = `api/v1/namespaces/${namespace}/serviceaccounts`;
-    await api.create(accounts, { metadata: { name } }, soon());
-    await api.create(`${rbac()}/roles`, { metadata: { name }, rules: rulesOf(rights) }, soon());
-    const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name };
-    const subjects = [{ kind: "ServiceAccount", name, namespace }];
-    await api.create(`${rbac()}/rolebindings`, { metadata: { name }, roleRef, subjects }, soon());
-    const { status } = await api.create<{ status: { token: string } }>(`${accounts}/${name}/token`, { spec: {} }, soon());
-    const [own, config] = [new KubeConfig(), new KubeConfig()];
-    own.loadFromDefault();
-    const cluster = own.getCurrentCluster();
-    if (cluster === null) throw new Error("the kubeconfig names no cluster");
-    config.loadFromClusterAndUser(cluster, { name, token: status.token });
-    return config;
-  };
+  const { api, namespace } = scheduleNamespace();
 
   test("come with its rights, say which it has lost, and go on when it has them again, without a restart", async () => {
-    await using proxy = await ApiProxy.start(await account(SERVER_RIGHTS));
+    await using account = await Account.make(api, namespace, SERVER_RIGHTS);
+    await using proxy = await ApiProxy.start(account.config);
     await using place = await SchedulePlace.open(namespace, 1, ["--kubeconfig", proxy.kubeconfig]);
     const { livy } = place;
     const make = (name: string, conf = {}) => livy.ask("POST", "/schedules", { name, schedule: NEVER, batch: { ...batchOf(1), conf } });
@@ -56,11 +24,11 @@ describe("schedules of a server's account", { timeout: 6 * MINUTE_MS }, () => {
     expect(await make("job")).toMatchObject(lacks("may not use CronJobs and Jobs .* create/get/list/watch/patch/delete cronjobs in"));
     expect(await livy.ask("GET", "/schedules")).toMatchObject(lacks("may not use CronJobs and Jobs"));
 
-    await allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
+    await account.allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
     await until("schedules can be made", MINUTE_MS, async () => ((await make("job")).status === 201 ? true : undefined), 1_000);
 
     const [cronjobs, jobs, status] = SCHEDULE_RIGHTS as readonly [Right, Right, Right];
-    await allow([...SERVER_RIGHTS, cronjobs, jobs]);
+    await account.allow([...SERVER_RIGHTS, cronjobs, jobs]);
     await until("the right is lost", MINUTE_MS, async () => ((await make("other")).status === 501 ? true : undefined), 1_000);
     expect(await make("other")).toMatchObject(lacks("it may not patch jobs/status in"));
     await place.fire("mute");
@@ -70,19 +38,19 @@ describe("schedules of a server's account", { timeout: 6 * MINUTE_MS }, () => {
         : undefined,
     );
     expect(await place.batches()).toEqual([]);
-    await allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
+    await account.allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
     await until("the run has ended", 2 * MINUTE_MS, async () => ((await place.runs())[0]?.state === "success" ? true : undefined), 500);
     expect(await place.batches()).toHaveLength(1);
 
     // A schedule whose Secret is refused is none.
-    await allow([...SERVER_RIGHTS.filter(({ resource }) => resource !== "secrets"), cronjobs, jobs, status]);
+    await account.allow([...SERVER_RIGHTS.filter(({ resource }) => resource !== "secrets"), cronjobs, jobs, status]);
     await until("the right is lost", MINUTE_MS, async () => ((await make("sealed", SECRET)).status === 501 ? true : undefined), 1_000);
     expect(await make("sealed", SECRET)).toMatchObject(lacks("cannot create resource .*secrets"));
     expect(await place.kubectl("get", "cronjobs", "-o", "name")).not.toContain("sealed");
-    await allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
+    await account.allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
     await until("it can be made", MINUTE_MS, async () => ((await make("sealed", SECRET)).status === 201 ? true : undefined), 1_000);
 
-    await allow(SERVER_RIGHTS);
+    await account.allow(SERVER_RIGHTS);
     proxy.cut();
     await until("what was known is not shown", MINUTE_MS, async () =>
       (await livy.ask("GET", "/schedules/job")).status === 501 ? true : undefined,
@@ -90,7 +58,7 @@ describe("schedules of a server's account", { timeout: 6 * MINUTE_MS }, () => {
     expect(await livy.ask("GET", "/schedules/job/runs")).toMatchObject(
       lacks("may not use CronJobs and Jobs .*cannot (list|watch) resource"),
     );
-    await allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
+    await account.allow([...SERVER_RIGHTS, ...SCHEDULE_RIGHTS]);
     await until(
       "it is shown again",
       MINUTE_MS,

@@ -1,22 +1,12 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { testApi } from "../kit/cluster.ts";
+import { describe, expect, test } from "vitest";
 import { batchOf, SchedulePlace, scheduleNamespace } from "../kit/schedule-place.ts";
 import { until } from "../kit/until.ts";
 
 const MINUTE_MS = 60_000;
 
 describe("a schedule on Kubernetes", { timeout: 8 * MINUTE_MS }, () => {
-  const api = testApi();
-  let namespace: string;
-  let clear: () => Promise<void>;
-  beforeAll(async () => {
-    ({ namespace, clear } = await scheduleNamespace(api));
-  }, MINUTE_MS);
-  afterAll(async () => {
-    await clear();
-    api.close();
-  });
+  const { namespace } = scheduleNamespace();
 
   test.concurrent("that is Forbid runs one batch at a time, and leaves out the times meanwhile; suspended it begins none; removed it ends what runs", async () => {
     await using place = await SchedulePlace.open(namespace);

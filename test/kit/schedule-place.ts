@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll, beforeAll } from "vitest";
 import type { Api } from "../../src/launch/kubernetes/api.ts";
-import { ClusterSite, prepareNamespace, soon } from "./cluster.ts";
+import { ClusterSite, inNamespace, prepareNamespace, soon, testApi } from "./cluster.ts";
 import { kubectl } from "./kubectl.ts";
 import { type BatchInfo, Livy } from "./livy.ts";
 import { startReplica } from "./replica.ts";
@@ -23,12 +24,19 @@ spec:
 /** The request of a batch that runs so long, or fails at once. */
 export const batchOf = (seconds: number | "no time") => ({ file: "local:///opt/spark/__init__.py", args: [String(seconds)] });
 
-/** A namespace of a test file's own for servers and what they schedule; `clear` removes it. */
-export const scheduleNamespace = async (api: Api): Promise<{ readonly namespace: string; clear(): Promise<void> }> => {
+/** A namespace of a test file's own for servers and what they schedule: there before the first of its tests, removed after the last. */
+export const scheduleNamespace = (): { readonly api: Api; readonly namespace: string } => {
+  const api = testApi();
   const namespace = `longwick-test-${crypto.randomUUID().slice(0, 8)}`;
-  await prepareNamespace(api, namespace);
-  await api.create(`api/v1/namespaces/${namespace}/configmaps`, { metadata: { name: "sleeper" }, data: { java: SLEEPER } }, soon());
-  return { namespace, clear: () => api.delete(`api/v1/namespaces/${namespace}`, soon()) };
+  beforeAll(async () => {
+    await prepareNamespace(api, namespace);
+    await api.create(inNamespace("configmaps", "", namespace), { metadata: { name: "sleeper" }, data: { java: SLEEPER } }, soon());
+  }, 60_000);
+  afterAll(async () => {
+    await api.delete(`api/v1/namespaces/${namespace}`, soon());
+    api.close();
+  });
+  return { api, namespace };
 };
 
 export interface RunInfo {
