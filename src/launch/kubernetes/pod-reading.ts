@@ -7,6 +7,7 @@ import type { Stored } from "./watch.ts";
 export interface DriverPod extends Stored {
   readonly spec: {
     readonly nodeName?: string;
+    readonly restartPolicy?: string;
     readonly initContainers?: readonly Container[];
     readonly containers: readonly Container[];
   };
@@ -29,9 +30,12 @@ export interface DriverPod extends Stored {
 interface Container {
   readonly name: string;
   readonly image?: string;
+  /** `Always` on an init container makes it a sidecar. */
+  readonly restartPolicy?: string;
 }
 interface ContainerStatus {
   readonly name: string;
+  readonly started?: boolean;
   readonly restartCount: number;
   readonly state?: ContainerState;
   readonly lastState?: ContainerState;
@@ -79,16 +83,18 @@ const HOPELESS_START = /executable file not found|no such file or directory|exec
 /** An init container that failed more often has no luck to come. */
 const INIT_FAILURES = 3;
 
-/** `warning`: the newest warning that Kubernetes gave about the pod, null when there is none. */
-export const readPod = (pod: DriverPod, warning: string | null): PodReading => {
+/** `warned`: the newest warning that Kubernetes gave about the pod, null when there is none. */
+export const readPod = (pod: DriverPod, warned: string | null): PodReading => {
   const { status = {}, spec } = pod;
+  const warning = spec.nodeName !== undefined && warned?.startsWith("FailedScheduling: ") ? null : warned;
   const driver = driverStatus(pod);
   const terminated = driver?.state?.terminated;
   // Of a pod with more containers only the driver's tells that it is over.
   const succeeded = status.phase === "Succeeded" || (status.phase !== "Failed" && terminated?.exitCode === 0);
   if ((succeeded || status.phase === "Failed") && endedByDeletion(pod, terminated)) return { is: "over", end: readGonePod(pod) };
   if (succeeded) return { is: "over", end: ownEnd(terminated) ?? plainEnd("") };
-  if (status.phase === "Failed") return { is: "over", end: failedEnd(pod, terminated) };
+  if (status.phase === "Failed" || (terminated !== undefined && spec.restartPolicy === "Never"))
+    return { is: "over", end: failedEnd(pod, terminated) };
   if (driver?.state?.running !== undefined) return { is: "running", trouble: troubleOf(pod, driver) };
   const init = initTrouble(pod, warning);
   if (init !== null) return init;
@@ -167,8 +173,11 @@ const readWaiting = (
   const told = (hopeless: boolean, why: string): PodReading =>
     hopeless ? { is: "hopeless", reason: why, container: name } : { is: "pending", reason: why };
   if (HOPELESS_WAITING.has(reason)) return told(true, `${named} cannot be used (${reason}): ${words(message)}`);
-  if (reason === "ErrImagePull" || reason === "ImagePullBackOff")
-    return told(HOPELESS_PULL.test(`${message} ${warning}`), `${named} cannot be pulled: ${words(warning ?? message)}`);
+  if (reason === "ErrImagePull" || reason === "ImagePullBackOff") {
+    // The kubelet's own words for what a pull failed of; other warnings are of what was before.
+    const failed = warning?.startsWith("Failed: ") ? warning : null;
+    return told(HOPELESS_PULL.test(`${message} ${failed}`), `${named} cannot be pulled: ${words(failed ?? message)}`);
+  }
   if (reason === "CreateContainerConfigError" || reason === "CreateContainerError" || reason === "RunContainerError")
     return told(HOPELESS_START.test(message ?? ""), `${subject.container} cannot be made (${reason}): ${words(message)}`);
   if (reason === "PodInitializing") return told(false, "The init containers of the driver's pod run.");
@@ -176,7 +185,10 @@ const readWaiting = (
 };
 
 const initTrouble = ({ spec, status }: DriverPod, warning: string | null): PodReading | null => {
-  for (const { name, state, lastState, restartCount } of status?.initContainerStatuses ?? []) {
+  for (const { name, state, lastState, restartCount, started } of status?.initContainerStatuses ?? []) {
+    const container = spec.initContainers?.find((one) => one.name === name) ?? { name };
+    // A sidecar that has started keeps nothing from beginning, whatever it went through.
+    if (container.restartPolicy === "Always" && started === true) continue;
     const which = `Init container ${name} of the driver's pod`;
     const terminated = state?.terminated ?? lastState?.terminated;
     if (terminated !== undefined && terminated.exitCode !== 0) {
@@ -188,7 +200,6 @@ const initTrouble = ({ spec, status }: DriverPod, warning: string | null): PodRe
     }
     if (state?.running !== undefined) return { is: "pending", reason: `${which} runs.` };
     if (state?.waiting?.reason !== undefined && state.waiting.reason !== "PodInitializing") {
-      const container = spec.initContainers?.find((one) => one.name === name) ?? { name };
       return readWaiting(state.waiting, { container: which, image: `The image of init container ${name}` }, container, warning);
     }
   }

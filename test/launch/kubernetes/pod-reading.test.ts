@@ -125,6 +125,70 @@ describe("a driver's pod is hopeless when", () => {
   });
 });
 
+describe("what Kubernetes warned of before", () => {
+  const waits = (waiting: object, more: object = {}) => ({ ...container({ waiting }), ...more });
+  const placed = { spec: { nodeName: "node-1", containers: [{ name: "driver", image: "repo/spark:1" }] } };
+
+  test("says nothing of an image that the registry does not give for a moment", () => {
+    const pod = waits({ reason: "ErrImagePull", message: "dial tcp: i/o timeout" });
+    expect(readPod(pod, 'FailedMount: secret "keys" not found')).toEqual({
+      is: "pending",
+      reason: "The driver's image repo/spark:1 cannot be pulled: dial tcp: i/o timeout.",
+    });
+  });
+
+  test("of nodes is over when it has one", () => {
+    const warning = "FailedScheduling: 0/3 nodes are available: 3 Insufficient cpu";
+    expect(readPod(waits({ reason: "ContainerCreating" }, placed), warning)).toEqual({
+      is: "pending",
+      reason: "The driver's container is being made.",
+    });
+  });
+});
+
+describe("a sidecar that Kubernetes runs as an init container", () => {
+  const SIDECAR = { name: "proxy", restartPolicy: "Always" };
+  const beside = (driver: object, sidecar: object = {}, more: object = {}): DriverPod => ({
+    ...podOf({
+      phase: "Pending",
+      initContainerStatuses: [
+        { name: "proxy", restartCount: 0, state: { running: {} }, started: true, ...sidecar },
+        { name: "prepare", restartCount: 0, state: { terminated: { exitCode: 0 } }, ...more },
+      ],
+      containerStatuses: [{ name: "driver", restartCount: 0, ...driver }],
+    }),
+    spec: { initContainers: [SIDECAR, { name: "prepare" }], containers: [{ name: "driver", image: "repo/spark:1" }] },
+  });
+  const OFTEN = { restartCount: 9, lastState: { terminated: { exitCode: 1 } } };
+  const EARLIER = { terminated: { exitCode: 137, reason: "OOMKilled", finishedAt: "2026-01-01T00:00:00Z" } };
+
+  test("hides nothing of what the driver waits for", () => {
+    const missing = beside({ state: { waiting: { reason: "ErrImagePull", message: "manifest unknown" } } });
+    expect(readPod(missing, null)).toMatchObject({ is: "hopeless", container: "driver" });
+    expect(readPod(beside({ state: { waiting: { reason: "ContainerCreating" } } }), null)).toMatchObject({
+      reason: "The driver's container is being made.",
+    });
+  });
+
+  test("hides no crash of the driver, and its own are no failure to begin", () => {
+    const crashed = { restartCount: 2, state: { waiting: { reason: "CrashLoopBackOff" } }, lastState: EARLIER };
+    for (const sidecar of [{}, OFTEN]) expect(readPod(beside(crashed, sidecar), null)).toMatchObject({ is: "crashed", crashes: 3 });
+  });
+
+  test("hides no init container that comes after it", () => {
+    const failing = { state: { waiting: { reason: "ErrImagePull", message: "manifest unknown" } } };
+    const waiting = { state: { waiting: { reason: "PodInitializing" } } };
+    expect(readPod(beside(waiting, {}, failing), null)).toMatchObject({ is: "hopeless", container: "prepare" });
+  });
+
+  test("is waited for until it has started, and fails as any other", () => {
+    const waiting = { state: { waiting: { reason: "PodInitializing" } } };
+    expect(readPod(beside(waiting, { started: false }), null)).toMatchObject({ reason: "Init container proxy of the driver's pod runs." });
+    const failed = { started: false, restartCount: 3, state: { waiting: { reason: "CrashLoopBackOff" } }, lastState: EARLIER };
+    expect(readPod(beside(waiting, failed), null)).toMatchObject({ is: "hopeless", container: "proxy" });
+  });
+});
+
 describe("a driver's container that ended", () => {
   const OOM = { exitCode: 137, reason: "OOMKilled", finishedAt: "2026-01-01T00:00:00Z" };
   test.each([
@@ -232,6 +296,17 @@ describe("a driver's pod that is over", () => {
   test("is so when the driver's container is, whatever others do", () => {
     expect(over("Running", { message: JSON.stringify(own) })).toEqual({ is: "over", end: own });
     expect(over("Running", { exitCode: 1 })).toMatchObject({ is: "crashed" });
+  });
+
+  test("is so when nothing starts its container again, whatever others do", () => {
+    const pod = container({ terminated: { exitCode: 137, reason: "OOMKilled" } });
+    expect(readPod({ ...pod, spec: { ...pod.spec, restartPolicy: "Never" } }, null)).toEqual({
+      is: "over",
+      end: {
+        ...{ state: "dead", logTail: null, appId: null, cause: "driver-lost" },
+        reason: expect.stringContaining("OOMKilled: it used more memory than its limit"),
+      },
+    });
   });
 
   test("tells who took it with the driver's own last lines", () => {
