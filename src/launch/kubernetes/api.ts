@@ -155,16 +155,20 @@ export class Api {
   }
 
   /**
-   * Events from a moment on, until the server ends the watch. Rejects when the connection breaks or is silent for too long.
+   * Events from a moment on, until the server ends the watch; over a connection of its own, which goes with it. Rejects when that breaks
+   * or is silent for too long.
    * @throws ApiError 410 when the past is gone
    */
   async *watch(path: string, query: ApiCall["query"], resourceVersion: string, signal: AbortSignal): AsyncGenerator<WatchEvent> {
-    const quiet = new AbortController();
-    const timer = setTimeout(() => quiet.abort(new Error("the watch is silent")), WATCH_QUIET_MS);
+    const leave = new AbortController();
+    const timer = setTimeout(() => leave.abort(new Error("the watch is silent")), WATCH_QUIET_MS);
     const following = { ...query, resourceVersion, watch: true, allowWatchBookmarks: true, timeoutSeconds: WATCH_SECONDS };
     try {
-      const response = await this.#send("GET", path, { query: following }, AbortSignal.any([signal, quiet.signal]));
-      for await (const line of createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY })) {
+      const response = await this.#send("GET", path, { query: following }, AbortSignal.any([signal, leave.signal]), true);
+      const lines = createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY });
+      // Whoever reads is told; a connection that breaks after that must not end the server.
+      lines.on("error", () => undefined);
+      for await (const line of lines) {
         timer.refresh();
         if (line === "") continue;
         const event = JSON.parse(line) as WatchEvent;
@@ -173,6 +177,7 @@ export class Api {
       }
     } finally {
       clearTimeout(timer);
+      leave.abort(new Error("the watch was left"));
     }
   }
 

@@ -4,8 +4,10 @@ import type { Duplex } from "node:stream";
 import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
 import { opened } from "../opened.ts";
 
-/** Opens a TCP connection; rejects when there is none to be had, or with the signal's reason. */
-export const connectTcp = (host: string, port: number, signal: AbortSignal): Promise<Socket> => {
+/** Opens a TCP connection to a pod; rejects when there is none to be had, or with the signal's reason. */
+export const connectTcp = async (host: string, port: number, signal: AbortSignal): Promise<Socket> => {
+  // To Node that is this machine.
+  if (host === "") throw new Error("the driver's pod has no address");
   const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 20_000 });
   // Between here and its next listener an error is told of by `close` alone.
   socket.on("error", () => undefined);

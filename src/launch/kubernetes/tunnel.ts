@@ -34,10 +34,15 @@ export const openTunnel = async (api: Api, namespace: string, pod: string, port:
     socket.once("open", () => settle(resolve));
     socket.once("error", (error) => settle(() => reject(error)));
     socket.once("unexpected-response", (request, response) => {
-      void refusal(response, response.statusCode ?? 0).then(({ message }) => {
+      const { statusCode: status = 0 } = response;
+      const refused = (why: string) => {
         request.destroy();
-        settle(() => reject(new Error(`the API server refuses the port-forward: ${message}`)));
-      });
+        settle(() => reject(new Error(`the API server refuses the port-forward: ${why}`)));
+      };
+      refusal(response, status).then(
+        ({ message }) => refused(message),
+        () => refused(`HTTP status ${status}`),
+      );
     });
   });
   return tunnel;
