@@ -10,7 +10,7 @@ import type {
 import type { Claim } from "../../core/ports.ts";
 import type { Conf, SessionSpec } from "../../core/spec.ts";
 import { driverName, ID_ANNOTATION, OWNER_ANNOTATION, ROLE_LABEL, SPEC_ANNOTATION, sessionLabels, TAG_LABEL } from "./names.ts";
-import { driverResources } from "./resources.ts";
+import { driverResources, wholeSeconds } from "./resources.ts";
 import type { PodSettings } from "./settings.ts";
 import { overlay } from "./template.ts";
 import { mountOf, volumeOf, volumeWishes } from "./volumes.ts";
@@ -141,7 +141,7 @@ const askedPod = ({ conf }: PodParts): V1Pod => {
   const escalation =
     conf["spark.kubernetes.driver.securityContext.allowPrivilegeEscalation"] ??
     conf["spark.kubernetes.securityContext.allowPrivilegeEscalation"];
-  const grace = conf["spark.kubernetes.appKillPodDeletionGracePeriod"];
+  const grace = conf[GRACE_KEY];
   return {
     metadata: {
       labels: under(conf, "spark.kubernetes.driver.label."),
@@ -150,7 +150,7 @@ const askedPod = ({ conf }: PodParts): V1Pod => {
     spec: {
       ...(account === undefined ? {} : { serviceAccountName: account }),
       ...(scheduler === undefined ? {} : { schedulerName: scheduler }),
-      ...(grace === undefined ? {} : { terminationGracePeriodSeconds: Number(grace) || 30 }),
+      ...(grace === undefined ? {} : { terminationGracePeriodSeconds: wholeSeconds(GRACE_KEY, grace) }),
       nodeSelector: { ...under(conf, "spark.kubernetes.node.selector."), ...under(conf, "spark.kubernetes.driver.node.selector.") },
       imagePullSecrets: pullSecrets.map((name) => ({ name })),
       volumes: [
@@ -180,6 +180,8 @@ const askedPod = ({ conf }: PodParts): V1Pod => {
     },
   };
 };
+
+const GRACE_KEY = "spark.kubernetes.appKillPodDeletionGracePeriod";
 
 const secretVolume = (name: string): string => `${name.slice(0, 56)}-volume`;
 

@@ -29,6 +29,19 @@ export const cores = (key: string, text: string): string => {
   throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${key} must be a number of cores like 2, 0.5 or 500m, not '${text}'`);
 };
 
+const SECONDS_PER = { us: 1e-6, ms: 1e-3, s: 1, m: 60, min: 60, h: 3_600, d: 86_400 } as const;
+
+/**
+ * Whole seconds of a time as Spark writes it (`90s`, `2m`, `90`: seconds).
+ * @throws Problem SPEC_REFUSED
+ */
+export const wholeSeconds = (key: string, text: string): number => {
+  const [, digits, unit = "s"] = /^\s*(\d+)\s*([a-z]+)?\s*$/i.exec(text) ?? [];
+  const seconds = Math.floor(Number(digits) * (new Map<string, number>(Object.entries(SECONDS_PER)).get(unit.toLowerCase()) ?? Number.NaN));
+  if (Number.isSafeInteger(seconds)) return seconds;
+  throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${key} must be a time like 90s or 2m, not '${text}'`);
+};
+
 const fraction = (key: string, text: string): number => {
   const value = Number(text);
   if (text.trim() !== "" && Number.isFinite(value) && value >= 0) return value;

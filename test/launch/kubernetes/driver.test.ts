@@ -133,6 +133,17 @@ describe("what a session asks for in its conf", () => {
     expect(container.volumeMounts).toContainEqual({ name: "certs-volume", mountPath: "/etc/certs", readOnly: true });
   });
 
+  test.each([
+    ["60", 60],
+    ["90s", 90],
+    ["2min", 120],
+    ["1500ms", 1],
+    ["0", 0],
+  ])("a grace period of %s is %i seconds", (grace, seconds) => {
+    const { pod } = objectsOf({ conf: { "spark.kubernetes.appKillPodDeletionGracePeriod": grace } });
+    expect(pod.spec?.terminationGracePeriodSeconds).toBe(seconds);
+  });
+
   test("volumes of every kind", () => {
     const at = "spark.kubernetes.driver.volumes";
     const { pod } = objectsOf({
@@ -215,6 +226,7 @@ describe("what a session asks for in its conf", () => {
     ["spark.driver.memoryOverheadFactor", "-1"],
     ["spark.kubernetes.driver.request.cores", "two"],
     ["spark.driver.resource.gpu.amount", "1"],
+    ["spark.kubernetes.appKillPodDeletionGracePeriod", "soon"],
     ["spark.kubernetes.driver.volumes.csi.x.mount.path", "/x"],
     ["spark.kubernetes.driver.volumes.emptyDir.x.mount.path", "x"],
     ["spark.kubernetes.driver.volumes.nfs.x.mount.path", "/x"],
