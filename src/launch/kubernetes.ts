@@ -333,7 +333,8 @@ class KubernetesLauncher implements Launcher {
 
   #warned({ reason = "", message = "", involvedObject: { name = "", uid = "" }, ...event }: PodEvent): void {
     if (SAYS_NOTHING.test(message)) return;
-    const text = `${reason}: ${message}`;
+    // As a line of a log.
+    const text = `${reason}: ${message}`.trim().replaceAll(/\s+/g, " ");
     const driver = name.replace(EXECUTOR_SUFFIX, "");
     const workload = this.#byName.get(driver);
     if (driver === name) workload?.warned(uid, text);
