@@ -6,6 +6,7 @@ import { passable } from "./depth.ts";
 import { publishSession } from "./events.ts";
 import type { Claim, DriverLink, ForwardPlace, LinkEvent, OpenLink, SessionEnd, Workload } from "./ports.ts";
 import { Problem } from "./problems.ts";
+import { RefusedExecutors } from "./refused-executors.ts";
 import { SessionLog } from "./session-log.ts";
 import type { WorkloadPhase } from "./states.ts";
 import { Subscribers } from "./subscribers.ts";
@@ -14,6 +15,7 @@ import { View } from "./view.ts";
 
 export interface DriverParts {
   readonly openLink: OpenLink;
+  readonly now: () => number;
   /** Called at each change of what the driver shows. */
   readonly changed: () => void;
   /** null: there are no uploads. */
@@ -40,6 +42,7 @@ export class Driver {
   readonly #subscribers: Subscribers;
   readonly #closing = new AbortController();
   readonly #delivery: Delivery;
+  readonly #refused: RefusedExecutors;
   #workload: Workload | null = null;
   #link: DriverLink | null = null;
   #phase: WorkloadPhase = { phase: "pending", reason: "" };
@@ -58,6 +61,7 @@ export class Driver {
     this.#claim = claim;
     this.#parts = parts;
     this.#end = claim.end;
+    this.#refused = new RefusedExecutors(parts.now);
     this.#subscribers = new Subscribers((fromSeq, signal) => this.#read(fromSeq, signal));
     this.log = new SessionLog(claim, this.view, {
       ask: (fromLine, lines, signal) => this.#askLog(fromLine, lines, signal),
@@ -109,7 +113,7 @@ export class Driver {
     const phase = this.#phase;
     if (phase.phase === "pending") return phase.reason === "" ? [] : [phase.reason];
     const down = this.#linkDown === null ? [] : [`The driver does not answer and is called again: ${this.#linkDown}`];
-    const troubles = [this.#delivery.trouble, phase.phase === "running" ? (phase.trouble ?? null) : null];
+    const troubles = [this.#delivery.trouble, phase.phase === "running" ? (phase.trouble ?? null) : null, this.#refused.standing];
     return [...down, ...troubles.filter((trouble) => trouble !== null)];
   }
 
@@ -212,7 +216,7 @@ export class Driver {
     switch (event.type) {
       case "records": {
         const records = event.records.map(passable);
-        for (const record of records) this.view.apply(record);
+        for (const record of records) this.#apply(record);
         if (this.view.ending !== null) void this.#keepLog();
         this.#subscribers.publish(records, event.bytes);
         return;
@@ -237,6 +241,12 @@ export class Driver {
         this.#linkRefused = event.reason;
         publishSession({ session, event: "fault", detail: event.reason });
     }
+  }
+
+  #apply(record: RecordFrame): void {
+    this.view.apply(record);
+    // What is told of the past was so then.
+    if (record.type === "log" && this.#caughtUp) this.#refused.heard(record.lines);
   }
 
   async #followWorkload(workload: Workload): Promise<EndedPhase | null> {

@@ -185,10 +185,11 @@ export abstract class Life {
   }
 
   #newDriver(): Driver {
-    const { openLink, launcher, uploads } = this.parts;
+    const { openLink, launcher, uploads, clock } = this.parts;
     const claim = this.#claim;
     return new Driver(claim, {
       openLink,
+      now: () => clock.now(),
       uploads,
       changed: () => this.changes.tell(),
       keptLog: (from, lines) => launcher.log(claim, from, lines),

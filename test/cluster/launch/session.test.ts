@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Session } from "../../../src/core/session.ts";
-import { ClusterSite } from "../../kit/cluster.ts";
-import { ClusterServer, NOBODY, run, START_MS } from "../../kit/cluster-server.ts";
+import { ClusterSite, inNamespace, NAMESPACE, prepareNamespace, soon } from "../../kit/cluster.ts";
+import { ClusterServer, NOBODY, run, START_MS, says } from "../../kit/cluster-server.ts";
 
 describe("a session on Kubernetes", { timeout: 300_000 }, () => {
   let site: ClusterSite;
@@ -50,6 +50,26 @@ describe("a session on Kubernetes", { timeout: 300_000 }, () => {
       .toMatch(/Executor .*-exec-1 waits: FailedScheduling: .*Insufficient cpu/);
     await server.sessions.delete(other, "enough");
     await answer;
+  });
+
+  test("says that its namespace's quota lets it have no executor, and works when it does", async () => {
+    const namespace = `${NAMESPACE}-${crypto.randomUUID().slice(0, 8)}`;
+    await prepareNamespace(site.api, namespace);
+    try {
+      const quota = inNamespace("resourcequotas", "", namespace);
+      await site.api.create(quota, { metadata: { name: "few" }, spec: { hard: { pods: "1" } } }, soon());
+      await using narrow = new ClusterSite({ namespace });
+      await using others = await ClusterServer.open(narrow);
+      const waiting = await others.create();
+      const answer = run(waiting, "sc.range(3).sum()");
+      await says(waiting, /^Spark is refused an executor and asks again: pods ".*-exec-\d+" is forbidden: exceeded quota: few, /, START_MS);
+      await site.api.delete(`${quota}/few`, soon());
+      expect(await answer).toContain('"3"');
+      await expect.poll(() => waiting.logTail(1).join(), { timeout: 60_000 }).not.toMatch(/is refused an executor/);
+      await others.sessions.delete(waiting, "enough");
+    } finally {
+      await site.api.delete(`api/v1/namespaces/${namespace}`, soon());
+    }
   });
 
   test("leaves nothing when it is deleted", async () => {
