@@ -1,13 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { STOCK_IMAGE } from "../../kit/cluster.ts";
 import { type Deployment, deploy } from "../../kit/deployment.ts";
-import { kubectl, warningsOf } from "../../kit/kubectl.ts";
+import { exchange } from "../../kit/http.ts";
+import { forward, kubectl, warningsOf } from "../../kit/kubectl.ts";
 import { Livy, textOf } from "../../kit/livy.ts";
 import { until } from "../../kit/until.ts";
 
 const START_MS = 180_000;
 const TAG = "jsonpath={.metadata.labels.spark-app-tag}";
 
+interface UiInfo {
+  readonly appId: string;
+  readonly appInfo: { readonly sparkUiUrl: string; readonly driverLogUrl: string };
+}
 interface Named {
   readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
   readonly spec: { readonly serviceAccountName?: string };
@@ -79,6 +84,38 @@ describe("the server in the cluster, from the manifests", { timeout: 400_000 }, 
     await livy.delete(session.id);
     expect(await deployment.sessionsKubectl("get", "pods,secrets,services,persistentvolumeclaims", "--output=name")).toBe("");
     expect((await deployment.sessionsKubectl("get", "configmaps", "--output=name")).trim()).toBe("configmap/kube-root-ca.crt");
+  });
+
+  test("Spark's UI is shown by either server to who has a token; what its pages fetch needs their ticket alone", async () => {
+    const { id } = await livy.create({ kind: "pyspark" });
+    await livy.inState(id, ["idle"], START_MS);
+    const { appInfo, appId } = await livy.expect<UiInfo>(200, "GET", `/sessions/${id}`);
+    expect(appInfo.sparkUiUrl).toBe(`${way.url}/sessions/${id}/ui/`);
+    expect(appInfo.driverLogUrl).toBe(`${way.url}/sessions/${id}/driver-log`);
+    const { pathname } = new URL(appInfo.sparkUiUrl);
+
+    const pods = await deployment.kubectl("get", "pods", "--selector=app.kubernetes.io/component=server", "--output=name");
+    const [one = "", other = "", ...more] = pods.trim().split("\n");
+    expect(more).toEqual([]);
+    await using wayToOne = await forward(deployment.namespace, one, 8998);
+    await using wayToOther = await forward(deployment.namespace, other, 8998);
+    const [first, second] = [`http://127.0.0.1:${wayToOne.port}`, `http://127.0.0.1:${wayToOther.port}`];
+    const get = (server: string, path: string, headers = {}) => exchange(server, { method: "GET", path, headers });
+    expect((await get(first, pathname)).status).toBe(401);
+    const { status, headers } = await get(first, pathname, deployment.headers);
+    const page = new URL(headers.location ?? "", first).pathname;
+    expect([status, page]).toEqual([302, expect.stringMatching(/\/ui\/~[\w-]{43}\/jobs\/$/)]);
+    for (const server of [first, second]) {
+      const shown = await get(server, page);
+      expect([shown.status, shown.headers["content-security-policy"]]).toEqual([200, expect.stringMatching(/^sandbox /)]);
+      expect(shown.body).toContain("Spark Jobs");
+      const applications = await get(server, page.replace("jobs/", "api/v1/applications"), { origin: "null" });
+      expect(applications.body).toMatchObject([{ id: appId }]);
+      expect((await get(server, page.replace(/~[\w-]{43}/, `~${"x".repeat(43)}`))).status).toBe(401);
+    }
+    const log = await get(second, new URL(appInfo.driverLogUrl).pathname, deployment.headers);
+    expect([log.status, log.body]).toEqual([200, expect.stringContaining("The driver's pod is being made")]);
+    await livy.delete(id);
   });
 
   test("the rights of a driver are enough: its log tells of nothing that was denied to it", async () => {
