@@ -2,10 +2,11 @@ import type { V1Container, V1Pod } from "@kubernetes/client-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Session } from "../../../src/core/session.ts";
 import { SESSION_LABEL } from "../../../src/launch/kubernetes/names.ts";
-import { ClusterSite, inNamespace, soon } from "../../kit/cluster.ts";
+import { ClusterSite, inNamespace, NAMESPACE, SERVICE_ACCOUNT, soon } from "../../kit/cluster.ts";
 import { ClusterServer, ended, ready, run, START_MS } from "../../kit/cluster-server.ts";
 import { serveFiles } from "../../kit/file-server.ts";
 
+const ROLE_BINDINGS = `apis/rbac.authorization.k8s.io/v1/namespaces/${NAMESPACE}/rolebindings`;
 const TEMPLATE = "spark.kubernetes.ROLE.podTemplateFile";
 const tolerations = [{ key: "dedicated", operator: "Equal", value: "spark", effect: "NoSchedule" }];
 
@@ -55,12 +56,24 @@ describe("what a session asks for in its conf", { timeout: 180_000 }, () => {
     );
     await api.create(inNamespace("secrets"), { metadata: { name: `${name}-keys` }, stringData: { token: "open sesame" } }, soon());
     await api.create("apis/scheduling.k8s.io/v1/priorityclasses", { metadata: { name }, value: 10 }, soon());
+    await api.create(inNamespace("serviceaccounts"), { metadata: { name: `${name}-runner` } }, soon());
+    await api.create(
+      ROLE_BINDINGS,
+      {
+        metadata: { name },
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: SERVICE_ACCOUNT },
+        subjects: [{ kind: "ServiceAccount", name: `${name}-runner`, namespace: NAMESPACE }],
+      },
+      soon(),
+    );
   };
   const tidy = async (): Promise<void> => {
     const { api } = site;
     await api.delete(inNamespace("persistentvolumeclaims", `${name}-data`), soon());
     await api.delete(inNamespace("secrets", `${name}-keys`), soon());
     await api.delete(`apis/scheduling.k8s.io/v1/priorityclasses/${name}`, soon());
+    await api.delete(`${ROLE_BINDINGS}/${name}`, soon());
+    await api.delete(inNamespace("serviceaccounts", `${name}-runner`), soon());
     for (const part of ["data", "scratch-1", "scratch-2"]) await api.delete(`api/v1/persistentvolumes/${name}-${part}`, soon());
   };
 
@@ -77,6 +90,7 @@ describe("what a session asks for in its conf", { timeout: 180_000 }, () => {
         { rule: "priority", pattern: null },
         { rule: "scheduler", pattern: "default-scheduler" },
         { rule: "podTemplate", pattern: "inline" },
+        { rule: "serviceAccount", pattern: "*-runner" },
       ],
     });
     name = site.settings.instance;
@@ -100,11 +114,14 @@ describe("what a session asks for in its conf", { timeout: 180_000 }, () => {
         "spark.kubernetes.memoryOverheadFactor": "0.9",
         "spark.kubernetes.node.selector.kubernetes.io/os": "linux",
         "spark.kubernetes.scheduler.name": "default-scheduler",
+        "spark.kubernetes.container.image.pullPolicy": "Never",
+        "spark.kubernetes.container.image.pullSecrets": `${name}-keys`,
         "spark.kubernetes.driverEnv.COLOUR": "blue",
         "spark.executorEnv.COLOUR": "red",
         "spark.kubernetes.driver.volumes.persistentVolumeClaim.data.mount.path": "/data",
         "spark.kubernetes.driver.volumes.persistentVolumeClaim.data.options.claimName": `${name}-data`,
         ...ofBoth({
+          "spark.kubernetes.authenticate.ROLE.serviceAccountName": `${name}-runner`,
           "spark.kubernetes.ROLE.request.cores": "20m",
           "spark.kubernetes.ROLE.limit.cores": "2",
           "spark.kubernetes.ROLE.label.team": "data",
@@ -147,6 +164,9 @@ describe("what a session asks for in its conf", { timeout: 180_000 }, () => {
       expect(pod.spec).toMatchObject({
         schedulerName: "default-scheduler",
         priorityClassName: name,
+        serviceAccountName: `${name}-runner`,
+        imagePullSecrets: [{ name: `${name}-keys` }],
+        containers: [{ imagePullPolicy: "Never" }],
         nodeSelector: { "kubernetes.io/os": "linux", "kubernetes.io/arch": expect.any(String) },
         tolerations: expect.arrayContaining(tolerations.map((toleration) => expect.objectContaining(toleration))),
       });
