@@ -123,14 +123,21 @@ describe("docs/kubernetes.md", { timeout: 500_000 }, () => {
     });
   });
 
-  test("names the namespaces of another instance", async () => {
+  test("names the namespaces of another instance, with the components that each part may have", async () => {
     const overlays = [...section("Several of them in a cluster").matchAll(/^```yaml\n# team-a\/(\w+)\/[\s\S]*?^```$/gm)];
     expect(overlays.map(([, part]) => part)).toEqual(["server", "sessions"]);
+    const components: Readonly<Record<string, readonly string[]>> = { server: ["uploads", "tls"], sessions: ["spark-operator"] };
     for (const [block, part = ""] of overlays) {
       shell(`mkdir -p team-a/${part} && cat > team-a/${part}/kustomization.yaml <<'END'\n${block.replaceAll(/^```.*$/gm, "")}END`);
-      const rendered = await kubectl(["kustomize", `team-a/${part}`], { cwd: directory });
-      expect(rendered.match(/(namespace|metadata\.name): longwick\S*/g)).toBeNull();
-      expect(rendered).toContain("namespace: team-a");
+      const named = async () => {
+        const rendered = await kubectl(["kustomize", `team-a/${part}`], { cwd: directory });
+        expect(rendered.match(/(namespace|metadata\.name): longwick\S*/g)).toBeNull();
+        return rendered.match(/namespace: team-a\S*/g)?.length ?? 0;
+      };
+      const bare = await named();
+      const places = components[part]?.map((name) => `../../docker/kubernetes/${name}`).join(", ");
+      shell(`echo 'components: [${places}]' >> team-a/${part}/kustomization.yaml`);
+      expect([bare > 0, (await named()) > bare]).toEqual([true, true]);
     }
   });
 
