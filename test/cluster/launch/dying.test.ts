@@ -5,7 +5,7 @@ import { Api } from "../../../src/launch/kubernetes/api.ts";
 import { INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL, TAG_LABEL } from "../../../src/launch/kubernetes/names.ts";
 import { eraseSession } from "../../../src/launch/kubernetes/session-objects.ts";
 import { ClusterSite, IMAGE, inNamespace, NAMESPACE, soon } from "../../kit/cluster.ts";
-import { ClusterServer, ended, NOBODY, run, START_MS } from "../../kit/cluster-server.ts";
+import { ClusterServer, ended, NOBODY, run, START_MS, says } from "../../kit/cluster-server.ts";
 import { kubectl } from "../../kit/kubectl.ts";
 import { until } from "../../kit/until.ts";
 import { draftOf, reach } from "../../launch/contract.ts";
@@ -45,6 +45,21 @@ describe.concurrent("a driver's pod", { timeout: 240_000 }, () => {
     );
     expect(await ended(session)).toMatch(/taken away \(EvictionByEvictionAPI\): Eviction API: evicting/);
     await expect.poll(() => site.left(), { timeout: 30_000 }).toEqual([site.claimOf(session.claim)]);
+  });
+
+  test("whose first process the kernel ends for want of memory is started again, and says OOMKilled", async ({ expect }) => {
+    await using site = ClusterSite.withoutSpark();
+    await using server = await ClusterServer.open(site);
+    // Of a pod that gets all that it asks for the kernel ends no process but one that is marked for it.
+    const cores = { "spark.kubernetes.driver.request.cores": "200m", "spark.kubernetes.driver.limit.cores": "200m" };
+    const session = await server.create({ driverMemory: "300m", conf: { "spark.driver.memoryOverhead": "100m", ...cores } });
+    const name = await running(site, session);
+    // Memory that is only held open is no process's, and goes with the container.
+    const hold = "import os; held = os.memfd_create('held')\nwhile True: os.write(held, bytes(1 << 20))";
+    const take = `echo 1000 >/proc/1/oom_score_adj && exec python3 -c "${hold}"`;
+    await expect(kubectl(["--namespace", NAMESPACE, "exec", name, "--", "sh", "-c", take])).rejects.toThrow(/exit code 137|SIGKILL/);
+    await says(session, /was started again, once so far; before that it ended: OOMKilled: it used more memory than its limit/);
+    expect(session.state).toBe("starting");
   });
 
   test("that fills its disk beyond what it may is evicted, and its session ends with the reason", async ({ expect }) => {
