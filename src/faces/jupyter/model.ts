@@ -31,7 +31,7 @@ export const kernelModel = (kernel: Kernel) => ({
   longwick: { session: kernel.session.id, sessionName: kernel.session.name },
 });
 
-export const auditKernel = ({ caller }: FastifyRequest, action: AuditEvent["action"], { session }: Kernel): void =>
+export const auditKernel = ({ caller }: Pick<FastifyRequest, "caller">, action: AuditEvent["action"], { session }: Kernel): void =>
   publishAudit({
     ...{ action, user: caller.name, remote: caller.remote, proxyUser: session.proxyUser, session: session.id },
     ...{ statement: null, problem: null },

@@ -33,6 +33,8 @@ export const jupyterFace =
     });
     app.get("/api", gateway("Version of the interface", {}), () => ({ version: JUPYTER_SERVER_VERSION }));
     app.get("/api/status", gateway("How many kernels and connections there are", {}), ({ caller }) => statusModel(kernels.list(caller)));
+    // VS Code asks for a password where this is anything but 200.
+    app.get("/tree", gateway("", { hide: true }), () => "Here are Jupyter's kernels; notebooks are kept where Jupyter or VS Code runs.\n");
     kernelspecRoutes(app, kernels);
     kernelRoutes(app, kernels);
     sessionRoutes(app, kernels);

@@ -1,5 +1,7 @@
+import type { FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { v5 as uuidv5 } from "uuid";
+import type { Caller } from "../../core/access.ts";
 import { Problem } from "../../core/problems.ts";
 import type { App } from "../livy/room.ts";
 import type { Kernel } from "./kernel.ts";
@@ -25,18 +27,19 @@ interface Names {
 }
 
 /**
- * Jupyter's sessions: a kernel and the document that uses it. A kernel remembers the document it was started for; later names live as
- * long as this server.
+ * Jupyter's sessions: a kernel and the document that uses it. A kernel remembers the document it was started for; later names, and which
+ * kernel took another's place, live as long as this server.
  */
 export const sessionRoutes = (app: App, kernels: Kernels): void => {
   const renamed = new WeakMap<Kernel, Names>();
-  const idOf = (kernel: Kernel) => uuidv5(kernel.id, NAMESPACE);
+  const exchanged = new WeakMap<Kernel, string>();
+  const idOf = (kernel: Kernel) => exchanged.get(kernel) ?? uuidv5(kernel.id, NAMESPACE);
   const model = (kernel: Kernel) => {
     const path = kernel.session.spec.kernel?.path ?? `session-${kernel.session.id}`;
     const names = renamed.get(kernel) ?? { path, name: kernel.session.name ?? path, type: "notebook" };
     return { id: idOf(kernel), ...names, kernel: kernelModel(kernel), notebook: { path: names.path, name: names.name } };
   };
-  const find = (id: string, caller: Parameters<Kernels["list"]>[0]): Kernel => {
+  const find = (id: string, caller: Caller): Kernel => {
     const kernel = kernels.list(caller).find((each) => idOf(each) === id);
     if (kernel === undefined) throw new Problem("NOT_FOUND", `Session does not exist: ${id.slice(0, 100)}`);
     return kernel;
@@ -45,6 +48,21 @@ export const sessionRoutes = (app: App, kernels: Kernels): void => {
     const { path, name, type } = model(kernel);
     renamed.set(kernel, { path: body.path ?? path, name: body.name ?? name, type: body.type ?? type });
   };
+  /** The caller's own kernel for a document: who opens it once more goes on there, and starts no other driver. */
+  const openFor = (path: string, caller: Caller): Kernel | undefined =>
+    kernels
+      .list(caller)
+      .filter(({ session, executionState }) => session.owner === caller.name && executionState !== "dead")
+      .findLast((each) => (renamed.get(each)?.path ?? each.session.spec.kernel?.path) === path);
+  /** Another kernel for a document; the one before ends, as Jupyter Server has it. */
+  const change = async (request: Pick<FastifyRequest, "caller">, before: Kernel, kernel: Kernel): Promise<void> => {
+    if (kernel === before) return;
+    const [id, other] = [idOf(before), idOf(kernel)];
+    exchanged.set(kernel, id).set(before, other);
+    rename(kernel, model(before));
+    auditKernel(request, "delete", before);
+    await kernels.shutDown(before);
+  };
   const one = { params: SessionParams };
 
   app.get("/api/sessions", gateway("Documents and their kernels", {}), ({ caller }) => kernels.list(caller).map(model));
@@ -52,6 +70,8 @@ export const sessionRoutes = (app: App, kernels: Kernels): void => {
   app.post("/api/sessions", gateway("Start a document's kernel", { body: JupyterSession }), async (request, reply) => {
     const { body, caller } = request;
     const { id = null, name = null } = body.kernel ?? {};
+    const open = id === null && body.path ? openFor(body.path, caller) : undefined;
+    if (open !== undefined) return reply.code(201).send(model(open));
     const started = () => kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
     const kernel = id === null ? await started() : kernels.find(id, caller, "modify");
     if (id === null) auditKernel(request, "create", kernel);
@@ -66,10 +86,13 @@ export const sessionRoutes = (app: App, kernels: Kernels): void => {
     gateway("Rename a document, or give it another kernel", { ...one, body: JupyterSession }),
     async (request) => {
       const { body, caller, params } = request;
-      let kernel = kernels.find(find(params.session, caller).id, caller, "modify");
+      const before = kernels.find(find(params.session, caller).id, caller, "modify");
+      const path = body.path ?? model(before).path;
       const { id = null, name = null } = body.kernel ?? {};
-      if (id !== null) kernel = kernels.find(id, caller, "modify");
-      else if (name !== null) kernel = await kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
+      const started = () => kernels.start(readLaunchWish({ name, path }), caller, request.signal);
+      const kernel = id !== null ? kernels.find(id, caller, "modify") : name !== null ? await started() : before;
+      if (id === null && name !== null) auditKernel(request, "create", kernel);
+      await change(request, before, kernel);
       rename(kernel, body);
       return model(kernel);
     },
