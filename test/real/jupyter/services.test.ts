@@ -199,6 +199,21 @@ describe("JupyterLab's own client", () => {
     expect((await runCell(kernel, "sum(range(10))")).types).not.toContain("display_data");
   });
 
+  test("tasks of which none ends for a while are shown all the same", async () => {
+    // The second time everything runs at the first look, and nothing changes before the end.
+    for (const code of Array(2).fill("spark.sparkContext.parallelize(range(2), 2).map(lambda i: time.sleep(4)).count()")) {
+      const begun = performance.now();
+      let shownMs = 0;
+      await runCell(kernel, code, {
+        onMessage: ({ header }) => {
+          if (header.msg_type === "display_data") shownMs ||= performance.now() - begun;
+        },
+      });
+      expect(shownMs).toBeGreaterThan(0);
+      expect(shownMs).toBeLessThan(3_000);
+    }
+  });
+
   test("ipywidgets: a widget is opened, changed from the front end, and its handler runs", async () => {
     const opened = new Map<string, Kernel.IComm>();
     kernel.registerCommTarget("jupyter.widget", (comm) => void opened.set(comm.commId, comm));
