@@ -77,6 +77,33 @@ def test_pages_and_next_inputs_are_for_the_front_end() -> None:
         assert next_input == [{"source": "set_next_input", "text": "1 + 1", "replace": False}]
 
 
+def test_a_warning_is_shown_in_the_cell(interpreter: InterpreterProcess) -> None:
+    outcome = interpreter.run_cell("import warnings\nwarnings.warn('careful')")
+    assert "UserWarning: careful" in outcome.text("stderr")
+
+
+@pytest.mark.needs("IPython")
+def test_values_are_laid_out_for_notebooks_and_on_one_line_for_others() -> None:
+    code = "print('IPKernelApp' in get_ipython().config)\n{'one': 'x' * 60, 'two': int}"
+    laid_out = "{'one': '%s',\n 'two': int}" % ("x" * 60)
+    one_line = "{'one': '%s', 'two': <class 'int'>}" % ("x" * 60)
+    with InterpreterProcess() as interpreter:
+        for notebook in (False, True, False):
+            outcome = interpreter.run_cell(code) if notebook else interpreter.run(code)
+            assert outcome.result == {"text/plain": laid_out if notebook else one_line}
+            assert outcome.text("stdout") == "%s\n" % notebook
+        assert "..." in str(interpreter.run_cell("list(range(2000))").result)
+
+
+@pytest.mark.needs("IPython")
+def test_how_a_user_wants_values_laid_out_outlives_the_cell() -> None:
+    with InterpreterProcess() as interpreter:
+        interpreter.run_cell("%pprint")
+        assert interpreter.run_cell("int").result == {"text/plain": "<class 'int'>"}
+        interpreter.run_cell("%pprint\n%precision 2")
+        assert interpreter.run_cell("3.14159").result == {"text/plain": "3.14"}
+
+
 def test_an_unknown_target_is_closed_without_a_word(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.comm("open", "c1", "nobody")
     assert outcome.outcome == "ok"

@@ -280,10 +280,13 @@ class Interpreter:
         file: Optional[TextIO] = None,
         line: Optional[str] = None,
     ) -> None:
-        """Warnings go to the driver's log: clients parse what a statement prints."""
+        """Where nobody reads them but clients that parse what a statement prints, warnings go to the driver's log."""
         text = warnings.formatwarning(message, category, filename, lineno, line)
+        statement = CURRENT.get()
         if file is not None:
             file.write(text)
+        elif statement is not None and statement.parent is not None:
+            sys.stderr.write(text)
         else:
             self._outputs.log(text)
 

@@ -36,17 +36,19 @@ class IPythonExecutor:
         config.HistoryManager.enabled = False
         config.InteractiveShell.colors = "nocolor"
         config.InteractiveShell.banner1 = ""
-        config.PlainTextFormatter.pprint = False  # what Python itself would print, on one line: clients of Livy read it so
         config.Completer.use_jedi = False  # 40 MB, and slow; living objects answer better
         place = {} if directory is None else {"ipython_dir": os.path.join(directory, ".ipython")}
         _Shell.outputs, _Shell.magics = outputs, magics
         self.shell: Any = _Shell.instance(config=config, user_module=main, user_ns=main.__dict__, **place)
         self.shell.register_magic_function(sql.run, "line_cell", "sql")
         sys.modules["__main__"] = main
+        #: Whom values are laid out for; None: for nobody yet.
+        self._for_notebooks: Optional[bool] = None
 
     def run(self, statement: Statement) -> None:
         """Raises what the code raises."""
         shell = self.shell
+        self._suit(statement.parent is not None)
         shell.late_errors.clear()
         result = shell.run_cell(statement.code, store_history=statement.stored, silent=statement.silent)
         error: Optional[BaseException] = result.error_before_exec or result.error_in_exec
@@ -59,6 +61,19 @@ class IPythonExecutor:
             # IPython keeps the last result; the frames of what failed must not live as long.
             result.error_before_exec = result.error_in_exec = None
             raise error
+
+    def _suit(self, notebook: bool) -> None:
+        """Values and libraries write as whoever asks reads it. Nothing is touched while that does not change: it is the user's, too."""
+        if notebook is self._for_notebooks:
+            return
+        self._for_notebooks = notebook
+        # Else what Python itself would print, on one line: clients of Livy read it so.
+        self.shell.display_formatter.formatters["text/plain"].pprint = notebook
+        # By this section tqdm and others tell whether widgets can be shown.
+        if notebook:
+            self.shell.config["IPKernelApp"] = Config()
+        else:
+            self.shell.config.pop("IPKernelApp", None)
 
     @property
     def next_number(self) -> int:
