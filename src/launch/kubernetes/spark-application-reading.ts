@@ -1,5 +1,5 @@
 import type { SessionEnd } from "../../core/ports.ts";
-import { type DriverPod, endOfGonePod, type PodEnd, readPod } from "./pod-reading.ts";
+import { type DriverPod, endOfGonePod, type PodEnd, type PodReading, readPod } from "./pod-reading.ts";
 import type { Stored } from "./watch.ts";
 
 /** The parts of a SparkApplication that tell how its batch is. */
@@ -35,7 +35,8 @@ export interface DriverSight {
 
 /** The states of the operator's machine in which no driver runs (api/v1beta2, ApplicationStateType), each with what is waited for. */
 const PENDING: ReadonlyMap<string, string> = new Map([
-  ["", "The SparkApplication waits for the Spark Operator to take it up."],
+  // The operator writes nothing before its spark-submit has ended.
+  ["", "The SparkApplication waits for the Spark Operator to submit it."],
   ["PENDING_SUBMISSION", "The Spark Operator is about to submit the application."],
   ["SUBMITTED", "The Spark Operator has submitted the application; its driver's pod is waited for."],
   ["PENDING_RERUN", "The Spark Operator is about to submit the application again."],
@@ -81,22 +82,46 @@ export const endOfApplication = (application: SparkApplication, sight: DriverSig
 
 const appIdOf = ({ status }: SparkApplication): string | null => status?.sparkApplicationId || null;
 
+/** In other states the pod may be one that the operator is about to end. */
+const OWN_DRIVER: ReadonlySet<string> = new Set(["", "SUBMITTED"]);
+
 const readPending = (waits: string, state: string, { pod, warning }: DriverSight): ApplicationReading => {
-  const reading = pod === null || state !== "SUBMITTED" ? null : readPod(pod, warning);
+  const reading = pod === null || !OWN_DRIVER.has(state) ? null : readPod(pod, warning);
   if (reading?.is === "hopeless") return { is: "hopeless", reason: reading.reason };
-  return { is: "pending", reason: reading?.is === "pending" ? reading.reason : waits, held: HELD.has(state) };
+  return { is: "pending", reason: reading === null ? waits : (pendingWords(reading) ?? waits), held: HELD.has(state) };
+};
+
+const HAS_ENDED = "The driver's pod has ended; the Spark Operator has not said so yet.";
+
+const pendingWords = (reading: PodReading): string | null => {
+  switch (reading.is) {
+    case "pending":
+      return reading.reason;
+    case "running":
+      return "The driver's container runs; the Spark Operator has not said so yet.";
+    case "over":
+      return HAS_ENDED;
+    default:
+      return null;
+  }
 };
 
 const troubleOf = ({ metadata }: SparkApplication, { pod, warning }: DriverSight): string | null => {
   if (metadata.deletionTimestamp !== undefined) return "The SparkApplication is being deleted.";
   const reading = pod === null ? null : readPod(pod, warning);
   if (reading?.is === "running") return reading.trouble;
-  return reading?.is === "over" ? "The driver's pod has ended; the Spark Operator has not said so yet." : null;
+  return reading?.is === "over" ? HAS_ENDED : null;
 };
 
 type End = Omit<PodEnd, "appId">;
 
 const succeeded: End = { state: "success", reason: "The application has ended.", logTail: null, exitCode: 0 };
+
+/** Whether the driver's container has begun to run: what it writes can be read, and what it does is done. */
+export const driverBegan = ({ spec, status }: DriverPod): boolean => {
+  const state = status?.containerStatuses?.find(({ name }) => name === spec.containers[0]?.name)?.state;
+  return state?.running !== undefined || state?.terminated !== undefined;
+};
 
 /** The highest exit code that is no signal's. */
 const SIGNAL_BASE = 128;
@@ -104,11 +129,14 @@ const SIGNAL_BASE = 128;
 const failedEnd = ({ status }: SparkApplication, { pod, gone, lines }: DriverSight): End => {
   const message = status?.applicationState?.errorMessage ?? "";
   // Counted by the operator once spark-submit has made a driver.
-  if ((status?.executionAttempts ?? 0) === 0) {
-    const reason = `The Spark Operator could not submit the application: ${submissionWords(message)}`;
-    return { state: "dead", reason, logTail: null, cause: "submission-refused" };
-  }
   const last = pod ?? gone;
+  if ((status?.executionAttempts ?? 0) === 0) {
+    // A spark-submit that was cut short, or that the operator repeated after its own restart, may have made one all the same.
+    const ran = last !== null && driverBegan(last);
+    const what = ran ? "gave up the application, whose driver ran" : "could not submit the application";
+    const reason = `The Spark Operator ${what}: ${submissionWords(message)}`;
+    return { state: "dead", reason, logTail: null, cause: ran ? "driver-lost" : "submission-refused" };
+  }
   const exitCode = (last === null ? undefined : exitCodeOf(last)) ?? exitCodeIn(message);
   const taken = last === null ? null : endOfGonePod(last);
   // A pod that was taken away may have the exit code of its end too.
@@ -145,11 +173,13 @@ export const lastComplaint = (lines: SessionEnd["logTail"]): string => {
   return (raised ?? missing ?? thrown ?? "").trim().slice(0, 500);
 };
 
+const THROWN = /^\s*(?:Exception in thread "[^"]*"|Caused by:|Error:) (.+)/;
+
 /** spark-submit's whole standard error is in the message: what the API server or Spark said is what counts. */
 const submissionWords = (message: string): string => {
   const [, refusal] = /\bMessage: (.+?)(?:\. Received status: |\n|$)/s.exec(message) ?? [];
-  const thrown = message.split("\n").findLast((line) => /^(Exception in thread |Caused by: |Error: )/.test(line.trim()));
-  return sentence(refusal ?? thrown ?? message);
+  const thrown = message.split("\n").flatMap((line) => THROWN.exec(line)?.[1] ?? []);
+  return sentence(refusal ?? thrown.at(-1) ?? message);
 };
 
 const sentence = (text: string): string => {

@@ -11,7 +11,7 @@ import type { Refusal } from "./refusals.ts";
 import { presentPod, readLog, type SessionPlace } from "./session-objects.ts";
 import type { SparkApplicationObject } from "./spark-application.ts";
 import { eraseApplication, makeApplication, presentApplication, readApplicationRefusal } from "./spark-application-objects.ts";
-import { type DriverSight, endOfApplication, readApplication, type SparkApplication, stateOf } from "./spark-application-reading.ts";
+import { type DriverSight, driverBegan, endOfApplication, readApplication, type SparkApplication, stateOf } from "./spark-application-reading.ts";
 
 /** What a workload needs of its launcher. */
 export interface SparkApplicationParts extends ClaimedParts {
@@ -80,7 +80,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   podChanged(pod: DriverPod): void {
     if (pod.metadata.name !== this.#parts.name) return;
     this.#pod = driverFirst(pod);
-    if (hasBegun(this.#pod)) this.#link.begin(DRIVER_CONTAINER);
+    if (driverBegan(this.#pod)) this.#link.begin(DRIVER_CONTAINER);
     this.poke();
   }
 
@@ -230,12 +230,6 @@ const driverFirst = (pod: DriverPod): DriverPod => {
   const driver = containers.find(({ name }) => name === DRIVER_CONTAINER);
   if (driver === undefined) return pod;
   return { ...pod, spec: { ...pod.spec, containers: [driver, ...containers.filter((other) => other !== driver)] } };
-};
-
-/** Whether its driver's container has written what there is to read. */
-const hasBegun = ({ status }: DriverPod): boolean => {
-  const state = status?.containerStatuses?.find(({ name }) => name === DRIVER_CONTAINER)?.state;
-  return state?.running !== undefined || state?.terminated !== undefined;
 };
 
 const goneUnseen = (name: string): PodEnd => ({

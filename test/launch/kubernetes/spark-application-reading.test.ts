@@ -46,7 +46,7 @@ describe("a SparkApplication's status", () => {
   test("that is not there yet is a batch that starts", () => {
     expect(readApplication({ metadata: METADATA }, NOTHING)).toMatchObject({
       is: "pending",
-      reason: expect.stringContaining("to take it up"),
+      reason: expect.stringContaining("to submit it"),
     });
   });
 
@@ -80,6 +80,20 @@ describe("a SparkApplication's status", () => {
     expect(readApplication(application("SUBMITTED"), { ...NOTHING, pod: never })).toMatchObject({ is: "hopeless" });
   });
 
+  test("is behind its driver's pod while spark-submit is under way, which is told", () => {
+    const waits = (state: string, pod: DriverPod) => {
+      const reading = readApplication(application(state), { ...NOTHING, pod });
+      return reading.is === "pending" ? reading.reason : reading;
+    };
+    const runs = podOf({ phase: "Running", containerStatuses: containerIs({ running: {} }) });
+    for (const state of ["", "SUBMITTED"]) {
+      expect(waits(state, runs)).toBe("The driver's container runs; the Spark Operator has not said so yet.");
+      expect(waits(state, failed(3))).toBe("The driver's pod has ended; the Spark Operator has not said so yet.");
+    }
+    // The operator is about to end that one.
+    expect(waits("INVALIDATING", runs)).toMatch(/was changed/);
+  });
+
   test.each(["SUBMISSION_FAILED", "FAILED"])("%s without a driver is a refused submission, in the API server's words", (state) => {
     const message =
       'failed to submit spark application: failed to run spark-submit: WARN Utils: …\nException in thread "main" io.fabric8.kubernetes.client.KubernetesClientException: Failure executing: POST at: https://10.0.0.1/api/v1/namespaces/spark/pods. Message: pods "x-driver" is forbidden: exceeded quota: few, requested: pods=1, used: pods=0, limited: pods=0. Received status: Status(apiVersion=v1, code=403).';
@@ -91,6 +105,37 @@ describe("a SparkApplication's status", () => {
           'The Spark Operator could not submit the application: pods "x-driver" is forbidden: exceeded quota: few, requested: pods=1, used: pods=0, limited: pods=0.',
       },
     });
+  });
+
+  test("of a submission that failed is told without Java's words before it", () => {
+    const message = [
+      "failed to run spark-submit: WARNING: Using incubator modules: jdk.incubator.vector",
+      '26/11/21 22:27:15 ERROR Client: Please check "kubectl auth can-i create pod" first. It should be yes.',
+      'Exception in thread "main" io.fabric8.kubernetes.client.KubernetesClientException: The timeout of 10000 ms has been exceeded',
+      "\tat io.fabric8.kubernetes.client.dsl.internal.OperationSupport.waitForResult(OperationSupport.java:509)",
+      "Caused by: io.vertx.core.impl.NoStackTraceTimeoutException: The timeout of 10000 ms has been exceeded",
+      "26/11/21 22:27:16 INFO ShutdownHookManager: Shutdown hook called",
+    ].join("\n");
+    expect(readApplication(application("SUBMISSION_FAILED", message, { executionAttempts: 0 }), NOTHING)).toMatchObject({
+      end: {
+        reason:
+          "The Spark Operator could not submit the application: io.vertx.core.impl.NoStackTraceTimeoutException: The timeout of 10000 ms has been exceeded.",
+      },
+    });
+  });
+
+  test("of a submission that failed although its driver ran is a driver that was lost", () => {
+    const message = "failed to submit spark application: failed to run spark-submit: driver pod already exist";
+    const over = (sight: Partial<DriverSight>) =>
+      readApplication(application("SUBMISSION_FAILED", message, { executionAttempts: 0 }), { ...NOTHING, ...sight });
+    const runs = podOf({ phase: "Running", containerStatuses: containerIs({ running: {} }) });
+    const end = {
+      ...{ state: "dead", cause: "driver-lost" },
+      reason: `The Spark Operator gave up the application, whose driver ran: ${message}.`,
+    };
+    expect(over({ pod: runs })).toMatchObject({ is: "over", end });
+    expect(over({ gone: runs })).toMatchObject({ is: "over", end });
+    expect(over({ pod: podOf({ phase: "Pending" }) })).toMatchObject({ is: "over", end: { cause: "submission-refused" } });
   });
 
   test.each(["FAILING", "FAILED"])("%s with an exit code is the application's own failure, with its last error", (state) => {
