@@ -11,7 +11,14 @@ import type { Refusal } from "./refusals.ts";
 import { presentPod, readLog, type SessionPlace } from "./session-objects.ts";
 import type { SparkApplicationObject } from "./spark-application.ts";
 import { eraseApplication, makeApplication, presentApplication, readApplicationRefusal } from "./spark-application-objects.ts";
-import { type DriverSight, driverBegan, endOfApplication, readApplication, type SparkApplication, stateOf } from "./spark-application-reading.ts";
+import {
+  type DriverSight,
+  driverBegan,
+  endOfApplication,
+  readApplication,
+  type SparkApplication,
+  stateOf,
+} from "./spark-application-reading.ts";
 
 /** What a workload needs of its launcher. */
 export interface SparkApplicationParts extends ClaimedParts {
