@@ -19,7 +19,7 @@ if (tooOld) {
       NEEDED.join(".") +
       " or newer is needed.\n" +
       "longwick: install a current Node (https://nodejs.org), or let npm bring one along:\n" +
-      "longwick:   npx -p node@24 -p longwick longwick\n"
+      (fs.existsSync(source) ? "longwick:   npx node bin/longwick.js\n" : "longwick:   npx -p node@24 -p longwick longwick\n")
   );
   process.exitCode = 1;
 } else if (fs.existsSync(source)) {

@@ -73,6 +73,8 @@ describe("what npm pack makes", () => {
     writeFileSync(old, 'Object.defineProperty(process.versions, "node", { value: "20.11.1" });');
     const { status, stderr } = run(process.execPath, ["--require", old, LONGWICK, "--version"]);
     expect([status, stderr]).toEqual([1, expect.stringMatching(/this is Node 20\.11\.1, but Node 22\.19 or newer is needed[\s\S]*npx/)]);
+    const checkout = run(process.execPath, ["--require", old, join(ROOT, "bin/longwick.js"), "--version"]);
+    expect(checkout.stderr).toContain("npx node bin/longwick.js");
     const code = readFileSync(join(ROOT, "bin/longwick.js"), "utf8").replaceAll(/"(\\.|[^"\\])*"|\/\/.*|^#!.*/gm, '""');
     expect(code).not.toMatch(/=>|`|,\s*\)|\?\.|\b(const|let|async|import|class)\b/);
   });
