@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from typing import Callable, Dict, Optional
+import urllib.parse
+from typing import Callable, Dict, Optional, Tuple
 
 from .awaited import placed
 from .child import Interpreter
@@ -104,7 +105,13 @@ class ApplicationEngine:
     def _submission(self, setup: SparkSetup) -> Submission:
         file, class_name, args = self._application
         main = ["--class", class_name] if class_name else []
-        return submission(setup, self._config, [*main, placed(file, self._config.directory), *args])
+        command, env = submission(setup, self._config, [*main, placed(file, self._config.directory), *args])
+        packed = packed_python(setup.conf)
+        if packed is None:
+            return command, env
+        here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        env = {**env, "PYTHONPATH": ":".join(filter(None, [here, env.get("PYTHONPATH")]))}
+        return [self._config.python, "-m", "spark_shim.unpacked", *packed, "--", *command], env
 
     def _listen_for_ui(self, setup: SparkSetup) -> None:
         setup.conf[MARK_KEY] = self._config.session
@@ -142,11 +149,34 @@ class ApplicationEngine:
             self._user.ended(Ending("success", "The application has ended.", exit_code=0))
             return
         reason = "The application %s%s." % (self._children.describe_exit(status), complaint and ": " + complaint.rstrip("."))
-        # Nobody kills itself so: the kernel did for want of memory, or somebody's hand.
-        if status == -signal.SIGKILL:
+        # Nobody ends itself so: the kernel killed it for want of memory, or a hand did; or its Python, whose end SparkSubmit passes on.
+        if status in (-signal.SIGKILL, _SIGNAL_BASE + signal.SIGKILL):
             self._user.ended(Ending("dead", reason, cause="driver-lost"))
             return
         self._user.ended(Ending("dead", reason, exit_code=status if status > 0 else _SIGNAL_BASE - status, cause="non-zero-exit"))
+
+
+def packed_python(conf: Dict[str, str]) -> Optional[Tuple[str, str]]:
+    """
+    The archive that brings the Python which the application is to run on, and the directory that it belongs in; None: no archive does. An
+    executor has its archives where it runs, and so has a driver in cluster mode; in client mode it would find its Python nowhere. Raises
+    SparkNotFound.
+    """
+    python = conf.get("spark.pyspark.driver.python") or conf.get("spark.pyspark.python", "")
+    directory, inside, _ = re.sub(r"^(\./)+", "", python).partition("/")
+    for archive in filter(None, conf.get("spark.archives", "").split(",")) if inside and directory else ():
+        uri, _, name = archive.strip().partition("#")
+        parts = urllib.parse.urlsplit(uri)
+        path = urllib.parse.unquote(parts.path)
+        if (name or os.path.basename(path)) != directory:
+            continue
+        if parts.scheme not in ("", "file", "local"):
+            raise SparkNotFound(
+                "%s is to come from an archive that is not where the driver runs: executors alone get it from there. "
+                "Name the driver's Python (spark.pyspark.driver.python), or send the archive with POST /uploads." % python
+            )
+        return path, directory
+    return None
 
 
 class _Process:

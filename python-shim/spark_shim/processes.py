@@ -87,14 +87,15 @@ class Children:
 
     def describe_exit(self, status: int) -> str:
         """In words, from what was handed to `on_exit`."""
+        why = self._memory.explain_kill() if status in (-signal.SIGKILL, 128 + signal.SIGKILL) else ""
+        why = " (%s)" % why if why else ""
         if status >= 0:
-            return "exited with code %d" % status
+            return "exited with code %d%s" % (status, why)
         try:
             name = signal.Signals(-status).name
         except ValueError:
             name = "signal %d" % -status
-        why = self._memory.explain_kill() if status == -signal.SIGKILL else ""
-        return "was killed by %s%s" % (name, " (%s)" % why if why else "")
+        return "was killed by %s%s" % (name, why)
 
     def kill_group(self, group: int, number: int = signal.SIGKILL) -> None:
         """Signals a process group; one that is gone is no error."""

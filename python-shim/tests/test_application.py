@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from typing import Any, List, Optional
@@ -93,12 +94,20 @@ def test_one_that_fails_says_how(code: str, exit_code: int, reason: str) -> None
         assert (end["state"], end["exitCode"], end["cause"], end["reason"]) == ("dead", exit_code, "non-zero-exit", reason)
 
 
-def test_one_that_is_killed_has_not_failed_but_is_lost() -> None:
-    with Batch("import os, signal; os.kill(os.getpid(), signal.SIGKILL)") as driver:
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "The application was killed by SIGKILL"),
+        # As SparkSubmit ends when its Python is killed.
+        ("import sys; sys.exit(137)", "The application exited with code 137"),
+    ],
+)
+def test_one_that_is_killed_has_not_failed_but_is_lost(code: str, reason: str) -> None:
+    with Batch(code) as driver:
         driver.start()
         end = driver.termination()
         assert (end["state"], end.get("exitCode"), end["cause"]) == ("dead", None, "driver-lost")
-        assert end["reason"].startswith("The application was killed by SIGKILL")
+        assert end["reason"].startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +152,41 @@ def test_it_is_ended_with_what_it_started(stubborn: bool) -> None:
         end = driver.termination()
         assert (end["state"], end["reason"], end.get("cause")) == ("killed", "it was deleted", None)
         assert not driver.processes()
+
+
+@pytest.mark.parametrize("name", ["environment.tar.gz", "environment.zip"])
+def test_a_packed_python_is_there_when_it_begins(name: str) -> None:
+    """The stand-in runs the application in itself, which looks whether its Python could have been started."""
+    code = "import os; print(os.access('environment/bin/python', os.X_OK), os.path.realpath('environment/bin/python'))"
+    with Batch(code, conf={"spark.pyspark.python": "./environment/bin/python"}) as driver:
+        os.makedirs(driver.path("made", "bin"))
+        if name.endswith(".zip"):
+            with open(driver.path("made", "bin", "python"), "w") as file:
+                os.chmod(file.fileno(), 0o755)
+            shutil.make_archive(driver.path("environment"), "zip", driver.path("made"))
+        else:
+            os.symlink(sys.executable, driver.path("made", "bin", "python"))
+            shutil.make_archive(driver.path("environment"), "gztar", driver.path("made"))
+        driver.config["archives"] = ["file://%s#environment" % driver.path(name)]
+        driver.start()
+        end = driver.termination()
+        assert (end["state"], end["logTail"][0].split()[0]) == ("success", "True"), end
+        assert driver.submitted()["conf"]["spark.archives"] == driver.config["archives"][0]
+
+
+def test_a_packed_python_that_cannot_be_had_is_said() -> None:
+    conf = {"spark.pyspark.python": "environment/bin/python"}
+    with Batch("", conf=conf, archives=["https://host/environment.tar.gz#environment"]) as driver:
+        driver.start()
+        end = driver.termination()
+        assert (end["state"], end["cause"]) == ("dead", "submission-refused") and "POST /uploads" in end["reason"]
+    with Batch("", conf=conf) as driver:
+        with open(driver.path("bad.tar.gz"), "w") as file:
+            file.write("no archive")
+        driver.config["archives"] = ["file://%s#environment" % driver.path("bad.tar.gz")]
+        driver.start()
+        end = driver.termination()
+        assert (end["state"], end["exitCode"]) == ("dead", 1) and "cannot be unpacked" in end["reason"]
 
 
 def test_a_signal_to_the_supervisor_ends_it() -> None:

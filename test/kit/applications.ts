@@ -51,6 +51,14 @@ builder.getOrCreate().stop()
 `;
 const FETCH_MS = 180_000;
 
+const PACK = `import glob, os, subprocess, sys
+os.chdir(sys.argv[1])
+subprocess.run([sys.executable, "-m", "venv", "--without-pip", "environment"], check=True)
+with open(glob.glob("environment/lib/python*/site-packages")[0] + "/" + sys.argv[2] + ".py", "w") as file:
+    file.write(sys.argv[3])
+subprocess.run(["tar", "-czf", "environment.tar.gz", "-C", "environment", "."], check=True)
+`;
+
 /** Applications in files of a directory, as a team's release would bring them. */
 export class Applications implements AsyncDisposable {
   readonly directory: string;
@@ -82,6 +90,13 @@ export class Applications implements AsyncDisposable {
     const path = join(this.directory, archive);
     const program = "import sys, zipfile; zipfile.ZipFile(sys.argv[1], 'w').writestr(sys.argv[2], sys.argv[3])";
     await run(await driverPython(), ["-c", program, path, name, code]);
+    return path;
+  }
+
+  /** A virtual environment of the drivers' Python with one module in it and no other, packed. */
+  async environment(module: string, code: string): Promise<string> {
+    const path = join(this.directory, "environment.tar.gz");
+    await run(await driverPython(), ["-c", PACK, this.directory, module, code], { timeout: COMPILE_MS });
     return path;
   }
 

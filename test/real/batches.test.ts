@@ -93,6 +93,25 @@ while not os.path.exists(${JSON.stringify(stop)}):
     });
   });
 
+  test("has a packed virtual environment in its driver and on its executors", async () => {
+    const environment = await applications.environment("packed", "WORD = 'from the environment'");
+    const file = await applications.python(
+      "packed-user.py",
+      `import packed, sys
+from pyspark.sql import SparkSession
+def word(_=None):
+    import packed, sys
+    return packed.WORD + " in " + sys.prefix.rsplit("/", 1)[-1]
+print("told:", word(), SparkSession.builder.getOrCreate().sparkContext.parallelize([0], 1).map(word).collect())
+`,
+    );
+    const conf = { ...SMALL, "spark.pyspark.python": "./environment/bin/python" };
+    const { id } = await livy.createBatch({ file, archives: [`${environment}#environment`], conf });
+    await livy.batchIn(id, ["success"]);
+    const word = "from the environment in environment";
+    expect(await livy.batchLog(id)).toContain(`told: ${word} ['${word}']`);
+  });
+
   test("runs a JVM application, whose class the request or the jar names", async () => {
     const file = await applications.sparkPi();
     const { id } = await livy.createBatch({ file, className: "longwick.test.SparkPi", args: [3], conf: SMALL });

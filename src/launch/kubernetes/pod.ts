@@ -183,6 +183,12 @@ const askedPod = ({ conf }: PodParts): V1Pod => {
 
 const GRACE_KEY = "spark.kubernetes.appKillPodDeletionGracePeriod";
 
+/** Ours needs a Python of the image: one below the directory that it works in comes from an archive, which is not there yet. */
+const supervisorPython = (conf: Conf, settings: PodSettings): string => {
+  const asked = conf["spark.pyspark.driver.python"] ?? conf["spark.pyspark.python"];
+  return asked === undefined || (asked.includes("/") && !asked.startsWith("/")) ? settings.python : asked;
+};
+
 const secretVolume = (name: string): string => `${name.slice(0, 56)}-volume`;
 
 /** Names of volumes that Spark takes for its local directories (LocalDirsFeatureStep). */
@@ -206,7 +212,7 @@ const finished = (asked: V1Container | undefined, { settings, claim, conf }: Pod
   return {
     ...asked,
     name: asked?.name ?? DRIVER_CONTAINER,
-    command: [conf["spark.pyspark.driver.python"] ?? conf["spark.pyspark.python"] ?? settings.python, "-m", "spark_shim", PATHS.driverFile],
+    command: [supervisorPython(conf, settings), "-m", "spark_shim", PATHS.driverFile],
     args: [],
     workingDir: PATHS.state,
     // Ours first: what the session asks for may refer to it, and goes before it.

@@ -43,6 +43,16 @@ describe("a driver's pod", () => {
     });
   });
 
+  test.each([
+    [{ "spark.pyspark.python": "/opt/python/bin/python" }, "/opt/python/bin/python"],
+    [{ "spark.pyspark.python": "/opt/other", "spark.pyspark.driver.python": "python3.12" }, "python3.12"],
+    [{ "spark.pyspark.python": "./environment/bin/python" }, "python3"],
+  ])("runs on the Python of %o that the image has", (conf, python) => {
+    const objects = objectsOf({ conf });
+    expect(first(objects.pod).command?.[0]).toBe(python);
+    expect(driverFileOf(objects)).toMatchObject({ python, conf });
+  });
+
   test("never shows a secret outside of its Secret", () => {
     const jars = ["https://ada:hush@host/x.jar?sig=hush"];
     const { pod, secret, configMap } = objectsOf({ jars, conf: { "spark.hadoop.fs.s3a.secret.key": "hush", "spark.a": "1" } });
