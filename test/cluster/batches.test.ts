@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Batch } from "../../src/core/batch.ts";
@@ -36,10 +39,13 @@ subprocess.run([sys.executable, "-m", "venv", "--without-pip", "environment"], c
 open(glob.glob("environment/lib/python*/site-packages")[0] + "/packed.py", "w").write("WORD = 'from the environment'")
 subprocess.run(["tar", "-czf", "environment.tar.gz", "-C", "environment", "."], check=True)
 `;
-const PACKED = `from pyspark.sql import SparkSession
+const PACKED = `import sys
+from pyspark.sql import SparkSession
 def word(_):
     import packed, sys
     return packed.WORD + " in " + sys.prefix.rsplit("/", 1)[-1]
+if "driver" in sys.argv:
+    print("the driver says:", word(0))
 print("executors say:", set(SparkSession.builder.getOrCreate().sparkContext.parallelize(range(2), 2).map(word).collect()))
 `;
 
@@ -48,6 +54,7 @@ describe("a batch in pods", { timeout: 2 * RUN_MS }, () => {
   let server: Server;
   let livy: Livy;
   let files: string;
+  let uploads: string;
 
   beforeAll(async () => {
     await using applications = await Applications.make();
@@ -59,16 +66,18 @@ describe("a batch in pods", { timeout: 2 * RUN_MS }, () => {
       "fails.py": text("raise ValueError('no such luck')\n"),
       "sleeps.py": text("import sys, time\nprint('asleep', flush=True)\ntime.sleep(600)\n"),
       "prepare.py": text(PACK),
-      "packed.py": text(PACKED),
+      "packed-user.py": text(PACKED),
       "spark-pi.jar": await readFile(await applications.sparkPi()),
     });
-    server = await startReplica(site);
+    uploads = mkdtempSync(join(tmpdir(), "lw-uploads-"));
+    server = await startReplica(site, ["--upload-dir", uploads]);
     livy = new Livy(server.url);
   });
   afterAll(async () => {
     livy?.close();
     await server?.[Symbol.asyncDispose]();
     await site.dispose();
+    rmSync(uploads, { recursive: true, force: true });
   });
 
   const driverOf = async ({ longwick: { uid } }: BatchInfo) => {
@@ -116,9 +125,24 @@ describe("a batch in pods", { timeout: 2 * RUN_MS }, () => {
 
   test("has a packed virtual environment on its executors", async () => {
     const conf = { "spark.pyspark.driver.python": "python3", "spark.pyspark.python": "./environment/bin/python" };
-    const { id } = await livy.createBatch({ file: `${files}/packed.py`, archives: [`${files}/environment.tar.gz#environment`], conf });
+    const { id } = await livy.createBatch({ file: `${files}/packed-user.py`, archives: [`${files}/environment.tar.gz#environment`], conf });
     await livy.batchIn(id, ["success"], RUN_MS);
     expect(await livy.batchLog(id)).toContain("executors say: {'from the environment in environment'}");
+  });
+
+  test("has one that was uploaded in its driver too", async () => {
+    const form = new FormData();
+    form.append("file", await (await fetch(`${files}/environment.tar.gz`)).blob(), "environment.tar.gz");
+    const { uri } = (await (await fetch(`${server.url}/uploads`, { method: "POST", body: form })).json()) as { uri: string };
+    const asked = { file: `${files}/packed-user.py`, archives: [`${uri}#environment`], args: ["driver"] };
+    const { id } = await livy.createBatch({ ...asked, conf: { "spark.pyspark.python": "./environment/bin/python" } });
+    await livy.batchIn(id, ["success"], RUN_MS);
+    expect(await livy.batchLog(id)).toEqual(
+      expect.arrayContaining([
+        "the driver says: from the environment in environment",
+        "executors say: {'from the environment in environment'}",
+      ]),
+    );
   });
 
   test("runs a JVM application; one that fails says why; one whose pod is deleted is tried again as another pod", async () => {
