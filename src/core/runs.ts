@@ -22,6 +22,8 @@ export interface RunsParts {
 /** What keeps a run from its batch for the moment is tried again. */
 const FIRST_PAUSE_MS = 1_000;
 const PAUSE_LIMIT_MS = 30_000;
+/** Where an application finds when its run was due, which is not when it begins: ISO 8601, UTC. */
+const DUE_KEY = "spark.longwick.schedule.due";
 /** However short its deadline is, servers have so long to begin a run that was made in time. */
 const BEGIN_MS = 10_000;
 /** How often it is looked whether somebody made a batch of a run that was gone by then, and for how long after. */
@@ -183,10 +185,14 @@ export class Runs {
     const { spec, notes } = await read(request, caller);
     const { application } = spec;
     if (application === undefined) throw new Error("a schedule's request is no batch's");
+    const due = new Date(dueMs).toISOString();
     const draft: SessionDraft = {
       owner,
-      spec: { ...spec, application: { ...application, run: { schedule: schedule.name, scheduleUid: schedule.uid, dueMs } } },
-      notes: [`This is a run of schedule ${schedule.name}, due at ${new Date(dueMs).toISOString()}.`, ...notes],
+      spec: {
+        ...{ ...spec, conf: { ...spec.conf, [DUE_KEY]: due } },
+        application: { ...application, run: { schedule: schedule.name, scheduleUid: schedule.uid, dueMs } },
+      },
+      notes: [`This is a run of schedule ${schedule.name}, due at ${due}.`, ...notes],
     };
     signal.throwIfAborted();
     // To its end, though the run go meanwhile: a claim whose answer nobody waits for would be nobody's to end.

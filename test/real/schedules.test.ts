@@ -5,6 +5,7 @@ import { startServer } from "../kit/server.ts";
 import { until } from "../kit/until.ts";
 
 interface Run {
+  readonly dueMs: number;
   readonly state: string;
   readonly batch: number | null;
 }
@@ -17,7 +18,7 @@ test("a schedule of local drivers runs a Spark application when it is due, once,
   const livy = new Livy(server.url);
   const file = await applications.python(
     "due.py",
-    "from pyspark.sql import SparkSession\nprint('counted', SparkSession.builder.getOrCreate().range(7).count())\n",
+    "from pyspark.sql import SparkSession\nspark = SparkSession.builder.getOrCreate()\nprint('due', spark.conf.get('spark.longwick.schedule.due'))\nprint('counted', spark.range(7).count())\n",
   );
   await livy.expect(201, "POST", "/schedules", { name: "due", schedule: "* * * * *", concurrencyPolicy: "Forbid", batch: { file } });
   await server.restart();
@@ -27,7 +28,8 @@ test("a schedule of local drivers runs a Spark application when it is due, once,
   await server.restart();
   await livy.expect(200, "PATCH", "/schedules/due", { suspend: true });
   const batch = await livy.batchIn(begun.batch ?? Number.NaN, ["success"]);
-  expect(await livy.batchLog(batch.id)).toContain("counted 7");
+  const due = new Date(begun.dueMs).toISOString();
+  expect(await livy.batchLog(batch.id)).toEqual(expect.arrayContaining([`due ${due}`, "counted 7"]));
   const ended = await until("the run has ended", 20_000, async () => (await runs()).find(({ state }) => state === "success"));
   expect(ended.batch).toBe(batch.id);
   expect(await livy.expect(200, "GET", "/batches?schedule=due")).toMatchObject({ total: (await runs()).length });

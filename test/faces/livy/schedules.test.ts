@@ -70,7 +70,11 @@ describe("/schedules", () => {
       ...{ total: 1, sessions: [{ id: 0, longwick: { schedule: { name: "nightly" } } }] },
     });
     expect((await service.ask("GET", "/batches?schedule=other")).body).toMatchObject({ total: 0 });
-    expect(service.launcher.specs[0]?.spec.conf).toMatchObject({ "spark.my.password": "geheim" });
+    const [run] = ((await service.ask("GET", "/schedules/nightly/runs")).body as { runs: { dueMs: number }[] }).runs;
+    expect(service.launcher.specs[0]?.spec.conf).toMatchObject({
+      "spark.my.password": "geheim",
+      "spark.longwick.schedule.due": new Date(run?.dueMs ?? Number.NaN).toISOString(),
+    });
     service.launcher.end(0, { state: "success", reason: "done" });
     await settles(service, [["success", 0]]);
     await minute(service);
@@ -145,7 +149,11 @@ describe("/schedules", () => {
     expect((await service.ask("POST", "/schedules", { body: { ...NIGHTLY, name: "other", batch } })).status).toBe(400);
     await minute(service);
     await settles(service, [["running", 0]]);
-    expect(service.launcher.specs[0]?.spec.conf).toMatchObject({ "spark.my.password": "geheim" });
+    const [run] = ((await service.ask("GET", "/schedules/nightly/runs")).body as { runs: { dueMs: number }[] }).runs;
+    expect(service.launcher.specs[0]?.spec.conf).toMatchObject({
+      "spark.my.password": "geheim",
+      "spark.longwick.schedule.due": new Date(run?.dueMs ?? Number.NaN).toISOString(),
+    });
   });
 
   test("whose time was written by other hands is shown, can be suspended and be given another time", async () => {
