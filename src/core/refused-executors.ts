@@ -1,8 +1,11 @@
 /** What Spark's Kubernetes client says of what it was not allowed to make. */
-const REFUSAL = /Failure executing: POST at: \S+\/namespaces\/[^/\s]+\/\w+\. Message: (.+?)\.? Received status:/;
+const MARK = "Failure executing: POST at: ";
+const REFUSAL = /^\S+\/namespaces\/[^/\s]+\/\w+\. Message: (.+?)\.? Received status:/;
+/** So much of a line is looked at, which may be any text of a user's. */
+const LOOK_CHARS = 4_096;
+const TOLD_CHARS = 1_000;
 /** Spark tries it again each second, unless `spark.kubernetes.allocation.batch.delay` says otherwise. */
 const STANDS_MS = 30_000;
-const LIMIT_CHARS = 1_000;
 
 /** Executors that Spark asks for and may not have: nobody but the driver's log tells of it, between lines of Java. The last refusal counts. */
 export class RefusedExecutors {
@@ -16,8 +19,11 @@ export class RefusedExecutors {
   /** Lines of the driver's log as they come. */
   heard(lines: readonly string[]): void {
     for (const line of lines) {
-      const words = REFUSAL.exec(line)?.[1];
-      if (words !== undefined) this.#last = { words: words.slice(0, LIMIT_CHARS), atMs: this.#now() };
+      const at = line.indexOf(MARK);
+      if (at === -1) continue;
+      const from = at + MARK.length;
+      const words = REFUSAL.exec(line.slice(from, from + LOOK_CHARS))?.[1];
+      if (words !== undefined) this.#last = { words: words.slice(0, TOLD_CHARS), atMs: this.#now() };
     }
   }
 
