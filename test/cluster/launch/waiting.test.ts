@@ -168,6 +168,16 @@ describe.concurrent("a driver's pod that cannot start", { timeout: 120_000 }, ()
     expect(silent.state).toBe("starting");
   });
 
+  test("because its image has no such Python or Java fails with what is missing", async ({ expect }) => {
+    await using pythonless = await opened({ python: "/nowhere/python3" });
+    await using javaless = await opened({ java: "/nowhere/java" });
+    const [first, second] = await Promise.all([pythonless.server.create(), javaless.server.create()]);
+    expect(await ended(first)).toMatch(/container cannot be (made|started).*\/nowhere\/python3.*no such file or directory/);
+    expect(await ended(second)).toMatch(/\/nowhere\/java/);
+    for (const { site, server } of [pythonless, javaless])
+      expect(await site.left()).toEqual(server.sessions.list(NOBODY).map(({ claim }) => site.claimOf(claim)));
+  });
+
   test("because an init container fails says so, and is given up when it failed four times", async () => {
     const template = {
       spec: {
