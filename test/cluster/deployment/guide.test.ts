@@ -102,6 +102,13 @@ describe("docs/kubernetes.md", { timeout: 500_000 }, () => {
     expect(new Set(keys).size).toBe(2);
   });
 
+  test("has a server of the cluster say what it may do", () => {
+    const [, inside = ""] = blocks(section("When something is wrong"));
+    const said = shell(inside);
+    expect(said).toContain("ok    the server may do all that it needs in namespaces longwick (claims) and longwick-sessions (drivers)");
+    expect(said).not.toContain("BAD");
+  });
+
   test("gives somebody outside their rights", () => {
     const [, bind = ""] = blocks(section("A server outside of the cluster"));
     shell(bind);
