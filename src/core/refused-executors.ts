@@ -23,7 +23,8 @@ export class RefusedExecutors {
       if (at === -1) continue;
       const from = at + MARK.length;
       const words = REFUSAL.exec(line.slice(from, from + LOOK_CHARS))?.[1];
-      if (words !== undefined) this.#last = { words: words.slice(0, TOLD_CHARS), atMs: this.#now() };
+      // A new context counts its executors from 1 again, and goes on to the next number.
+      if (words !== undefined && !words.includes("already exists")) this.#last = { words: words.slice(0, TOLD_CHARS), atMs: this.#now() };
     }
   }
 

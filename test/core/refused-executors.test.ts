@@ -10,6 +10,8 @@ test("what Kubernetes refuses Spark is told in its words for as long as Spark as
   let now = 1_000;
   const refused = new RefusedExecutors(() => now);
   expect(refused.standing).toBeNull();
+  refused.heard([lineOf('object is being deleted: pods "t-0-exec-1" already exists')]);
+  expect(refused.standing).toBeNull();
   refused.heard([
     "26/11/21 22:00:00 WARN ExecutorPodsAllocator: an exception",
     lineOf("no"),
