@@ -140,7 +140,10 @@ export interface Launcher {
   executorLog(claim: Claim, name: string, lines: number, signal: AbortSignal): Promise<string | null>;
   /** Where schedules are kept beside the claims. */
   readonly schedules: ScheduleKeeper;
-  /** Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended. */
+  /**
+   * Removes all that is left of the session but the fact that its id is used. Idempotent; the workload must have ended.
+   * @throws Problem DRIVER_UNREACHABLE when it cannot be removed now
+   */
   remove(claim: Claim): Promise<void>;
   /** Lets go of everything without ending any workload. Idempotent. */
   close(): Promise<void>;

@@ -13,11 +13,13 @@ import type {
   WantedClaim,
   Workload,
 } from "../core/ports.ts";
+import { Problem } from "../core/problems.ts";
 import type { SessionSpec } from "../core/spec.ts";
 import type { RecordFrame } from "../protocol/frames.ts";
 import { plain } from "./conf.ts";
+import { describe } from "./files.ts";
 import { admit } from "./kubernetes/admission.ts";
-import type { Api } from "./kubernetes/api.ts";
+import { type Api, ApiError } from "./kubernetes/api.ts";
 import type { ClaimState } from "./kubernetes/claim-reading.ts";
 import { Claims } from "./kubernetes/claims.ts";
 import { openCluster } from "./kubernetes/cluster.ts";
@@ -27,6 +29,7 @@ import { executorLogOf, executorsOf } from "./kubernetes/executors.ts";
 import { KeptLogs } from "./kubernetes/kept-log.ts";
 import { type MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
+import { readLack } from "./kubernetes/lacks.ts";
 import { masterKeysOfFile, readMasterKeys } from "./kubernetes/master-key.ts";
 import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
 import { clearOrphans } from "./kubernetes/orphans.ts";
@@ -228,7 +231,10 @@ class KubernetesLauncher implements Launcher {
     const signal = this.#cleaning();
     const written = await this.#parts.claims.conclude(state, end, signal);
     this.#known.put({ ...state, claim: { ...claim, end: written } });
-    await this.#erase(claim, signal);
+    await this.#erase(claim, signal).catch((error: unknown) => {
+      const detail = `what is left of its driver could not be removed: ${describe(error)}`;
+      publishSession({ session: claim.id, event: "fault", detail });
+    });
     return written;
   }
 
@@ -256,8 +262,13 @@ class KubernetesLauncher implements Launcher {
 
   async remove(claim: Claim): Promise<void> {
     const signal = this.#cleaning();
-    await this.#erase(claim, signal);
-    await this.#parts.claims.remove(this.#known.get(claim.uid) ?? goneState(claim), signal);
+    try {
+      await this.#erase(claim, signal);
+      await this.#parts.claims.remove(this.#known.get(claim.uid) ?? goneState(claim), signal);
+    } catch (cause) {
+      const why = (cause instanceof ApiError ? readLack(cause)?.reason : undefined) ?? `${describe(cause)}.`;
+      throw new Problem("DRIVER_UNREACHABLE", `It could not be removed from Kubernetes, and stays listed: ${why}`, { cause });
+    }
     this.#known.drop(claim.uid);
     await this.#workloads.get(claim.uid)?.release();
     this.#forget(claim);

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { onSession } from "../../../src/core/events.ts";
 import type { Api } from "../../../src/launch/kubernetes/api.ts";
 import { type Right, SERVER_RIGHTS } from "../../../src/launch/kubernetes/rights.ts";
 import type { KubernetesSettings } from "../../../src/launch/kubernetes/settings.ts";
@@ -253,6 +254,26 @@ describe.concurrent("a server", { timeout: 120_000 }, () => {
     proxy.answer = () => null;
     await expect.poll(() => session.pendingReason, { timeout: 30_000 }).toBe("");
     expect(session.end).toBeNull();
+    await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
+  test("that may not delete pods any more says so to whoever deletes a session, and does it once it may", async ({ expect }) => {
+    await using proxy = await ApiProxy.start();
+    await using place = await opened({ kubeconfig: proxy.kubeconfig });
+    const faults: string[] = [];
+    const session = await place.server.create();
+    const leave = onSession((event) => event.session === session.id && event.event === "fault" && faults.push(event.detail));
+    await expect.poll(() => place.site.running(session.claim), { timeout: 30_000 }).toBe(1);
+    const message = `pods "d" is forbidden: User "anybody" cannot delete resource "pods" in API group "" in the namespace "${NAMESPACE}"`;
+    const forbidden = { status: 403, body: { kind: "Status", code: 403, reason: "Forbidden", message } };
+    proxy.answer = ({ method, url = "" }) => (method === "DELETE" && url.includes("/pods/") ? forbidden : null);
+    const why = /could not be removed .* account anybody may not delete pods in namespace/;
+    await expect(place.server.sessions.delete(session, "enough")).rejects.toMatchObject({ message: expect.stringMatching(why) });
+    leave();
+    expect(session.end).toMatchObject({ state: "killed", reason: "enough" });
+    expect(faults.join("\n")).not.toMatch(/could not be written down/);
+    proxy.answer = () => null;
     await place.server.sessions.delete(session, "enough");
     expect(await place.site.left()).toEqual([]);
   });
