@@ -25,13 +25,14 @@ import { Claims } from "./kubernetes/claims.ts";
 import { openCluster } from "./kubernetes/cluster.ts";
 import { connectTcp, secure, tlsContext } from "./kubernetes/dial.ts";
 import { driverObjects } from "./kubernetes/driver.ts";
+import { DriverWatches, type PodWarning } from "./kubernetes/driver-watches.ts";
 import { executorLogOf, executorsOf } from "./kubernetes/executors.ts";
 import { KeptLogs } from "./kubernetes/kept-log.ts";
 import { type MasterKeys, UNKNOWN_KEY } from "./kubernetes/keys.ts";
 import { KnownClaims } from "./kubernetes/known-claims.ts";
 import { readLack } from "./kubernetes/lacks.ts";
 import { masterKeysOfFile, readMasterKeys } from "./kubernetes/master-key.ts";
-import { driverName, INSTANCE_LABEL, ROLE_LABEL, SESSION_LABEL } from "./kubernetes/names.ts";
+import { driverName, SESSION_LABEL } from "./kubernetes/names.ts";
 import { clearOrphans } from "./kubernetes/orphans.ts";
 import { namespaceOf, PORTS } from "./kubernetes/pod.ts";
 import type { DriverPod } from "./kubernetes/pod-reading.ts";
@@ -44,7 +45,7 @@ import { eraseApplication } from "./kubernetes/spark-application-objects.ts";
 import type { SparkApplicationWorkload } from "./kubernetes/spark-application-workload.ts";
 import { Applications } from "./kubernetes/spark-applications.ts";
 import { openTunnel } from "./kubernetes/tunnel.ts";
-import { type Stored, Watch } from "./kubernetes/watch.ts";
+import type { Stored } from "./kubernetes/watch.ts";
 import { KubernetesWorkload } from "./kubernetes/workload.ts";
 import { sparkLaunch } from "./spark.ts";
 
@@ -80,15 +81,6 @@ interface LauncherParts {
   readonly reach: "address" | "port-forward";
 }
 
-interface PodEvent extends Stored {
-  readonly reason?: string;
-  readonly message?: string;
-  /** When it was seen last, by whoever counts; else when it was seen. */
-  readonly lastTimestamp?: string | null;
-  readonly eventTime?: string | null;
-  readonly involvedObject: { readonly uid?: string; readonly name?: string };
-}
-
 class KubernetesLauncher implements Launcher {
   readonly schedules: CronJobs;
   readonly #parts: LauncherParts;
@@ -101,9 +93,7 @@ class KubernetesLauncher implements Launcher {
   readonly #workloads = new Map<string, AnyWorkload>();
   /** By the name of their pods. */
   readonly #byName = new Map<string, AnyWorkload>();
-  /** One watch a namespace, begun with its first session. */
-  readonly #pods = new Map<string, Watch<DriverPod>>();
-  readonly #events = new Map<string, Watch<PodEvent>>();
+  readonly #watches: DriverWatches;
   /** Those of SparkApplications, each begun with the first batch that is one. */
   readonly #applications: Applications;
   readonly #tls = tlsContext();
@@ -127,7 +117,15 @@ class KubernetesLauncher implements Launcher {
       namespaces: parts.settings.batches === "spark-application" ? [parts.settings.namespace] : [],
     });
     this.schedules = new CronJobs(parts.api, parts.claims.namespace, parts.settings);
-    this.#watch(parts.settings.namespace);
+    this.#watches = new DriverWatches({
+      ...{ api: parts.api, instance: parts.settings.instance, home: parts.settings.namespace },
+      changed: (pod) => {
+        this.#workloads.get(sessionOf(pod))?.podChanged(pod);
+        if (this.#following) this.#applications.checkStray(pod);
+      },
+      gone: (pod) => this.#workloads.get(sessionOf(pod))?.podGone(pod),
+      warned: (warning) => this.#warned(warning),
+    });
   }
 
   async claim(draft: ClaimDraft, signal: AbortSignal): Promise<Claim> {
@@ -173,7 +171,7 @@ class KubernetesLauncher implements Launcher {
     const state = this.#known.get(claim.uid) ?? goneState(claim);
     const namespace = this.#namespaceOf(claim.spec);
     const name = driverName(settings.instance, claim);
-    const watch = this.#watch(namespace);
+    this.#watches.enter(namespace, claim.uid);
     const { keyId } = state;
     // Without its key a driver cannot be spoken to, but it can be ended.
     const keyIsKnown = keys.knows(keyId);
@@ -185,7 +183,7 @@ class KubernetesLauncher implements Launcher {
       dialPort: (pod: DriverPod, port: number, signal: AbortSignal): Promise<Duplex> =>
         reach === "address" ? connectTcp(pod.status?.podIP ?? "", port, signal) : openTunnel(api, namespace, name, port, signal),
     };
-    const found = this.#found(watch, (pod) => isDriverOf(pod, claim.uid, name));
+    const found = this.#watches.find(namespace, (pod) => isDriverOf(pod, claim.uid, name));
     const workload = isSparkApplication(claim.spec)
       ? this.#applications.launch({
           ...shared,
@@ -209,6 +207,8 @@ class KubernetesLauncher implements Launcher {
         });
     this.#workloads.set(claim.uid, workload);
     this.#byName.set(name, workload);
+    // What was warned of before anybody here knew whose it was.
+    for (const warning of this.#watches.warnings(namespace, name)) this.#warned(warning);
     return workload;
   }
 
@@ -278,6 +278,8 @@ class KubernetesLauncher implements Launcher {
     this.#own.delete(claim.uid);
     this.#workloads.delete(claim.uid);
     this.#byName.delete(driverName(this.#parts.settings.instance, claim));
+    const namespace = this.#namespaceOf(claim.spec);
+    if (this.#watches.leave(namespace, claim.uid)) this.#applications.leave(namespace);
   }
 
   close(): Promise<void> {
@@ -288,7 +290,7 @@ class KubernetesLauncher implements Launcher {
   async #close(): Promise<void> {
     this.#closing.abort(new Error("the launcher was closed"));
     await Promise.all([...this.#workloads.values()].map((workload) => workload.release()));
-    const watches = [this.#known, this.schedules, this.#applications, ...this.#pods.values(), ...this.#events.values()];
+    const watches = [this.#known, this.schedules, this.#applications, this.#watches];
     await Promise.all(watches.map((watch) => watch.close()));
     this.#parts.api.close();
   }
@@ -309,51 +311,14 @@ class KubernetesLauncher implements Launcher {
     return namespaceOf(plain(sparkLaunch(0, spec, settings.spark).conf), settings);
   }
 
-  #watch(namespace: string): Watch<DriverPod> {
-    const known = this.#pods.get(namespace);
-    if (known !== undefined) return known;
-    const { api, settings } = this.#parts;
-    const fault = (message: string) => publishSession({ session: -1, event: "fault", detail: message });
-    const watch = new Watch<DriverPod>(api, {
-      path: `api/v1/namespaces/${namespace}/pods`,
-      query: { labelSelector: `${INSTANCE_LABEL}=${settings.instance},${ROLE_LABEL}=driver` },
-      changed: (pod) => {
-        this.#workloads.get(sessionOf(pod))?.podChanged(pod);
-        if (this.#following) this.#applications.checkStray(pod);
-      },
-      gone: (pod) => this.#workloads.get(sessionOf(pod))?.podGone(pod),
-      fault,
-    });
-    const events = new Watch<PodEvent>(api, {
-      path: `api/v1/namespaces/${namespace}/events`,
-      query: { fieldSelector: "type=Warning,involvedObject.kind=Pod" },
-      changed: (event) => this.#warned(event),
-      gone: () => undefined,
-      fault,
-    });
-    this.#pods.set(namespace, watch);
-    this.#events.set(namespace, events);
-    return watch;
-  }
-
-  /** A watch that is refused is not waited for: every step can be done without it, and says what is in its way. */
-  async #found(watch: Watch<DriverPod>, wanted: (pod: DriverPod) => boolean): Promise<DriverPod | null> {
-    await watch.looked;
-    return [...watch.values()].find(wanted) ?? null;
-  }
-
-  #warned({ reason = "", message = "", involvedObject: { name = "", uid = "" }, ...event }: PodEvent): void {
-    if (SAYS_NOTHING.test(message)) return;
-    // As a line of a log.
-    const text = `${reason}: ${message}`.trim().replaceAll(/\s+/g, " ");
-    const driver = name.replace(EXECUTOR_SUFFIX, "");
+  #warned({ name, uid, driver, message, atMs }: PodWarning): void {
     const workload = this.#byName.get(driver);
-    if (driver === name) workload?.warned(uid, text);
-    else workload?.executorWarned(name, text, Date.parse(event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp ?? ""));
+    if (driver === name) workload?.warned(uid, message);
+    else workload?.executorWarned(name, message, atMs);
   }
 
   #clearOrphans(): Promise<void> {
-    return clearOrphans({ ...this.#orphanage(), namespaces: [...this.#pods.keys()] }, this.#closing.signal);
+    return clearOrphans({ ...this.#orphanage(), namespaces: this.#watches.namespaces }, this.#closing.signal);
   }
 
   #orphanage() {
@@ -368,12 +333,6 @@ const goneState = (claim: Claim): ClaimState => {
   const end: SessionEnd = { state: "killed", reason: "The session was deleted.", logTail: [], endedMs: Date.now(), appId: null };
   return { claim: { ...claim, end: claim.end ?? end }, keyId: "", hasSecret: true, shared: true, launched: true, doom: null };
 };
-
-/** What follows a warning that says why. */
-const SAYS_NOTHING = /^(Error: \w+|Back-off .*)$/s;
-
-/** How Spark names executors after their prefix, here the driver's name (ExecutorPodsAllocator). */
-const EXECUTOR_SUFFIX = /-exec-\d+$/;
 
 type AnyWorkload = KubernetesWorkload | SparkApplicationWorkload;
 

@@ -265,6 +265,7 @@ export abstract class ClaimedWorkload implements Workload {
     }
   }
 
+  /** Does what is next; what the server may not do is tried again. Answers as `look`. */
   async #next(signal: AbortSignal): Promise<number> {
     try {
       const waitMs = this.#doom === null ? await this.look(signal) : await this.#finish(this.#doom, signal);
@@ -274,11 +275,11 @@ export abstract class ClaimedWorkload implements Workload {
       const lack = error instanceof ApiError && !signal.aborted ? readLack(error) : null;
       // Nobody who asked for the end is to wait for more than that.
       if (lack === null || ((this.#doom !== null || this.stopping) && !this.#mayCome(lack))) throw error;
-      return this.#without(lack, signal);
+      return this.#lacks(lack, signal);
     }
   }
 
-  /** Whether what is missing has not been so for long. */
+  /** Notes what is missing; answers whether it has not been so for long. */
   #mayCome({ unknown, reason }: Lack): boolean {
     if (this.#lack?.unknown !== unknown) {
       this.#lack = { unknown, sinceMs: Date.now() };
@@ -288,7 +289,7 @@ export abstract class ClaimedWorkload implements Workload {
   }
 
   /** What was made goes on without the server; what is still to be made is given up in time. */
-  async #without(lack: Lack, signal: AbortSignal): Promise<number> {
+  async #lacks(lack: Lack, signal: AbortSignal): Promise<number> {
     const mayCome = this.#mayCome(lack);
     const told = `${lack.reason} It is tried again.`;
     if (this.phase.phase === "running") this.tell({ phase: "running", trouble: told });

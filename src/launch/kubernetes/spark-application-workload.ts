@@ -47,7 +47,8 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   #gone: SparkApplication | null = null;
   #pod: DriverPod | null = null;
   #gonePod: DriverPod | null = null;
-  #warning: string | null = null;
+  /** The newest that Kubernetes gave of a pod of this name; it may be heard of before the pod. */
+  #warning: { readonly podUid: string; readonly message: string } | null = null;
 
   constructor(parts: SparkApplicationParts) {
     super(parts, "SparkApplication");
@@ -101,8 +102,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
 
   /** Kubernetes warned of something about the driver's pod of this uid. */
   warned(podUid: string, message: string): void {
-    if (this.#pod === null || this.#pod.metadata.uid !== podUid) return;
-    this.#warning = message;
+    this.#warning = { podUid, message };
     this.poke();
   }
 
@@ -139,7 +139,8 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   }
 
   get #sight(): DriverSight {
-    return { pod: this.#pod, gone: this.#gonePod, warning: this.#warning, lines: [] };
+    const warning = this.#warning?.podUid === this.#pod?.metadata.uid ? (this.#warning?.message ?? null) : null;
+    return { pod: this.#pod, gone: this.#gonePod, warning, lines: [] };
   }
 
   /** Does what its state calls for. */

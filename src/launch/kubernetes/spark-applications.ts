@@ -39,6 +39,12 @@ export class Applications {
     return new SparkApplicationWorkload(parts);
   }
 
+  /** Nothing of anybody's is in that namespace any more. */
+  leave(namespace: string): void {
+    void this.#watches.get(namespace)?.close();
+    this.#watches.delete(namespace);
+  }
+
   /** Says what is missing for new batches to be SparkApplications; removes those that no living batch owns. Never rejects. */
   async examine(): Promise<void> {
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(EXAMINE_MS)]);

@@ -40,7 +40,8 @@ export class KubernetesWorkload extends ClaimedWorkload {
   #pod: DriverPod | null = null;
   /** The pod as it was last, once it has gone. */
   #gone: DriverPod | null = null;
-  #warning: string | null = null;
+  /** The newest that Kubernetes gave of a pod of this name; it may be heard of before the pod. */
+  #warning: { readonly podUid: string; readonly message: string } | null = null;
   readonly #executors: ExecutorWarnings;
   #restarts = 0;
   readonly #crashes = new Crashes();
@@ -76,8 +77,8 @@ export class KubernetesWorkload extends ClaimedWorkload {
 
   /** Kubernetes warned of something about the pod of this uid. */
   warned(podUid: string, message: string): void {
-    if (this.#pod === null || this.#pod.metadata.uid !== podUid || this.#warning === message) return;
-    this.#warning = message;
+    if (this.#warning?.podUid === podUid && this.#warning.message === message) return;
+    this.#warning = { podUid, message };
     if (this.phase.phase === "running") publishSession({ session: this.#parts.state.claim.id, event: "fault", detail: message });
     this.poke();
   }
@@ -130,7 +131,7 @@ export class KubernetesWorkload extends ClaimedWorkload {
 
   /** Does what the pod calls for. */
   async #read(pod: DriverPod, signal: AbortSignal): Promise<number> {
-    const reading = readPod(pod, this.#warning);
+    const reading = readPod(pod, this.#warning?.podUid === pod.metadata.uid ? this.#warning.message : null);
     if (reading.is === "over") return this.condemn(() => this.#fates.over(pod, reading.end, signal), signal);
     if (this.stopping) return this.stopNow(signal);
     switch (reading.is) {

@@ -159,6 +159,21 @@ describe.concurrent("a driver's pod that cannot start", { timeout: 120_000 }, ()
     expect(await place.site.left()).toEqual([]);
   });
 
+  test("says why to a server that comes later, too", async ({ expect }) => {
+    await using place = await opened({ allow: [{ rule: "secret", pattern: null }] });
+    const missing = /FailedMount: .*secret "nobody-made-it" not found/;
+    const { claim } = await place.server.create({ conf: { "spark.kubernetes.driver.secrets.nobody-made-it": "/keys" } });
+    await says(place.server.sessions.find(String(claim.id), NOBODY, "view"), missing);
+    await using proxy = await ApiProxy.start();
+    // The kubelet says it again, sooner or later.
+    proxy.answer = ({ url = "" }) => (/\/events\?.*watch=true/.test(url) ? TOO_BUSY : null);
+    await using other = await ClusterServer.open(place.site, { kubeconfig: proxy.kubeconfig });
+    const session = other.sessions.find(String(claim.id), NOBODY, "view");
+    await says(session, missing, 10_000);
+    await other.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
   test("because nobody has its image fails with the puller's words, at once where there is no such registry", async ({ expect }) => {
     await using place = await opened({ allow: [{ rule: "image", pattern: null }] });
     const image = (name: string) => place.server.create({ conf: { "spark.kubernetes.driver.container.image": name } });
@@ -275,6 +290,34 @@ describe.concurrent("a server", { timeout: 120_000 }, () => {
     expect(faults.join("\n")).not.toMatch(/could not be written down/);
     proxy.answer = () => null;
     await place.server.sessions.delete(session, "enough");
+    expect(await place.site.left()).toEqual([]);
+  });
+
+  test("follows a namespace until the last of its sessions is removed", async ({ expect }) => {
+    await using proxy = await ApiProxy.start();
+    await using place = await opened({ kubeconfig: proxy.kubeconfig, allow: [{ rule: "namespace", pattern: null }] });
+    const asked: string[] = [];
+    proxy.answer = ({ url = "" }) => {
+      if (/\/(pods|events)\?.*watch=true/.test(url)) asked.push(/namespaces\/([^/]+)/.exec(url)?.[1] ?? "");
+      return null;
+    };
+    /** Namespaces whose watches are begun anew when all connections break. */
+    const followed = async (): Promise<readonly string[]> => {
+      asked.length = 0;
+      // Pauses are jittered: whoever comes at all has come when another comes for the second time.
+      for (const times of [2, 4]) {
+        proxy.cut();
+        await expect
+          .poll(() => asked.filter((namespace) => namespace === NAMESPACE).length, { timeout: 20_000 })
+          .toBeGreaterThanOrEqual(times);
+      }
+      return [...new Set(asked)].toSorted();
+    };
+    const sessions = await Promise.all([1, 2].map(() => place.server.create({ conf: { "spark.kubernetes.namespace": "nobody-made-it" } })));
+    for (const session of sessions) await ended(session);
+    expect(await followed()).toEqual([NAMESPACE, "nobody-made-it"].toSorted());
+    for (const session of sessions) await place.server.sessions.delete(session, "enough");
+    expect(await followed()).toEqual([NAMESPACE]);
     expect(await place.site.left()).toEqual([]);
   });
 
