@@ -164,22 +164,34 @@ const exitCodeIn = (message: string): number | undefined => {
   return code === undefined ? undefined : Number(code);
 };
 
-/** What an application wrote last of why it fails: the end of a Python traceback, else a JVM's exception. */
+/** What an application wrote last of why it fails, as a driver of ours tells it: the end of a Python traceback, else a JVM's exception. */
 export const lastComplaint = (lines: SessionEnd["logTail"]): string => {
   const traceback = lines.findLastIndex((line) => line.startsWith("Traceback (most recent call last):"));
   const raised = traceback === -1 ? undefined : lines.slice(traceback + 1).find((line) => /^\S/.test(line));
-  const thrown = lines.findLast((line) => /^Exception in thread /.test(line))?.replace(/^Exception in thread "[^"]*" /, "");
   const missing = lines.findLast((line) => /^\S*python\S*: can't open file /.test(line));
-  return (raised ?? missing ?? thrown ?? "").trim().slice(0, 500);
+  return (raised ?? missing ?? thrownIn(lines)).trim().slice(0, 500);
 };
+
+/** `Error:` is how spark-submit says that it finds no such class. */
+const WHY = /^(?:Exception in thread "main"|Error:) (.+)/;
+const CAUSE = /^Caused by: (.+)/;
+
+const thrownIn = (lines: readonly string[]): string => {
+  const at = lines.findLastIndex((line) => WHY.test(line));
+  if (at === -1) return "";
+  const [why = "", ...causes] = [...matches(WHY, lines.slice(at, at + 1)), ...matches(CAUSE, lines.slice(at + 1))];
+  const innermost = causes.at(-1);
+  return innermost === undefined ? why : `${why}, caused by ${innermost}`;
+};
+
+const matches = (pattern: RegExp, lines: readonly string[]): readonly string[] => lines.flatMap((line) => pattern.exec(line)?.[1] ?? []);
 
 const THROWN = /^\s*(?:Exception in thread "[^"]*"|Caused by:|Error:) (.+)/;
 
 /** spark-submit's whole standard error is in the message: what the API server or Spark said is what counts. */
 const submissionWords = (message: string): string => {
   const [, refusal] = /\bMessage: (.+?)(?:\. Received status: |\n|$)/s.exec(message) ?? [];
-  const thrown = message.split("\n").flatMap((line) => THROWN.exec(line)?.[1] ?? []);
-  return sentence(refusal ?? thrown.at(-1) ?? message);
+  return sentence(refusal ?? matches(THROWN, message.split("\n")).at(-1) ?? message);
 };
 
 const sentence = (text: string): string => {

@@ -181,6 +181,17 @@ describe("a SparkApplication's status", () => {
 test("what an application complained of last is the end of its traceback, else the JVM's exception", () => {
   expect(lastComplaint([])).toBe("");
   expect(lastComplaint(["fine", 'Exception in thread "main" java.lang.Error: broken', "\tat x"])).toBe("java.lang.Error: broken");
+  const thrown = [
+    'Exception in thread "main" java.lang.Error: broken',
+    "\tat x",
+    "Caused by: a.B: outer",
+    "\tat y",
+    "Caused by: c.D: inner",
+  ];
+  expect(lastComplaint(["Caused by: e.F: of something else", ...thrown])).toBe("java.lang.Error: broken, caused by c.D: inner");
+  expect(lastComplaint(["Error: Failed to load class com.example.App.", "INFO ShutdownHookManager"])).toBe(
+    "Failed to load class com.example.App.",
+  );
   expect(lastComplaint(["python3: can't open file '/x.py': [Errno 2] No such file", "INFO"])).toContain("can't open file");
   const both = ["Traceback (most recent call last):", "  at x", "KeyError: 'a'", 'Exception in thread "main" SparkUserAppException: 1'];
   expect(lastComplaint(both)).toBe("KeyError: 'a'");
