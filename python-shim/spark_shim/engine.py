@@ -156,10 +156,11 @@ class Engine:
         if self._stopping:
             return
         reason = "Spark's JVM %s%s." % (self._children.describe_exit(status), complaint and ": " + complaint.rstrip("."))
-        self._user.say(reason)
         if not self.was_ready:
             self._user.give_up(reason)
-        elif self._interpreter:
+            return
+        self._user.say(reason)
+        if self._interpreter:
             self._replace(reason + " Spark and the interpreter are started anew: variables and temp views are lost.")
         else:
             self.start()
@@ -226,10 +227,10 @@ class Engine:
 
     def _failed(self, reason: str) -> None:
         """The interpreter could not reach Spark: before anything ever ran that is the end, later a new JVM may help."""
-        self._user.say(reason)
         if not self.was_ready:
             self._user.give_up(reason)
             return
+        self._user.say(reason)
         self._death = reason
         if self._jvm:
             self._jvm.kill()

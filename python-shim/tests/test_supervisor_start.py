@@ -44,6 +44,7 @@ def test_a_jvm_that_does_not_start_ends_the_session_with_its_last_words() -> Non
         driver.start()
         end = driver.termination()
         assert end["state"] == "dead" and end["reason"] == "Spark's JVM exited with code 3: this JVM does not start."
+        assert end["logTail"].count(end["reason"]) == 1
         assert "Error: this JVM does not start" in end["logTail"]
         assert not driver.processes()
 

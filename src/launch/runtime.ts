@@ -23,6 +23,8 @@ export interface SessionPaths {
   readonly attempts: string;
   /** What the supervisor is told; see python-shim's config.py. */
   readonly driver: string;
+  /** Spark's conf, as the supervisor writes it down for Spark. */
+  readonly properties: string;
   /** Which process the supervisor is, and how often it was started again. */
   readonly supervisor: string;
   readonly output: string;
@@ -55,7 +57,8 @@ const PRIVATE = 0o700;
  * The directory where a local server keeps what must survive it: claims, names, the master key. One server at a time holds it.
  *
  *     lock-<n>  master.key  next-id  names/<hash>  schedules/<name>.json  trash/
- *     sessions/<id>/  claim.json spec.json end.json driver.json supervisor.json driver.out driver.sock journal/ work/ uploads/ termination.json
+ *     sessions/<id>/  claim.json spec.json end.json driver.json spark.properties supervisor.json driver.out driver.sock journal/ work/
+ *                     uploads/ termination.json
  *     sessions/<id>/  attempts.json  attempt-<n>/ with the driver's files, from the second one on
  */
 export class RuntimeDirectory {
@@ -123,6 +126,7 @@ export class RuntimeDirectory {
       end: join(session, "end.json"),
       attempts: join(session, "attempts.json"),
       driver: at("driver.json"),
+      properties: at("spark.properties"),
       supervisor: at("supervisor.json"),
       output: at("driver.out"),
       journal: at("journal"),
@@ -205,7 +209,7 @@ export class RuntimeDirectory {
       const next = { ...claim, attempts };
       await mkdir(currentPaths(this, next).directory, { recursive: true, mode: PRIVATE });
       if (attempts !== present) await writeWhole(paths.attempts, JSON.stringify(attempts));
-      for (const path of [paths.driver, paths.socket]) await rm(path, { force: true });
+      for (const path of [paths.driver, paths.properties, paths.socket]) await rm(path, { force: true });
       return next;
     });
   }
@@ -229,7 +233,8 @@ export class RuntimeDirectory {
     });
     // What an application wrote is what it leaves.
     const log = claim.spec.application === undefined ? [paths.log] : [];
-    for (const path of [paths.spec, paths.driver, paths.socket, paths.uploads, ...log]) await rm(path, { recursive: true, force: true });
+    const { spec, driver, properties, socket, uploads } = paths;
+    for (const path of [spec, driver, properties, socket, uploads, ...log]) await rm(path, { recursive: true, force: true });
     await this.#leaveName(claim.spec.name, claim.id);
     return written;
   }
