@@ -164,7 +164,8 @@ export const createHttp = async (options: HttpOptions): Promise<Http> => {
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, async (request: FastifyRequest, body: Buffer) =>
-    parseBody(body, request.headers["content-encoding"]),
+    // What is no form there holds no file; whoever serves the route says so.
+    request.routeOptions.config.form === true ? undefined : parseBody(body, request.headers["content-encoding"]),
   );
 
   const senderFor = (request: IncomingMessage) => senderOf(proxies.hostOf(request), request.headers.origin, origins);

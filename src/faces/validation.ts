@@ -23,15 +23,15 @@ const bodyCheck = (schema: TSchema) => {
 
 /** JSON Schema's types, as a reader calls them. */
 const TYPE_NAMES: Readonly<Record<string, string>> = {
-  object: "must be a JSON object",
-  array: "must be a list",
-  string: "must be text",
-  integer: "must be a whole number",
-  number: "must be a number",
-  boolean: "must be true or false",
+  object: "a JSON object",
+  array: "a list",
+  string: "text",
+  integer: "a whole number",
+  number: "a number",
+  boolean: "true or false",
 };
 
-/** What is wrong, about the innermost place that is: `conf.spark.x must be text or must be a number`. */
+/** What is wrong, about the innermost place that is: `conf.spark.x must be text or a number`. */
 const complaint = (validator: Validator, body: unknown): string => {
   const errors = validator.Errors(body).filter((error) => error.keyword !== "anyOf");
   const depth = Math.max(...errors.map((error) => error.instancePath.length));
@@ -42,8 +42,9 @@ const complaint = (validator: Validator, body: unknown): string => {
     return keyword === "type" || keyword === "pattern" ? [] : message;
   });
   const types = inner.flatMap(({ keyword, params }) => (keyword === "type" ? (TYPE_NAMES[String(params.type)] ?? []) : []));
-  const told = new Set(bounds.length > 0 ? bounds : types);
-  return `${placeOf(inner[0]?.instancePath ?? "")} ${[...told].join(" or ") || "is not well-formed"}.`;
+  const either = (words: readonly string[]): string => [...new Set(words)].join(" or ");
+  const told = either(bounds) || (types.length > 0 ? `must be ${either(types)}` : "is not well-formed");
+  return `${placeOf(inner[0]?.instancePath ?? "")} ${told}.`;
 };
 
 /** A JSON pointer as a reader would write it. */

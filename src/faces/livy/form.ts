@@ -20,7 +20,8 @@ export const takeForms = (scope: FastifyInstance, fileLimitBytes: number): void 
 /** @throws Problem INVALID when the request holds no form, or a form without a file */
 export const readForm = async (request: FastifyRequest): Promise<FormFile> => {
   const part = request.isMultipart() ? await request.file().catch(malformed) : undefined;
-  if (part === undefined) throw new Problem("INVALID", "No file sent!");
+  if (part === undefined)
+    throw new Problem("INVALID", "No file sent! Send a form (multipart/form-data) with one file in it: curl -F file=@NAME.");
   const { file, filename = "" } = part;
   return { name: filename, content: whole(file), cut: () => file.truncated };
 };

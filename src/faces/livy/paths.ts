@@ -59,7 +59,8 @@ export const checkUris = async (spec: SessionSpec, rules: PathRules, caller: Cal
 /**
  * A URI that a session may use. Files come back as `file:` (or `local:`) URIs of normalised absolute paths; those of this machine must
  * exist inside an allowed directory after symbolic links, `..` and percent-encodings are resolved, those of a driver elsewhere are its
- * own business. Uploads must be there and the caller's to use. Other schemes pass as they are.
+ * own business. Uploads must be there and the caller's to use. Other schemes pass as they are. The server opens none of these files: the
+ * driver does, later and as the same user, whose code may open whatever that user can. A path that leads elsewhere by then gains nobody more.
  * @throws Problem SPEC_REFUSED, FORBIDDEN
  */
 export const checkUri = async (uri: string, rules: PathRules, caller: Caller): Promise<string> => {
@@ -139,9 +140,11 @@ const pathOf = (rest: string, uri: string): string => {
 };
 
 const checkPath = async (path: string, rules: PathRules): Promise<string> => {
-  const elsewhere = rules.uploads === null ? "" : " What is elsewhere is sent with POST /uploads.";
   const forbidden = () =>
-    refuse(`Local path ${path} cannot be added to user sessions. It is in no directory of the server's localPaths.${elsewhere}`);
+    refuse(
+      `Local path ${path} cannot be added to user sessions. It must be in a directory that \`localPaths\` allows` +
+        (rules.uploads === null ? "." : ", or be sent (POST /uploads) and named by its `uri`."),
+    );
   if (path.includes("\0")) throw forbidden();
   // Spark would expand a pattern, and take what follows a comma (which may have come percent-encoded) for another path.
   if (/[,*?[\]{}]/.test(path)) throw refuse(`Local path ${path} holds a comma or a pattern.`);

@@ -49,7 +49,8 @@ export const refuse = (reason: string): Problem => new Problem("SPEC_REFUSED", `
  */
 export const readKind = (word: string): SessionKind => {
   const kind = Object.hasOwn(KIND_ALIASES, word) ? KIND_ALIASES[word] : undefined;
-  if (kind === undefined) throw new Problem("INVALID", `Invalid kind: ${shown(word)}`);
+  if (kind === undefined)
+    throw new Problem("INVALID", `Invalid kind: ${shown(word)}. It must be one of ${Object.keys(KIND_ALIASES).join(", ")}.`);
   return kind;
 };
 
@@ -76,7 +77,8 @@ export const readTime = (value: string | number): number => {
   const match = /^\s*(\d{1,15})\s*([a-z]+)?\s*$/i.exec(String(value));
   const unit = UNITS_MS[(match?.[2] ?? "ms").toLowerCase()];
   const ms = Math.floor(Number(match?.[1]) * (unit ?? Number.NaN));
-  if (!Number.isSafeInteger(ms)) throw refuse(`Invalid time string: ${shown(String(value))}`);
+  if (!Number.isSafeInteger(ms))
+    throw refuse(`Invalid time string: ${shown(String(value))}. Write a whole number and its unit: 90s, 30m, 2h.`);
   return ms;
 };
 
@@ -153,7 +155,8 @@ const NOTES_LIMIT = 50;
 const readName = (name: string | null | undefined): string | null => {
   if (name == null) return null;
   // Digits alone would be taken for an id.
-  if (name.trim() === "" || /^[+-]?\d+$/.test(name) || !isPlain(name)) throw refuse(`Invalid session name: ${shown(name)}`);
+  if (name.trim() === "" || /^[+-]?\d+$/.test(name) || !isPlain(name))
+    throw refuse(`Invalid session name: ${shown(name)}. It must not be empty or a number, or longer than ${NAME_LIMIT} characters.`);
   return name;
 };
 

@@ -95,7 +95,7 @@ describe("a local file elsewhere is refused", () => {
     "file:///etc/passwd#x.jar",
   ])("%s", async (uri) => {
     expect(await check(uri)).toMatch(
-      /^Rejected, Reason: Local path .* cannot be added to user sessions\. It is in no directory of the server's localPaths\.$/,
+      /^Rejected, Reason: Local path .* cannot be added to user sessions\. It must be in a directory that `localPaths` allows/,
     );
   });
 
@@ -109,7 +109,7 @@ describe("a local file elsewhere is refused", () => {
     ["file:/etc/passwd?x", "URI 'file:/etc/passwd?x' has a query."],
     ["file:/%zz", "URI 'file:/%zz' is not well-formed."],
     ["/a\nb", "A URI holds control characters."],
-    ["file:/a%00b", "Local path /a\0b cannot be added to user sessions. It is in no directory of the server's localPaths."],
+    ["file:/a%00b", "Local path /a\0b cannot be added to user sessions. It must be in a directory that `localPaths` allows."],
     ["jar:file:/etc/passwd!/x", "URIs of scheme jar are not taken."],
     ["har://file-/etc/passwd", "URIs of scheme har are not taken."],
     ["ROOT/open/no-such.jar", "Local path ROOT/open/no-such.jar does not exist."],

@@ -153,7 +153,7 @@ describe("a dry run", () => {
       return answers[0]?.body;
     };
     expect(await refusal({ name: "alpha" })).toEqual({ msg: "Rejected, Reason: Duplicate session name: alpha for session 0" });
-    expect(await refusal({ kind: "cobol" })).toEqual({ msg: "Invalid kind: cobol" });
+    expect(await refusal({ kind: "cobol" })).toEqual({ msg: expect.stringMatching(/^Invalid kind: cobol\. /) });
     expect(await refusal({ files: ["/etc/passwd"] })).toMatchObject({ msg: expect.stringContaining("/etc/passwd") });
     expect(await refusal({ preset: "smal" })).toMatchObject({ msg: expect.stringContaining("Unknown preset") });
     service.sessions.drain();

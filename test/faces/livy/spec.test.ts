@@ -79,7 +79,9 @@ describe("a session asked for", () => {
   });
 
   test.each(["cobol", "PySpark", "", "toString", "__proto__"])("of kind '%s' is refused in Livy's words", (kind) => {
-    expect(refusal(() => read({ kind }))).toBe(`INVALID: Invalid kind: ${kind}`);
+    expect(refusal(() => read({ kind }))).toBe(
+      `INVALID: Invalid kind: ${kind}. It must be one of shared, pyspark, python, sql, spark, scala, sparkr, r.`,
+    );
   });
 
   test.each(["", "  ", "123", "-1", "+7", "a\0b", "a\nb", "\u{85}", "x".repeat(256), "\ud800"])("named %j is refused", (name) => {
@@ -87,7 +89,9 @@ describe("a session asked for", () => {
   });
 
   test.each(["soon", "1 fortnight", "-1s", "", "1e3", "99999999999999d", "١h"])("with ttl %j is refused in Livy's words", (ttl) => {
-    expect(refusal(() => read({ ttl }))).toBe(`SPEC_REFUSED: Rejected, Reason: Invalid time string: ${ttl}`);
+    expect(refusal(() => read({ ttl }))).toBe(
+      `SPEC_REFUSED: Rejected, Reason: Invalid time string: ${ttl}. Write a whole number and its unit: 90s, 30m, 2h.`,
+    );
   });
 
   test.each(["nonsense", "2 g", "0", "0g", "-1g", "1.5g", "2x"])(

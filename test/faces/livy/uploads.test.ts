@@ -50,6 +50,7 @@ test("a file goes to the driver in pieces and is then added", async ({ expect })
 test.for([
   ["no form", {}],
   ["JSON", { body: { uri: "x" } }],
+  ["a body as curl -d sends it", { headers: { "content-type": "application/x-www-form-urlencoded" }, payload: "a,b" }],
   [
     "a form without a file",
     {
@@ -60,7 +61,10 @@ test.for([
 ] as const)("%s is no file", async ([, asking], { expect }) => {
   await using service = await Service.start();
   await started(service);
-  expect(await service.ask("POST", "/sessions/0/upload-file", asking)).toMatchObject({ status: 400, body: { msg: "No file sent!" } });
+  expect(await service.ask("POST", "/sessions/0/upload-file", asking)).toMatchObject({
+    status: 400,
+    body: { msg: expect.stringMatching(/^No file sent! Send a form /) },
+  });
 });
 
 test("a file over the limit is refused with the limit and never added", async ({ expect }) => {
