@@ -283,6 +283,23 @@ def test_an_answer_nobody_asked_for_is_dropped(interpreter: InterpreterProcess) 
     assert interpreter.finish(number).result == {"text/plain": "'fresh'"}
 
 
+def test_a_thread_that_asks_on_keeps_no_later_statement_from_asking(interpreter: InterpreterProcess) -> None:
+    code = (
+        "import threading\ngot = []\n"
+        "def ask():\n    try: input('still?')\n    except EOFError as error: got.append(str(error))\n"
+        "thread = threading.Thread(target=ask)\nthread.start()\nthreading.Event().wait(60)"
+    )
+    number = interpreter.start(code, stdin=True)
+    interpreter.wait_for_emit(number, "input")
+    interpreter.cancel(number)
+    interpreter.signal()
+    interpreter.finish(number)
+    number = interpreter.start("name = input('Who?')\nthread.join(60)\nprint(name, got)", stdin=True)
+    asked = interpreter.wait_for_emit(number, "input")
+    interpreter.send({"do": "answer", "question": asked["question"], "value": "Ann"})
+    assert interpreter.finish(number).text() == "Ann ['EOF when reading a line: the statement that asks has ended']\n"
+
+
 def test_without_stdin_input_raises_at_once(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.run("input('Who? ')")
     assert outcome.error["ename"] == "EOFError"

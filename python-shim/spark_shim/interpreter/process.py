@@ -160,6 +160,7 @@ class Interpreter:
             # The supervisor is about to end this process, and tells why: the error would only tell of a connection.
             time.sleep(SPARK_GONE_SECONDS)
         self._watcher.end(statement)
+        self._stdin.end(statement)
         outcome = "ok"
         if error is not None:
             outcome = "cancelled" if self._gate.wanted(statement.id) else "error"

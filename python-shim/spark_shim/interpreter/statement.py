@@ -32,6 +32,8 @@ class Statement:
     payload: List[Dict[str, Any]] = field(default_factory=list)
     groups: Set[str] = field(default_factory=set)
     used_jvm: bool = False
+    #: Its code has ended; threads that it started may go on.
+    over: bool = False
 
     @classmethod
     def from_message(cls, message: Message) -> Statement:

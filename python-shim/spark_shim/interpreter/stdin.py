@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any, Optional, Tuple
 
-from .statement import CURRENT
+from .statement import CURRENT, Statement
 from .streams import Outputs, is_open
 
 
@@ -47,6 +47,12 @@ class Stdin(io.TextIOBase):
         """Any thread: what was typed."""
         self._answers.put((question, value))
 
+    def end(self, statement: Statement) -> None:
+        """Nobody answers for a statement that is over: a thread of its that asks does not keep later ones from asking."""
+        statement.over = True
+        if self._asking.locked():
+            self._answers.put((0, ""))
+
     def ask(self, prompt: str, password: bool) -> str:
         """Raises EOFError or StdinNotImplementedError when nobody can answer."""
         statement = CURRENT.get() or self._outputs.latest
@@ -57,12 +63,14 @@ class Stdin(io.TextIOBase):
         with self._asking:
             self._questions += 1
             question = self._questions
-            self._outputs.emit("input", prompt=prompt, password=password, question=question)
-            while True:
+            if not statement.over:
+                self._outputs.emit("input", prompt=prompt, password=password, question=question)
+            while not statement.over:
                 # One to a question before, whose wait was interrupted, may have been on its way.
                 answered, value = self._answers.get()
                 if answered == question:
                     return value
+        raise EOFError("EOF when reading a line: the statement that asks has ended")
 
     def input(self, prompt: Any = "", /) -> str:
         """Reads a line from whoever sent the statement."""
