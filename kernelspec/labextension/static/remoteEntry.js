@@ -3,6 +3,7 @@
  * run. Longwick's kernels know (src/faces/jupyter/cells.ts). This extension asks them when a notebook is opened, and attaches the cells that
  * run, or ended after the notebook was saved, to their requests again: their output is cleared and comes whole, then what follows. What this
  * page has asked for and no kernel knows, because it was lost with a server or on the way to one, is sent again; the same request never runs twice.
+ * A cell may so be shown in two pages at once: one that shows its question is let go on when the cell has ended through the other.
  *
  * It is a container of module federation, as JupyterLab loads prebuilt extensions, written by hand: there is nothing to bundle.
  */
@@ -110,6 +111,19 @@
       return session;
     };
 
+    /** JupyterLab runs no cell until the question that it shows is answered in this page, even if its cell has ended. */
+    const unguard = (kernel) => {
+      let asking = null;
+      kernel.anyMessage.connect((_, { msg }) => {
+        if (msg.header.msg_type === "input_request") asking = msg.parent_header.msg_id;
+      });
+      kernel.iopubMessage.connect((_, { header, parent_header: parent, content }) => {
+        if (asking === null || header.msg_type !== "status" || content.execution_state !== "idle" || parent.msg_id !== asking) return;
+        asking = null;
+        kernel.removeInputGuard();
+      });
+    };
+
     const follow = (panel, kernel) => {
       let turn = 0;
       let seen = { session: undefined, sinceMs: 0 };
@@ -124,7 +138,11 @@
           () => undefined,
         );
       };
-      kernel.info.then(({ implementation }) => implementation === "longwick" && look()).catch(() => undefined);
+      const begin = () => {
+        unguard(kernel);
+        look();
+      };
+      kernel.info.then(({ implementation }) => implementation === "longwick" && begin()).catch(() => undefined);
       // Our kernels say so whenever the server, or the way to it, was away. To it an earlier page's requests are not this page's.
       kernel.iopubMessage.connect((_, { metadata }) => {
         if (metadata?.longwick_joined === true) look();
