@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { inheritedEnvironment } from "./config.ts";
+import { kernelspecOf } from "./faces/jupyter/kernelspecs.ts";
 import { type Machine, prefixDirectory, searchDirectories, userDirectory } from "./kernelspec/directories.ts";
 import { installLabExtension, removeLabExtension } from "./kernelspec/lab-extension.ts";
 import { installSpec, KernelspecError, listSpecs, makeSpec, removeSpec } from "./kernelspec/specs.ts";
@@ -80,7 +81,7 @@ const install = async (flags: Flags, version: string, out: Say, say: Say): Promi
       : presets.map((preset) => ({
           name: `${name}-${preset.toLowerCase()}`,
           displayName: `${displayName}: ${preset}`,
-          env: { ...given, LONGWICK_KERNELSPEC: preset },
+          env: { ...given, LONGWICK_KERNELSPEC: kernelspecOf(preset) },
         }));
   for (const kernel of kernels) {
     const spec = makeSpec({ ...kernel, node: process.execPath, program: PROGRAM, version });

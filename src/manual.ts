@@ -85,7 +85,7 @@ Usage:
   longwick kernelspec install [--user | --sys-prefix | --prefix DIR] [--name NAME] [--display-name TEXT]
                               [--env NAME=VALUE]… [--preset NAME]…
                                 show the kernel to Jupyter: a server's with --env LONGWICK_URL=…, else one of its own;
-                                with --preset one kernelspec for each of the server's kernelspecs of these names
+                                with --preset one kernelspec for each of these presets
   longwick kernelspec install --gateway [--user | --sys-prefix | --prefix DIR]
                                 no kernel, but JupyterLab's extension for those of jupyter lab --gateway-url
   longwick kernelspec list | remove NAME…

@@ -13,14 +13,16 @@ const plain = (directory: string): Readonly<Record<string, string | undefined>> 
   IPYTHONDIR: join(directory, "ipython"),
 });
 
-/** Installs the native kernel as a user does; the answer is the environment in which Jupyter's clients find it as `name`. */
+/** Installs the native kernel as a user does; the answer is the environment in which Jupyter's clients find it, as KERNEL. */
 export const installKernel = (
   directory: string,
   name: string,
   env: Readonly<Record<string, string>>,
+  preset: string | null = null,
 ): Readonly<Record<string, string | undefined>> => {
   const variables = Object.entries(env).flatMap(([variable, value]) => ["--env", `${variable}=${value}`]);
-  return { ...install(directory, ["--name", name, ...variables]), KERNEL: name };
+  if (preset === null) return { ...install(directory, ["--name", name, ...variables]), KERNEL: name };
+  return { ...install(directory, ["--name", name, "--preset", preset, ...variables]), KERNEL: `${name}-${preset}` };
 };
 
 /** Installs what a JupyterLab wants whose kernels are a server's. */

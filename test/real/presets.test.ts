@@ -1,9 +1,16 @@
+import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { installKernel } from "../kit/kernelspec.ts";
 import { Livy, textOf } from "../kit/livy.ts";
+import { clientsPython } from "../kit/python.ts";
 import { type Server, startServer } from "../kit/server.ts";
+
+const CASES = fileURLToPath(new URL("./jupyter", import.meta.url));
 
 interface Plan {
   readonly conf: Readonly<Record<string, { readonly value: string; readonly source: string }>>;
@@ -23,6 +30,8 @@ conf.spark.sql.shuffle.partitions = 3
 conf.spark.from.preset = "preset"
 [presets.small.limits]
 driverMemory = "1g"
+[presets.marked]
+driverMemory = "700m"
 `;
 
 describe("a server with presets", () => {
@@ -81,6 +90,17 @@ describe("a server with presets", () => {
       conf: { "spark.driver.memory": { value: "768m", source: "preset tiny" }, "spark.sql.shuffle.partitions": { value: "9" } },
     });
     await livy.delete(id);
+  });
+
+  test("a native kernel that was installed for a preset has it", { timeout: 240_000 }, async () => {
+    const own = { LONGWICK_URL: server.url, LONGWICK_RUNTIME_DIR: join(directory, "kernels") };
+    const env = { ...installKernel(directory, "team", own, "marked"), PYTHONPATH: CASES };
+    const script = `import kernel_cases as k
+m = k.started(); c = k.connected(m)
+print(k.run(c, "print(sc.getConf().get('spark.driver.memory'))", 120)[1].text(), end="")
+c.stop_channels(); m.shutdown_kernel()`;
+    const { stdout } = await promisify(execFile)(await clientsPython(), ["-c", script], { env, timeout: 200_000 });
+    expect(stdout).toBe("700m\n");
   });
 
   test("a session over a limit is not started", async () => {

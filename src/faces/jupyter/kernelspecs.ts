@@ -15,6 +15,9 @@ export interface Kernelspec {
 /** The one that is always there: what a session has that asks for nothing. */
 const PLAIN: Kernelspec = { name: "spark", displayName: "Spark (PySpark)", session: {} };
 
+/** What the kernelspec of a preset is called. */
+export const kernelspecOf = (preset: string): string => `${PLAIN.name}-${preset}`;
+
 const LOGOS: Readonly<Record<string, string>> = {
   "logo-svg.svg": "image/svg+xml",
   "logo-64x64.png": "image/png",
@@ -32,7 +35,7 @@ export class Kernelspecs {
 
   list(caller: Caller): readonly Kernelspec[] {
     const ofPresets = this.#presets.list(caller).map(({ name, displayName }) => ({
-      ...{ name: `${PLAIN.name}-${name}`, displayName: `Spark (PySpark): ${displayName}` },
+      ...{ name: kernelspecOf(name), displayName: `Spark (PySpark): ${displayName}` },
       session: { preset: name },
     }));
     return [PLAIN, ...ofPresets];
