@@ -199,6 +199,14 @@ export const notebookContract = <Opened extends Door>(
       expect(await (await notebook.ran("slider.value")).done()).toBe("8");
     });
 
+    test("what a widget's handler prints is shown where the widget is", async () => {
+      const cell = await notebook.ran("ipywidgets.interact(lambda n: print('printed', n * n), n=(0, 9));");
+      await cell.shows("printed 16", 60_000);
+      await cell.outputs.locator(".widget-slider .noUi-handle").press("ArrowRight");
+      await cell.shows("printed 25");
+      expect(await cell.text()).not.toContain("printed 16");
+    });
+
     test("nothing of a running cell is lost or doubled when the page is loaded anew", async () => {
       const cell = await notebook.run("for n in range(30):\n    print(n)\n    if n in (9, 19): arrive(f'at-{n}'); wait(f'from-{n}')");
       await cell.shows(/^9$/m);
