@@ -263,10 +263,8 @@ describe("a server that goes away", () => {
     await service.until(() => service.http.app.server.listening);
     // The request is under way once another one, sent later, is answered.
     await exchange(url, { method: "GET", path: "/version" });
-    const start = performance.now();
     service.http.drain();
     expect(await held).toMatchObject({ status: 200, body: { state: "waiting" }, headers: { connection: "close" } });
-    expect(performance.now() - start).toBeLessThan(1_000);
     const refused = await service.ask("POST", "/sessions", { body: {} });
     expect([refused.status, refused.headers["retry-after"]]).toEqual([503, "1"]);
     expect(service.launcher.drivers.length).toBe(1);
@@ -286,9 +284,7 @@ describe("a server that goes away", () => {
     stuck.write("POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{");
     await once(idle, "data");
     const ends = Promise.all([once(idle, "close"), once(stuck, "close")]);
-    const start = performance.now();
     await service.http.close(300);
     await ends;
-    expect(performance.now() - start).toBeLessThan(2_000);
   });
 });

@@ -183,6 +183,8 @@ export interface ServiceOptions {
   readonly tokensFile?: string;
   readonly checkUsers?: (users: readonly string[]) => void;
   readonly http?: Partial<HttpOptions>;
+  /** How long statements wait for a driver; two seconds when absent. */
+  readonly startWaitMs?: number;
   readonly livy?: Partial<LivyOptions>;
   readonly jupyter?: Partial<JupyterOptions>;
   readonly limits?: Partial<SessionsLimits & SchedulesLimits>;
@@ -232,7 +234,7 @@ export class Service implements AsyncDisposable {
             named: () => new Set([...sessions.uploads(), ...schedules.uploads()]),
           });
     const sessions: Sessions = new Sessions(
-      { launcher, openLink, clock: { now: Date.now }, startWaitMs: 400, stopGraceMs: 100, uploads: null },
+      { launcher, openLink, clock: { now: Date.now }, startWaitMs: options.startWaitMs ?? 2_000, stopGraceMs: 100, uploads: null },
       access,
       {
         maxSessions: 0,
@@ -241,14 +243,14 @@ export class Service implements AsyncDisposable {
         ...options.limits,
       },
     );
-    await sessions.adopt(AbortSignal.timeout(1_000));
+    await sessions.adopt(AbortSignal.timeout(10_000));
     const schedules: Schedules = new Schedules({
       ...{ launcher, sessions, access, clock: { now: () => launcher.now } },
       limits: { maxSchedulesPerUser: 0, ...options.limits },
       read: (request, caller) => readKeptRequest(request, caller, livy),
       checkOwner: (owner) => auth.checkUser(owner),
     });
-    await schedules.start(AbortSignal.timeout(1_000));
+    await schedules.start(AbortSignal.timeout(10_000));
     const livy: LivyOptions = {
       ...{ sessions, schedules },
       presets: new Presets(options.presets ?? [], options.defaultPreset ?? null, access),
@@ -326,9 +328,9 @@ export class Service implements AsyncDisposable {
   }
 
   async until(fact: () => boolean): Promise<void> {
-    const deadline = performance.now() + 5_000;
+    const deadline = performance.now() + 8_000;
     while (!fact()) {
-      if (performance.now() > deadline) throw new Error(`not so within 5 s: ${fact.toString()}`);
+      if (performance.now() > deadline) throw new Error(`not so within 8 s: ${fact.toString()}`);
       await pause(2);
     }
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import type { DriverLink, LinkEvent, LinkOptions } from "../../src/core/ports.ts";
 import { type LinkTuning, openLink } from "../../src/link/link.ts";
 import { FRAME_LIMIT_BYTES, PROTOCOL_VERSIONS, type RecordFrame } from "../../src/protocol/frames.ts";
@@ -11,6 +11,7 @@ const QUICK: Partial<LinkTuning> = { firstPauseMs: 1, pauseLimitMs: 5, handshake
 const open: DriverLink[] = [];
 
 afterEach(async () => {
+  vi.useRealTimers();
   await Promise.all(open.splice(0).map((link) => link.close()));
 });
 
@@ -31,6 +32,14 @@ const upLink = async (driver: FakeDriver, tuning: Partial<LinkTuning> = {}) => {
   const followed = follow(driver, tuning);
   await expect.poll(() => followed.types()).toContain("reset");
   return followed;
+};
+
+/** From here on the clock stands, and goes on in `pass` alone. */
+const holdClock = (): void => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+/** What was written before arrives before the time has passed, as it does where a link is quick. */
+const pass = async (ms: number): Promise<void> => {
+  for (let turns = 0; turns < 20; turns++) await new Promise(setImmediate);
+  await vi.advanceTimersByTimeAsync(ms);
 };
 
 const signal = () => AbortSignal.timeout(5_000);
@@ -310,7 +319,7 @@ describe("a connection that lives and does not", () => {
   test.each([[[1]], [[1, 2]]])("an idle one of versions %j is pinged and kept", async (versions) => {
     const driver = new FakeDriver();
     driver.versions = versions;
-    const { link, types } = await upLink(driver, { quietMs: 15, answerMs: 2_000 });
+    const { link, types } = await upLink(driver, { quietMs: 15, answerMs: 60_000 });
     await expect.poll(() => driver.pings).toBeGreaterThan(4);
     expect(link.up).toBe(true);
     expect(types()).toEqual(["up", "reset"]);
@@ -338,13 +347,14 @@ describe("a connection that lives and does not", () => {
   });
 
   test("one that never answers in the middle of a large record lives as long as bytes come", async () => {
+    holdClock();
     const driver = new FakeDriver();
     const { link, types } = await upLink(driver, { quietMs: 20, answerMs: 200 });
     driver.on("ping", () => null);
     const line = JSON.stringify({ frame: "record", seq: 1, atMs: 0, type: "log", line: 0, lines: ["x".repeat(2_000)] });
     for (let from = 0; from < line.length; from += 100) {
       driver.connection.raw(line.slice(from, from + 100));
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await pass(150);
     }
     driver.connection.raw("\n");
     await expect.poll(types).toContain("records");
@@ -396,6 +406,7 @@ describe("a driver that breaks the protocol", () => {
 
 describe("a slow core", () => {
   test("stops the reading at the bound and loses nothing", async () => {
+    holdClock();
     const driver = new FakeDriver();
     const link = openLink(
       { session: driver.session, key: driver.key, dial: driver.dial },
@@ -407,7 +418,7 @@ describe("a slow core", () => {
     const line = "x".repeat(10_000);
     for (let number = 0; number < 200; number++) driver.log(line);
     // Deaf for several times what finds a half-open connection: silence is ours then.
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    for (let round = 0; round < 10; round++) await pass(10);
     const seqs: number[] = [];
     while (seqs.length < 200) {
       const { value } = await events.next();

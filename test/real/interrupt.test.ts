@@ -1,4 +1,7 @@
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Gates } from "../kit/gates.ts";
 import { Livy, textOf } from "../kit/livy.ts";
 import { type Server, startServer } from "../kit/server.ts";
 import { until } from "../kit/until.ts";
@@ -24,13 +27,18 @@ describe("an interrupt", () => {
   }, 120_000);
   afterAll(() => server[Symbol.asyncDispose]());
 
-  /** Cancels a statement, asks for the next one at once, and says how long both took. */
+  /** Cancels a statement and asks for the next one at once. How long both take is for the benchmarks: here is which rungs it took. */
   const cancelAndGoOn = async (statement: number, next = NEXT) => {
-    const began = performance.now();
     await livy.cancel(session, statement);
-    const answeredMs = performance.now() - began;
     const following = await livy.run(session, next, undefined, 20_000);
-    return { answeredMs, nextMs: performance.now() - began, following, cancelled: await livy.statement(session, statement) };
+    return { following, cancelled: await livy.statement(session, statement), rungs: await rungsOf(statement) };
+  };
+  const rungsOf = async (statement: number): Promise<readonly string[]> => {
+    const { body } = await livy.ask("GET", `/sessions/${session}/statements/${statement}/records`);
+    const lines = String(body)
+      .split("\n")
+      .filter((line) => line !== "");
+    return lines.map((line) => JSON.parse(line)).flatMap(({ type, rung }) => (type === "cancelling" ? [rung] : []));
   };
 
   test.for([
@@ -38,23 +46,24 @@ describe("an interrupt", () => {
     ["a pure Python loop", "while True: pass"],
     ["a loop that catches Exception", "while True:\n    try:\n        time.sleep(0.01)\n    except Exception:\n        pass"],
     ["a read that blocks", "os.read(os.pipe()[0], 1)"],
-  ] as const)("of %s: the next statement is answered within 2 s, with everything still there", async ([, code]) => {
+  ] as const)("of %s: the next statement is answered, with everything still there", async ([, code]) => {
     const { id } = await livy.submit(session, code);
     await livy.running(session, id);
-    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(id);
-    expect(answeredMs).toBeLessThan(500);
-    expect(nextMs).toBeLessThan(2_000);
+    const { following, cancelled, rungs } = await cancelAndGoOn(id);
+    expect(rungs).toEqual(["jobs", "signal"]);
     expect(textOf(following)).toBe("still here 5");
     expect(cancelled.state).toBe("cancelled");
     expect(cancelled.output).toMatchObject({ status: "error", ename: "KeyboardInterrupt" });
   });
 
-  test("of a Spark job: the job is gone from the cluster, the next statement is answered within 2 s", async () => {
-    const { id } = await livy.submit(session, "sc.parallelize(range(400), 400).map(lambda value: time.sleep(0.5)).count()");
+  test("of a Spark job: the job is gone from the cluster, the next statement is answered", async () => {
+    const { id } = await livy.submit(
+      session,
+      "sc.parallelize(range(400), 400).map(lambda value: time.sleep(0.5 if value < 2 else 600)).count()",
+    );
     await until("the job makes progress", 60_000, async () => ((await livy.statement(session, id)).progress > 0 ? true : undefined));
-    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(id, `print(kept, len(sc.statusTracker().getActiveJobsIds()))`);
-    expect(answeredMs).toBeLessThan(500);
-    expect(nextMs).toBeLessThan(2_000);
+    const { following, cancelled, rungs } = await cancelAndGoOn(id, `print(kept, len(sc.statusTracker().getActiveJobsIds()))`);
+    expect(rungs).not.toContain("restart");
     expect(textOf(following)).toBe("still here 0");
     expect(cancelled.state).toBe("cancelled");
   });
@@ -65,19 +74,20 @@ describe("an interrupt", () => {
     const body = { ...typed, key: "blocked-input", origin: null, stopOnError: false, silent: false };
     const { statement } = await link.request("submit", body, AbortSignal.timeout(10_000));
     await livy.running(session, statement);
-    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(statement);
-    expect(answeredMs).toBeLessThan(500);
-    expect(nextMs).toBeLessThan(2_000);
+    const { following, cancelled, rungs } = await cancelAndGoOn(statement);
+    expect(rungs).toEqual(["jobs", "signal"]);
     expect(textOf(following)).toBe("still here 5");
     expect(cancelled.state).toBe("cancelled");
   });
 
   test("of a statement that waits: it never runs, and the others do", async () => {
-    const slow = await livy.submit(session, "time.sleep(0.5)");
+    const gates = new Gates(join(server.directory, "gates"));
+    const slow = await livy.submit(session, `${gates.python}\nwait("cancelled")`);
     const waiting = await livy.submit(session, "kept = 'lost'");
     const last = await livy.submit(session, NEXT);
     await livy.cancel(session, waiting.id);
     expect((await livy.statement(session, waiting.id)).state).toBe("cancelled");
+    gates.open("cancelled");
     expect((await livy.finished(session, slow.id)).state).toBe("available");
     expect(textOf(await livy.finished(session, last.id))).toBe("still here 5");
   });
@@ -86,7 +96,7 @@ describe("an interrupt", () => {
     const { id } = await livy.submit(session, "while True: pass");
     await livy.running(session, id);
     expect(await livy.expect(200, "POST", `/sessions/${session}/interrupt`)).toEqual({ msg: "interrupted" });
-    expect((await livy.finished(session, id, 5_000)).state).toBe("cancelled");
+    expect((await livy.finished(session, id)).state).toBe("cancelled");
     expect(textOf(await livy.run(session, NEXT))).toBe("still here 5");
   });
 
@@ -101,16 +111,13 @@ describe("an interrupt", () => {
     // `all` in C over an endless iterator in C: no byte code, no signal check, the GIL is never let go.
     const { id } = await livy.submit(session, "import itertools; kept = 1; all(itertools.repeat(True))");
     await livy.running(session, id);
-    const began = performance.now();
     await livy.cancel(session, id);
-    expect(performance.now() - began).toBeLessThan(500);
-    await until("the first rungs are tried", 10_000, async () => {
-      const { state } = await livy.statement(session, id);
-      return state === "cancelling" && performance.now() - began > 1_100 ? true : undefined;
-    });
-    const { answeredMs, nextMs, following, cancelled } = await cancelAndGoOn(id, "print('kept' in globals(), spark.range(7).count())");
-    expect(answeredMs).toBeLessThan(500);
-    expect(nextMs).toBeLessThan(2_000);
+    expect((await livy.statement(session, id)).state).toBe("cancelling");
+    // The rule itself: a second one counts when the first is a second old.
+    await pause(1_100);
+    expect((await livy.statement(session, id)).state).toBe("cancelling");
+    const { following, cancelled, rungs } = await cancelAndGoOn(id, "print('kept' in globals(), spark.range(7).count())");
+    expect(rungs).toEqual(["jobs", "signal", "restart"]);
     expect(textOf(following)).toBe("False 7");
     expect(cancelled.state).toBe("cancelled");
     expect(textOf(cancelled)).toMatch(/interpreter was restarted/i);

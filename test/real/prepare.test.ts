@@ -8,6 +8,7 @@ import { inspectJava } from "../../src/prepare/java.ts";
 import { findPythons, inspectPython, PYTHON_COMMANDS } from "../../src/prepare/python.ts";
 import { javaEnvironment, plan } from "../../src/prepare.ts";
 import { driverPython } from "../kit/python.ts";
+import { until } from "../kit/until.ts";
 
 let directory: string;
 let spec: EnvironmentSpec;
@@ -50,8 +51,13 @@ describe("an environment", () => {
 
   test("whose making is interrupted leaves nothing", async () => {
     const late = { ...spec, name: "late" };
-    await expect(makeEnvironment(directory, late, silent, AbortSignal.timeout(300))).rejects.toThrow(/abort/i);
-    expect((await readdir(directory)).filter((name) => name.startsWith("late"))).toEqual([]);
+    const ofIt = async () => (await readdir(directory)).filter((name) => name.startsWith("late"));
+    const interruption = new AbortController();
+    const making = expect(makeEnvironment(directory, late, silent, interruption.signal)).rejects.toThrow(/abort/i);
+    await until("its making has begun", 60_000, async () => ((await ofIt()).length > 0 ? true : undefined), 5);
+    interruption.abort();
+    await making;
+    expect(await ofIt()).toEqual([]);
   });
 
   test("that a killed process left half made is removed, one that is being made is not", async () => {

@@ -23,11 +23,12 @@ test("a search finds what ran, the newest of equal ones, and no pattern stops th
     ]);
     expect(await found({ pattern: "*m?", unique: true })).toEqual([[0, 3, "find me"]]);
     expect(await found({ pattern: "find*", n: 1, output: true })).toEqual([[0, 4, ["find us", null]]]);
+    // A fraction of a second; a pattern that is tried at each place and from there at each again takes hours.
     const beganMs = performance.now();
     expect(await found({ pattern: `*${"?".repeat(900)}y` })).toEqual([]);
     expect(await ask({ pattern: `*${"?".repeat(5_000)}y` })).toMatchObject({
       status: "error",
       evalue: expect.stringContaining("1000 characters"),
     });
-    expect(performance.now() - beganMs).toBeLessThan(2_000);
+    expect(performance.now() - beganMs).toBeLessThan(8_000);
   }));

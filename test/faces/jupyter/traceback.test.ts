@@ -42,8 +42,9 @@ test.each([
 test.each(["~".repeat(300_000), `${" ".repeat(300_000)}x`, `File "${'"'.repeat(300_000)}`, `  File "a", line ${"1".repeat(300_000)}x`])(
   "no line takes long, %#",
   (line) => {
+    // Milliseconds; what looks at the whole rest of the line from each place takes minutes.
     const beganMs = performance.now();
     shown("x", `${line}!`);
-    expect(performance.now() - beganMs).toBeLessThan(1_000);
+    expect(performance.now() - beganMs).toBeLessThan(8_000);
   },
 );

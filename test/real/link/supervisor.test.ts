@@ -73,11 +73,11 @@ test("a cut link is dialled anew; every keyed submit is queued once, every recor
     ids.push(...(await Promise.all(asked)).map(({ statement }) => statement));
   }
   expect([...ids].sort((a, b) => a - b)).toEqual(keys.map((_, number) => number));
-  await expect.poll(() => queued().length, { timeout: 5_000 }).toBe(200);
+  await expect.poll(() => queued().length, { timeout: 10_000 }).toBe(200);
   expect(new Set(queued())).toEqual(new Set(keys));
   const seqs = records().map((record) => record.seq);
   expect(seqs).toEqual([...new Set(seqs)].sort((a, b) => a - b));
-  await expect.poll(() => count("down")).toBeGreaterThan(2);
+  await expect.poll(() => count("down"), { timeout: 10_000 }).toBeGreaterThan(2);
   expect(count("reset")).toBe(1);
   expect((await link.request("submit", submission("key-7"), soon())).statement).toBe(ids[7]);
 });
@@ -87,8 +87,10 @@ test("a stopped supervisor is found half-open and followed again when it goes on
   await expect.poll(() => count("reset"), { timeout: 10_000 }).toBe(1);
   const pid = await site.supervisorPid(0);
   process.kill(pid, "SIGSTOP");
+  // A machine with much else to do may have been taken for a half-open link before.
+  const before = count("down");
   const answer = link.request("submit", submission("slow"), soon());
-  await expect.poll(() => count("down"), { timeout: 5_000 }).toBe(1);
+  await expect.poll(() => count("down"), { timeout: 10_000 }).toBeGreaterThan(before);
   process.kill(pid, "SIGCONT");
   expect(await answer).toEqual({ statement: 0 });
   expect(count("reset")).toBe(1);
@@ -107,7 +109,7 @@ test("a supervisor killed with 9 comes back under another epoch; ids go on and w
   expect(await link.request("submit", submission("c"), soon())).toEqual({ statement: 2 });
   expect(await link.request("submit", submission("a"), soon())).toEqual({ statement: 0 });
   const outcomes = () => records().flatMap((record) => (record.type === "finished" ? [[record.statement, record.outcome]] : []));
-  await expect.poll(outcomes).toEqual([
+  await expect.poll(outcomes, { timeout: 10_000 }).toEqual([
     [0, "lost"],
     [1, "lost"],
   ]);
