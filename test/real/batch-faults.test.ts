@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -8,13 +8,17 @@ import { processesNaming } from "../kit/processes.ts";
 import { type Server, startServer } from "../kit/server.ts";
 import { until } from "../kit/until.ts";
 
-/** Leaves a line in its first argument, and another after so many seconds. */
-const TRACED = `import sys, time
+/** Leaves a line in its first argument, and another after so many seconds, or once there is a file of the name that is given in their place. */
+const TRACED = `import os, sys, time
 def leave(word):
     with open(sys.argv[1], "a") as trace:
         trace.write(word + "\\n")
 leave("begun")
-time.sleep(float(sys.argv[2]))
+if sys.argv[2].startswith("/"):
+    while not os.path.exists(sys.argv[2]):
+        time.sleep(0.05)
+else:
+    time.sleep(float(sys.argv[2]))
 leave("done")
 print("done", flush=True)
 sys.exit(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
@@ -36,6 +40,10 @@ describe("a server that dies", { timeout: 300_000 }, () => {
   });
 
   const traceOf = (name: string) => join(applications.directory, `trace-${name}`);
+  const gate = (name: string) => {
+    const path = join(applications.directory, `go-${name}`);
+    return { path, open: () => writeFile(path, "") };
+  };
   const linesOf = async (name: string) => (await readFile(traceOf(name), "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
 
   // Each lands in another step: the claim, the driver's file, the supervisor's start, the application's, its run, its end.
@@ -77,9 +85,11 @@ describe("a server that dies", { timeout: 300_000 }, () => {
 
   test("finds what ended while there was no server, with its whole log, and keeps it", async () => {
     const livy = new Livy(server.url);
-    const { id } = await livy.createBatch({ file, args: [traceOf("alone"), 1] });
+    const go = gate("alone");
+    const { id } = await livy.createBatch({ file, args: [traceOf("alone"), go.path] });
     await until("it has begun", 60_000, async () => ((await linesOf("alone")).length > 0 ? true : undefined));
     await server.kill();
+    await go.open();
     await until("it has ended", 60_000, () => (processesNaming(traceOf("alone")).length === 0 ? true : undefined));
     await server.restart();
     await livy.batchIn(id, ["success"]);
@@ -93,10 +103,11 @@ describe("a server that dies", { timeout: 300_000 }, () => {
 
   test("or a supervisor that does: what it ran is lost, said so, and run anew only if that was asked for", async () => {
     const livy = new Livy(server.url);
-    const lost = await livy.createBatch({ file, args: [traceOf("lost"), 600] });
+    const go = gate("again");
+    const lost = await livy.createBatch({ file, args: [traceOf("lost"), gate("lost").path] });
     const again = await livy.createBatch({
       file,
-      args: [traceOf("again"), 3],
+      args: [traceOf("again"), go.path],
       retry: { maxAttempts: 2, backoffSeconds: 0, on: ["driver-lost"] },
     });
     for (const [{ id }, name] of [
@@ -106,6 +117,7 @@ describe("a server that dies", { timeout: 300_000 }, () => {
       await until(`${name} has begun`, 60_000, async () => ((await linesOf(name)).length > 0 ? true : undefined));
       await server.killSupervisor(id);
     }
+    await go.open();
     const ended = await livy.batchIn(lost.id, ["dead"]);
     expect(ended.longwick).toMatchObject({ cause: "driver-lost", exitCode: null, reason: expect.stringContaining("not run twice") });
     expect(await linesOf("lost")).toEqual(["begun"]);

@@ -47,15 +47,14 @@ with open(${JSON.stringify(gone)}, "w") as file:
     print("gone", file=file)`,
   );
   await livy.running(id, statement);
-  const held = livy.ask("GET", `/sessions/${id}/statements/${statement}?wait=30s`);
+  // It is answered well before what it asks for is over.
+  const held = livy.ask("GET", `/sessions/${id}/statements/${statement}?wait=60s`, null, 40_000);
   // Another connection's request, answered: the held one, sent before, is there.
   await livy.session(id);
 
-  const toldAt = performance.now();
   process.kill(server.pid, "SIGTERM");
   expect(await held).toMatchObject({ status: 200, body: { id: statement, state: "running", output: null } });
-  expect(await until("the server has left by itself", 10_000, () => wholeFile(exitCode))).toBe("0\n");
-  expect(performance.now() - toldAt).toBeLessThan(8_000);
+  expect(await until("the server has left by itself", 30_000, () => wholeFile(exitCode))).toBe("0\n");
   expect(server.written).toContain("1 session goes on without the server");
 
   // Nobody serves it now, and the statement ends.

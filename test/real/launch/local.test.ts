@@ -311,11 +311,10 @@ describe("local", { timeout: 60_000 }, () => {
       stdio: "ignore",
       env: { ...process.env, OTHER: `LONGWICK_SESSION=${claim.uid}`, LONGWICK_SESSION: `${claim.uid}0` },
     });
-    const before = await site.running(claim);
+    await expect.poll(() => site.running(claim), { timeout: 10_000 }).toBeGreaterThan(2);
     const daemonGone = once(daemon, "exit");
     await workload.stop(10_000);
     await daemonGone;
-    expect(before).toBeGreaterThan(2);
     expect(await site.running(claim)).toBe(0);
     expect(bystander.exitCode).toBeNull();
     bystander.kill();
