@@ -15,7 +15,8 @@ describe("bad input", () => {
   let session: number;
 
   beforeAll(async () => {
-    server = await startServer();
+    // Longer than any test: what is answered did not wait for a driver.
+    server = await startServer({ flags: ["--start-wait-ms", "1h"] });
     livy = new Livy(server.url);
     session = (await livy.ready({ kind: "pyspark", name: "taken" })).id;
   }, 120_000);
@@ -132,9 +133,7 @@ describe("bad input", () => {
   test("a statement to a dead session is a 400 that says the state, at once", { timeout: 120_000 }, async () => {
     const { id } = await livy.create({ kind: "pyspark", driverMemory: "100m" });
     await livy.inState(id, ["dead"]);
-    const began = performance.now();
     expectRefusal(await livy.ask("POST", `/sessions/${id}/statements`, { code: "1" }), 400, /Session is in state dead/);
-    expect(performance.now() - began).toBeLessThan(1_000);
     expect((await livy.session(id)).log.join("\n")).toMatch(/must be at least|INVALID_DRIVER_MEMORY/);
     await livy.delete(id);
   });

@@ -6,7 +6,7 @@ import { sparkmagicNotebook } from "../../kit/sparkmagic-notebook.ts";
 /** A pod may have to wait for its node or its image: docs/kubernetes.md tells people to set this. */
 const PATIENCE = { livy_session_startup_timeout_seconds: 300 };
 /** A small node runs drivers, executors and the cluster itself. */
-const LIMITS = { runMs: 560_000, interruptSeconds: 10 };
+const LIMITS = { runMs: 560_000, interruptSeconds: 30 };
 
 let deployment: Deployment;
 

@@ -23,13 +23,13 @@ describe.concurrent("a driver's pod", { timeout: 240_000 }, () => {
     expect,
   }) => {
     await using site = ClusterSite.withoutSpark();
-    await using server = await ClusterServer.open(site, {}, { retentionMs: 8_000 });
+    await using server = await ClusterServer.open(site, {}, { retentionMs: 20_000 });
     const session = await server.create();
     await site.api.delete(inNamespace("pods", await running(site, session)), soon());
     expect(await ended(session)).toMatch(/pod was deleted/);
     expect(session.state).toBe("dead");
     await expect.poll(() => site.left(), { timeout: 30_000 }).toEqual([site.claimOf(session.claim)]);
-    await expect.poll(() => site.left(), { timeout: 30_000 }).toEqual([]);
+    await expect.poll(() => site.left(), { timeout: 60_000 }).toEqual([]);
     expect(() => server.sessions.find("0", NOBODY, "view")).toThrow(/not found/i);
   });
 

@@ -119,10 +119,10 @@ const quotaCounts = async (api: Api, path: string): Promise<void> => {
 // Each has an instance of its own; most of their time they wait.
 describe.concurrent("a driver's pod that cannot start", { timeout: 120_000 }, () => {
   test("for want of a node says why while it waits, and is given up in time", async ({ expect }) => {
-    await using place = await opened({ startTimeoutMs: 5_000 });
+    await using place = await opened({ startTimeoutMs: 15_000 });
     const session = await place.server.create({ conf: { "spark.kubernetes.node.selector.planet": "mars" } });
     await says(session, /waits for a node: .*node/);
-    expect(await ended(session)).toMatch(/did not start within 5 s\. .*affinity\/selector/);
+    expect(await ended(session)).toMatch(/did not start within 15 s\. .*affinity\/selector/);
     expect(await place.site.left()).toEqual([place.site.claimOf(session.claim)]);
   });
 

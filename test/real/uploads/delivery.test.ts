@@ -4,22 +4,27 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { BUCKET_ENV, Bucket } from "../../kit/bucket.ts";
 import { Livy, textOf } from "../../kit/livy.ts";
 import { type Server, startServer } from "../../kit/server.ts";
+import { TcpProxy } from "../../kit/tcp-proxy.ts";
 import { until } from "../../kit/until.ts";
 import { sendFile, wheelOf } from "../../kit/uploads.ts";
 
 /** Local drivers cannot read a bucket: they are sent what they wait for over their links, as pods are. */
 let bucket: Bucket;
+/** What the server reaches the bucket through. */
+let store: TcpProxy;
 let server: Server;
 let livy: Livy;
 beforeAll(async () => {
   bucket = await Bucket.start();
-  const flags = ["--upload-bucket", bucket.url, "--upload-endpoint", bucket.settings.endpoint, "--orphan-timeout-ms", "60s"];
+  store = await TcpProxy.before(Number(new URL(bucket.settings.endpoint).port));
+  const flags = ["--upload-bucket", bucket.url, "--upload-endpoint", `http://127.0.0.1:${store.port}`, "--orphan-timeout-ms", "60s"];
   server = await startServer({ flags, env: BUCKET_ENV });
   livy = new Livy(server.url);
 });
 afterAll(async () => {
   livy.close();
   await server[Symbol.asyncDispose]();
+  await store[Symbol.asyncDispose]();
   await bucket[Symbol.asyncDispose]();
 });
 
@@ -50,14 +55,12 @@ test("a driver gets from a bucket what it was told to use, before Spark is start
 test("a server killed while it sends is followed by one that goes on", { timeout: 180_000 }, async () => {
   const content = Buffer.alloc(192 * 1024 * 1024, "0123456789abcdef");
   const upload = await send("large.bin", content);
+  store.holdAfter(content.length / 2);
   const { id } = await livy.create({ kind: "pyspark", files: [upload.uri] });
-  await until("a part of the file is there", 30_000, () => {
-    const parts = filesOf(id);
-    if (parts.some((path) => path.endsWith("large.bin"))) throw new Error("it was there at once");
-    return parts.some((path) => path.endsWith(".part")) ? true : undefined;
-  });
+  await until("a part of the file is there", 30_000, () => (filesOf(id).some((path) => path.endsWith(".part")) ? true : undefined));
   await server.kill();
   expect(filesOf(id).filter((path) => path.endsWith("large.bin"))).toEqual([]);
+  store.letGo();
   await server.start();
   await livy.inState(id, ["idle"]);
   const code = `import hashlib\nfrom pyspark import SparkFiles\nhashlib.sha256(open(SparkFiles.get("large.bin"), "rb").read()).hexdigest()`;
