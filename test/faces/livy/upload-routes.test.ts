@@ -228,7 +228,7 @@ describe("a session's uploads", () => {
       [`upload:/${id.replace(/.$/, "0")}0/a.jar`]: "is no upload's",
       "upload:/0199f3a2-4c1e-7d02-8a6b-5e1f0c9d7b34/a.jar": "not found",
       "/home/ann/a.jar":
-        "cannot be added to user sessions. It is in no directory of the server's localPaths. What is elsewhere is sent with POST /uploads.",
+        "cannot be added to user sessions. It must be in a directory that `localPaths` allows, or be sent (POST /uploads) and named by its `uri`.",
     };
     for (const [uri, reason] of Object.entries(reasons))
       expect(await service.ask("POST", "/sessions", { body: { jars: [uri] } })).toMatchObject({
