@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { clientVariables, kernelVariables, loadConfig } from "./config.ts";
-import { type Address, Gateway } from "./kernel/gateway.ts";
+import { type Address, Gateway, GatewayError } from "./kernel/gateway.ts";
 import { KernelHome } from "./kernel/home.ts";
 import { Remote } from "./kernel/remote.ts";
 import type { Parts as MessageParts } from "./kernel/wire.ts";
@@ -68,9 +68,19 @@ export const openBackend = async (options: BackendOptions, events: BackendEvents
     const known = await home.recall();
     await (known === null ? place?.end() : place?.leave());
     if (known === null) await home.remove();
-    throw error;
+    if (place === null || !(error instanceof GatewayError) || error.status !== UNAUTHENTICATED) throw error;
+    throw new KernelRefused(refusalOf(place.address().url, error.message), { cause: error });
   }
 };
+
+/** The server does not let us in. */
+class KernelRefused extends Error {
+  override readonly name = "KernelRefused";
+}
+const UNAUTHENTICATED = 401;
+/** @param server its URL, without credentials */
+const refusalOf = (server: string, reason: string): string =>
+  `${server} refuses this kernel: ${reason.replace(/\.$/, "")}. Is its token right (LONGWICK_TOKEN, LONGWICK_TOKEN_FILE)? Restart the kernel when it is.`;
 
 interface Parts {
   readonly place: Place;
@@ -99,7 +109,7 @@ const connect = ({ place, gateway, home, id, made }: Parts, options: BackendOpti
         const { url: server } = place.address();
         if (kind === "gone")
           events.onGone(`The session has ended, and ${server} knows nothing of it any more (${reason}). Restart the kernel for a new one.`);
-        else events.onRefused(`${server} refuses this kernel: ${reason}. Is its token right (LONGWICK_TOKEN, LONGWICK_TOKEN_FILE)?`);
+        else events.onRefused(refusalOf(server, reason));
       },
     },
   );
