@@ -26,6 +26,9 @@ describe.each([{ v1: false }, { v1: true }])("a kernel's channels, %j", ({ v1 })
       const channels = await open({ v1 });
       channels.socket.send(Buffer.from([1, 2, 3]));
       channels.socket.send("no json");
+      // As v1 a count of offsets, and offsets, far outside of the frame.
+      for (const byte of [0, 1, 0x7f, 0xff]) channels.socket.send(Buffer.alloc(64, byte));
+      channels.socket.send(Buffer.from(BigUint64Array.of(6n, 2n ** 64n - 1n, 0n, 2n ** 63n, 8n, 1n, 56n).buffer));
       const unknown = channels.send("shell", "dance_request", {});
       expect((await channels.idle(unknown)).map(({ content }) => content["execution_state"])).toEqual(["busy", "idle"]);
       const subshell = channels.send("control", "create_subshell_request", {});
