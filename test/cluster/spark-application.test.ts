@@ -54,8 +54,16 @@ class Operator {
     await this.#site.api.merge(`${applicationsPath(NAMESPACE, name)}/status`, { status }, soon());
   }
 
-  /** A driver's pod as spark-submit makes it of the object: the template, the labels, the name, a container behind the template's. */
   async submit(application: Applied, script: string): Promise<void> {
+    await this.start(application, script);
+    await this.says(application, "SUBMITTED");
+  }
+
+  /**
+   * A driver's pod as spark-submit makes it of the object: the template, the labels, the name, a container behind the template's. The
+   * operator says nothing before that spark-submit has ended.
+   */
+  async start(application: Applied, script: string): Promise<void> {
     const { metadata, spec } = application;
     const { template, labels } = spec.driver;
     const [driver] = template.spec?.containers ?? [];
@@ -71,7 +79,6 @@ class Operator {
       },
     };
     await this.#site.api.create<DriverPod>(this.#site.at("pods"), pod, soon());
-    await this.says(application, "SUBMITTED");
   }
 }
 
@@ -212,6 +219,25 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
       { end: { state: "dead", cause: "non-zero-exit", exitCode: 3 } },
     ]);
     expect(batch.logTail(20)).toContain("ValueError: no such luck");
+    expect(await left()).toEqual([]);
+    await server.sessions.delete(batch, "it was deleted");
+  });
+
+  test("whose driver runs although the operator could not submit it, as after a restart of that one, is lost and leaves no driver", async () => {
+    await using server = await open();
+    const batch = await batchOf(server, ["submission-refused"]);
+    const application = await operator.taken(batch);
+    await operator.start(application, "echo begun; sleep 600");
+    await until("it says that its driver runs", 60_000, () =>
+      batch.logTail(20).some((line) => /driver's container runs; the Spark Operator has not said so yet/.test(line)) &&
+      batch.logTail(20).includes("begun")
+        ? true
+        : undefined,
+    );
+    await operator.says(application, "SUBMISSION_FAILED", { executionAttempts: 0, submissionAttempts: 1 }, "driver pod already exist");
+    expect(await ended(batch)).toBe("The Spark Operator gave up the application, whose driver ran: driver pod already exist.");
+    expect(batch.end).toMatchObject({ state: "dead", cause: "driver-lost" });
+    expect(batch.attempts).toHaveLength(1);
     expect(await left()).toEqual([]);
     await server.sessions.delete(batch, "it was deleted");
   });
