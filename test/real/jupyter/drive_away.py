@@ -1,7 +1,7 @@
-"""A cell that prints while its server is killed and comes back: `drive_away.py OUT`, with the kernelspec's name in KERNEL.
+"""A cell that prints while its server is killed and comes back: `drive_away.py OUT [told]`, with the kernelspec's name in KERNEL.
 
-Says PRINTING when output has come, reads a line (the server or its driver is away now), sends a second cell, says SENT when whoever answers has
-it, and writes what came of both.
+Says PRINTING when output has come, reads a line (the server or its driver is away now), with `told` waits until the cell shows that, sends a
+second cell, says SENT when whoever answers has it, and writes what came of both.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def main() -> None:
     cell.read(30, stop=lambda message: message["msg_type"] == "stream" and "\n50 " in cell.text())
     print("PRINTING", flush=True)
     sys.stdin.readline()
+    if sys.argv[2:] == ["told"]:
+        cell.read(60, stop=lambda message: "has been away since" in message["content"].get("data", {}).get("text/plain", ""))
     second = Cell(client, "print('sent while the server was away')")
     client.kernel_info(reply=True, timeout=30)
     print("SENT", flush=True)

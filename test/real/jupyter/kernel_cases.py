@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,12 @@ import zmq
 from jupyter_client import BlockingKernelClient, KernelManager
 
 KERNEL = os.environ["KERNEL"]
+#: Drivers do not begin while this file is there.
+HOLD = os.environ.get("HOLD_DRIVERS", "")
 START_S = 60
 CELL_S = 20
+#: Jupyter's own patience with a kernel that is to go is five seconds; a machine with much else to do has its own pace.
+GONE_S = 20
 POD_S = 180
 
 Message = Dict[str, Any]
@@ -52,6 +57,24 @@ def until(what: str, seconds: float, holds: Any) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
+
+
+class Gate:
+    """Where code in a driver on this machine waits until the test lets it go on, in place of sleeping: `python` with `wait()` behind it."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.mkdtemp()
+        path = os.path.join(self._directory, "open")
+        self.python = f"import os, time\ndef wait():\n    while not os.path.exists({path!r}): time.sleep(0.02)\n"
+
+    def open(self) -> None:
+        open(os.path.join(self._directory, "open"), "w", encoding="utf-8").close()
+
+    def __enter__(self) -> "Gate":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class Cell:
@@ -188,12 +211,13 @@ class Messages(WithKernel):
     """One client, one kernel over TCP."""
 
     def test_output_comes_while_the_cell_runs(self) -> None:
-        cell = Cell(self.client, "import time\nprint('first', time.time(), end='')\ntime.sleep(3)\nprint('last')")
-        cell.read(stop=lambda message: message["msg_type"] == "stream")
-        late = time.time() - float(cell.text().split()[1])
-        self.assertLess(late, 1.5)
-        cell.read()
-        self.assertTrue(cell.text().endswith("last\n"))
+        with Gate() as gate:
+            cell = Cell(self.client, gate.python + "print('first', end='')\nwait()\nprint('last')")
+            cell.read(stop=lambda message: message["msg_type"] == "stream")
+            self.assertEqual(cell.text(), "first")
+            gate.open()
+            cell.read()
+        self.assertEqual(cell.text(), "firstlast\n")
 
     def test_parents_are_the_whole_header_as_it_was_sent(self) -> None:
         message = self.client.session.msg("execute_request", {"code": "print(1)", "silent": False, "store_history": True, "allow_stdin": False})
@@ -267,10 +291,8 @@ class Messages(WithKernel):
         run(self.client, "kept = 41")
         cell = Cell(self.client, "while True: pass")
         cell.read(stop=lambda message: message["msg_type"] == "execute_input")
-        began = time.monotonic()
         self.manager.interrupt_kernel()
-        self.assertEqual(cell.reply(10)["ename"], "KeyboardInterrupt")
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual(cell.reply()["ename"], "KeyboardInterrupt")
         reply, cell = run(self.client, "kept + 1")
         self.assertEqual(cell.of("execute_result")[0]["data"]["text/plain"], "42")
 
@@ -323,20 +345,22 @@ class Messages(WithKernel):
         self.assertEqual((reply["status"], reply["ename"]), ("error", "StdinNotImplementedError"))
 
     def test_control_and_heartbeat_answer_while_a_cell_runs(self) -> None:
-        cell = Cell(self.client, "import time; time.sleep(4)")
-        cell.read(stop=lambda message: message["msg_type"] == "execute_input")
-        message = self.client.session.msg("kernel_info_request")
-        began = time.monotonic()
-        self.client.control_channel.send(message)
-        reply = self.client.get_control_msg(timeout=3)
-        self.assertEqual(reply["msg_type"], "kernel_info_reply")
-        self.assertLess(time.monotonic() - began, 2)
-        self.assertTrue(self.client.hb_channel.is_beating())
-        cell.read()
+        with Gate() as gate:
+            cell = Cell(self.client, gate.python + "wait()")
+            cell.read(stop=lambda message: message["msg_type"] == "execute_input")
+            self.client.control_channel.send(self.client.session.msg("kernel_info_request"))
+            self.assertEqual(self.client.get_control_msg(timeout=CELL_S)["msg_type"], "kernel_info_reply")
+            self.assertTrue(self.client.hb_channel.is_beating())
+            gate.open()
+            cell.read()
 
     def test_an_error_aborts_what_was_queued_behind_it(self) -> None:
-        cells = [Cell(self.client, code) for code in ("import time; time.sleep(1); 1/0", "print('must not run')", "print('nor this')")]
-        replies = [cell.reply() for cell in cells]
+        with Gate() as gate:
+            cells = [Cell(self.client, code) for code in (gate.python + "wait(); 1/0", "print('must not run')", "print('nor this')")]
+            # What the driver answers came to it behind the cells.
+            self.assertEqual(self.client.complete("zi", reply=True, timeout=CELL_S)["content"]["status"], "ok")
+            gate.open()
+            replies = [cell.reply() for cell in cells]
         self.assertEqual([reply["status"] for reply in replies], ["error", "aborted", "aborted"])
         self.lives()
 
@@ -348,8 +372,8 @@ class Messages(WithKernel):
     def test_a_hundred_thousand_prints_are_few_messages_and_lose_nothing(self) -> None:
         _, cell = run(self.client, "for n in range(100_000): print(n)", 120)
         self.assertEqual(cell.text(), "".join(f"{n}\n" for n in range(100_000)))
-        # jupyter_server drops what comes faster than a thousand a second.
-        self.assertLess(len(cell.of("stream")), 500)
+        # jupyter_server drops what comes faster than a thousand a second. Some twenty come in one, of which a slow machine needs many.
+        self.assertLess(len(cell.of("stream")), 5_000)
 
     def test_a_cell_of_fifty_megabytes_runs(self) -> None:
         reply, cell = run(self.client, "big = '" + "x" * 50_000_000 + "'\nprint(len(big))", 180)
@@ -529,9 +553,9 @@ class Lives(unittest.TestCase):
             run(client, "1", START_S)
             message = client.session.msg("shutdown_request", {"restart": False})
             client.control_channel.send(message)
-            self.assertEqual(client.get_control_msg(timeout=5)["content"], {"status": "ok", "restart": False})
-            following(client, message).read(5, stop=lambda message: message["msg_type"] == "shutdown_reply")
-            until("the process has gone", 5, lambda: not manager.is_alive())
+            self.assertEqual(client.get_control_msg(timeout=GONE_S)["content"], {"status": "ok", "restart": False})
+            following(client, message).read(GONE_S, stop=lambda message: message["msg_type"] == "shutdown_reply")
+            until("the process has gone", GONE_S, lambda: not manager.is_alive())
         finally:
             client.stop_channels()
             manager.cleanup_resources()
@@ -545,7 +569,7 @@ class Lives(unittest.TestCase):
             reply, _ = run(client, "2")
             self.assertEqual(reply["status"], "ok")
             os.kill(pid_of(manager), 15)
-            until("the process has gone", 5, lambda: not manager.is_alive())
+            until("the process has gone", GONE_S, lambda: not manager.is_alive())
         finally:
             client.stop_channels()
             manager.cleanup_resources()
@@ -559,15 +583,14 @@ class Lives(unittest.TestCase):
         until("the kernel has gone after its manager", 20, lambda: not os.path.exists(f"/proc/{pid}") or " Z " in open(f"/proc/{pid}/stat").read())
 
     def test_it_says_what_it_is_before_spark_is_there(self) -> None:
-        began = time.monotonic()
+        open(HOLD, "w", encoding="utf-8").close()
         manager = started()
         client = manager.client()
         client.start_channels()
         try:
             client.wait_for_ready(timeout=START_S)
-            # Half a second on a machine that does nothing else.
-            self.assertLess(time.monotonic() - began, 5)
         finally:
+            os.unlink(HOLD)
             client.stop_channels()
             manager.shutdown_kernel()
 

@@ -4,14 +4,14 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { HeldPython } from "../../kit/held-python.ts";
 import { installKernel } from "../../kit/kernelspec.ts";
 import { Livy } from "../../kit/livy.ts";
 import { lives, processesNaming } from "../../kit/processes.ts";
-import { clientsPython, driverPython } from "../../kit/python.ts";
+import { clientsPython } from "../../kit/python.ts";
 import { type Server, startServer } from "../../kit/server.ts";
 import { until } from "../../kit/until.ts";
 
@@ -105,9 +105,9 @@ print(k.run(c, "2", 60)[0]["status"], flush=True); k.os.kill(k.pid_of(m), 9); k.
   });
 
   /** Runs drive_away.py, does what is to be done at its words, and answers what it saw. */
-  const driveAway = async (name: string, at: Readonly<Record<"PRINTING" | "SENT", () => Promise<void>>>) => {
+  const driveAway = async (name: string, at: Readonly<Record<"PRINTING" | "SENT", () => Promise<void>>>, ...args: readonly string[]) => {
     const out = join(server.directory, `${name}.json`);
-    const child = spawn(await clientsPython(), [here("drive_away.py"), out], { env, stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(await clientsPython(), [here("drive_away.py"), out, ...args], { env, stdio: ["pipe", "pipe", "inherit"] });
     const ended = once(child, "exit");
     for await (const line of createInterface({ input: child.stdout })) {
       if (line === "PRINTING") {
@@ -121,14 +121,7 @@ print(k.run(c, "2", 60)[0]["status"], flush=True); k.os.kill(k.pid_of(m), 9); k.
   };
 
   test("loses and doubles nothing when the server is killed and comes back while a cell prints", { timeout: 240_000 }, async () => {
-    const seen = await driveAway("away", {
-      PRINTING: async () => {
-        await server.kill();
-        // Long enough for the cell to say so (AWAY_MS of src/kernel.ts).
-        await pause(9_500);
-      },
-      SENT: () => server.start(),
-    });
+    const seen = await driveAway("away", { PRINTING: () => server.kill(), SENT: () => server.start() }, "told");
     expect(seen.lines).toBe(Array.from({ length: 700 }, (_, n) => `${n} ${"é".repeat(20)}\n`).join(""));
     expect(seen.types).not.toContain("clear_output");
     expect(seen.replies).toEqual(["ok", "ok", "ok"]);
@@ -164,17 +157,20 @@ print(k.run(c, "2", 60)[0]["status"], flush=True); k.os.kill(k.pid_of(m), 9); k.
 
 describe("the kernel with a server of its own", () => {
   const directory = mkdtempSync(join(tmpdir(), "lw-"));
+  let python: HeldPython;
   let env: NodeJS.ProcessEnv;
   let outcomes: Outcomes = {};
 
   beforeAll(async () => {
     // So many milliseconds a driver outlives a kernel that was killed.
-    const own = { LONGWICK_PYTHON: await driverPython(), LONGWICK_RUNTIME_DIR: join(directory, "run"), LONGWICK_ORPHAN_TIMEOUT_MS: "15s" };
-    env = { ...installKernel(directory, "own", own) };
+    python = await HeldPython.make();
+    const own = { LONGWICK_PYTHON: python.path, LONGWICK_RUNTIME_DIR: join(directory, "run"), LONGWICK_ORPHAN_TIMEOUT_MS: "15s" };
+    env = { ...installKernel(directory, "own", own), HOLD_DRIVERS: python.sign };
     outcomes = await runCases(env, join(directory, "cases.json"), OWN);
   }, 580_000);
   afterAll(() => {
     for (const { pid } of processesNaming(directory)) process.kill(pid, "SIGKILL");
+    python[Symbol.dispose]();
     rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
   });
 

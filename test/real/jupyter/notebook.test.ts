@@ -79,8 +79,8 @@ describe.for([
   test("a cell that takes too long is interrupted, and variables are still there", () => {
     expect(shown(books().interrupted, "long").map(({ ename }) => ename)).toEqual(["KeyboardInterrupt"]);
     expect(shown(books().interrupted, "after").map(({ data }) => data)).toEqual([{ "text/plain": "2" }]);
-    // Five of them are nbclient's patience.
-    expect(books().interrupted.seconds).toBeLessThan(10);
+    // Five of them are nbclient's patience; an interrupt that is not heard ends nothing.
+    expect(books().interrupted.seconds).toBeLessThan(60);
   });
 });
 

@@ -26,7 +26,7 @@ STARTED_WITH = {} if GATEWAY is None else {"kernel_name": KERNEL}
 CELLS = {
     "result": "6 * 7",
     "plot": "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);",
-    "progress": "import time\nspark.sparkContext.parallelize(range(8), 8).map(lambda n: __import__('time').sleep(0.4) or n).sum()",
+    "progress": "spark.sparkContext.parallelize(range(8), 8).map(lambda n: __import__('time').sleep(1) or n).sum()",
     "frame": "spark.range(3).toDF('n').toPandas()",
     "update": "from IPython.display import display\nhandle = display('before', display_id='d')\nhandle.update('after')",
     "error": "1 / 0",
