@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { HeldPython } from "../kit/held-python.ts";
 import { installForGateway } from "../kit/kernelspec.ts";
 import { Lab } from "../kit/lab.ts";
 import { startServer } from "../kit/server.ts";
@@ -16,16 +17,21 @@ notebookContract(
   async (directory) => {
     const tokens = join(directory, "tokens");
     writeFileSync(tokens, `${createHash("sha256").update(TOKEN).digest("hex")} ann\n`);
-    const server = await startServer({ flags: ["--tokens", tokens], headers: { authorization: `Bearer ${TOKEN}` } });
+    const python = await HeldPython.make();
+    python.hold();
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const server = await startServer({ flags: ["--tokens", tokens], headers, python: python.path });
     const env = { ...installForGateway(directory), JUPYTER_GATEWAY_AUTH_TOKEN: TOKEN };
     const lab = await Lab.start({ directory, env, flags: [`--gateway-url=${server.url}`] });
     return {
       lab,
+      python,
       server,
       card: "Spark (PySpark)",
       [Symbol.asyncDispose]: async () => {
         await lab[Symbol.asyncDispose]();
         await server[Symbol.asyncDispose]();
+        python[Symbol.dispose]();
       },
     };
   },
