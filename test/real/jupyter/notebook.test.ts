@@ -21,7 +21,7 @@ type Book = Readonly<Record<string, readonly Output[]>>;
 type Books = Readonly<Record<"nbclient", Book>> & { readonly interrupted: Book & { readonly seconds: number } };
 
 let server: Server;
-let native: Books & Readonly<Record<"papermill", Book>>;
+let native: Books & { readonly papermill: Book & { readonly failed: readonly string[] } };
 let gateway: Books & { readonly troubles: readonly string[] };
 
 const run = async (name: string, env: NodeJS.ProcessEnv): Promise<unknown> => {
@@ -90,4 +90,12 @@ test("that Jupyter Server had nothing to complain of", () => {
 
 test("papermill's parameters reach Spark", () => {
   expect(shown(native.papermill, "count").map(({ text }) => text)).toEqual(["1234\n"]);
+});
+
+test("papermill keeps a figure and the one line of progress, and ends at an error, which it tells", () => {
+  expect(shown(native.papermill, "plot").map(({ data }) => Object.keys(data ?? {}).includes("image/png"))).toEqual([true]);
+  expect((native.papermill["progress"] ?? []).filter(isProgress)).toHaveLength(1);
+  expect(native.papermill.failed).toEqual(["ValueError", "1234"]);
+  expect(shown(native.papermill, "fails").map(({ ename }) => ename)).toEqual(["ValueError"]);
+  expect(native.papermill["after"]).toEqual([]);
 });

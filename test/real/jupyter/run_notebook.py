@@ -17,6 +17,7 @@ import papermill
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError
 from nbformat.v4 import new_code_cell, new_notebook
+from papermill.exceptions import PapermillExecutionError
 
 KERNEL = os.environ["KERNEL"]
 GATEWAY = os.environ.get("GATEWAY")
@@ -43,7 +44,7 @@ def notebook(cells: Dict[str, str]) -> Any:
 
 
 def outputs(book: Any) -> Dict[str, Any]:
-    return {cell.id: [dict(output) for output in cell.outputs] for cell in book.cells}
+    return {cell.id: [dict(output) for output in cell.outputs] for cell in book.cells if cell.cell_type == "code"}
 
 
 def gateway_manager() -> Any:
@@ -89,11 +90,18 @@ def interrupted() -> Dict[str, Any]:
 
 
 def by_papermill(directory: str) -> Dict[str, Any]:
-    book = notebook({"parameters": "rows = 1", "count": "print(spark.range(rows).count())"})
+    """A run that an error ends, as it would end a pipeline."""
+    kept = {name: CELLS[name] for name in ("plot", "progress")}
+    cells = {"parameters": "rows = 1", "count": "print(spark.range(rows).count())", **kept, "fails": "raise ValueError(rows)", "after": "1"}
+    book = notebook(cells)
     before, after = os.path.join(directory, "before.ipynb"), os.path.join(directory, "after.ipynb")
     nbformat.write(book, before)
-    papermill.execute_notebook(before, after, parameters={"rows": 1234}, kernel_name=KERNEL, progress_bar=False, start_timeout=60)
-    return outputs(nbformat.read(after, as_version=4))
+    try:
+        papermill.execute_notebook(before, after, parameters={"rows": 1234}, kernel_name=KERNEL, progress_bar=False, start_timeout=60)
+        failed = None
+    except PapermillExecutionError as error:
+        failed = [error.ename, error.evalue]
+    return {**outputs(nbformat.read(after, as_version=4)), "failed": failed}
 
 
 def through_a_notebook_server(gateway: str) -> Dict[str, Any]:
