@@ -60,7 +60,7 @@ export const driverFile = (
   proxyUser: spec.proxyUser,
   ...spark,
   conf: plain(spark.conf),
-  ...hiddenIn(spec, spark),
+  hidden: hiddenIn(spec, spark),
   idleTimeoutMs: spec.idleTimeoutMs,
   ttlMs: spec.ttlMs,
   heartbeatTimeoutMs: spec.heartbeatTimeoutMs,
@@ -77,10 +77,12 @@ export const driverFile = (
 });
 
 /** What the driver leaves out of its log: Spark writes down the addresses that it was given. */
-const hiddenIn = ({ application }: SessionSpec, { conf, jars, pyFiles, files, archives }: SparkLaunch): object => {
+const hiddenIn = (
+  { application }: SessionSpec,
+  { conf, jars, pyFiles, files, archives }: SparkLaunch,
+): Readonly<Record<string, string>> => {
   const { file, args } = application ?? { file: "", args: [] };
-  const hidden = credentialsIn([file, ...args, ...jars, ...pyFiles, ...files, ...archives, ...Object.values(plain(conf))]);
-  return Object.keys(hidden).length === 0 ? {} : { hidden };
+  return credentialsIn([file, ...args, ...jars, ...pyFiles, ...files, ...archives, ...Object.values(plain(conf))]);
 };
 
 const toldApplication = ({ file, className, args }: Application): object => ({ file, className, args });
