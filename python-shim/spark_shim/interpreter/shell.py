@@ -69,7 +69,7 @@ class IPythonExecutor:
         self._for_notebooks = notebook
         # Else what Python itself would print, on one line: clients of Livy read it so.
         self.shell.display_formatter.formatters["text/plain"].pprint = notebook
-        # By this section tqdm and others tell whether widgets can be shown.
+        # By this section libraries tell a notebook from a terminal (tqdm did until it looked for ipykernel's modules).
         if notebook:
             self.shell.config["IPKernelApp"] = Config()
         else:
