@@ -12,37 +12,26 @@ import { draftOf } from "../../launch/contract.ts";
 const BREAK = process.env["LONGWICK_TEST_BREAK"];
 const breaking = (what: "stop" | "start", part: string): Promise<unknown> => promisify(execFile)(BREAK ?? "false", [what, part]);
 
-/** Kubernetes gives a node up for this pod at once, for others after five minutes. */
-const IMPATIENT = {
-  spec: { tolerations: [{ key: "node.kubernetes.io/unreachable", operator: "Exists", effect: "NoExecute", tolerationSeconds: 1 }] },
-};
-
 describe.runIf(BREAK !== undefined)("a session lives through", { timeout: 300_000 }, () => {
   let site: ClusterSite;
   let idle: ClusterSite;
-  let impatient: ClusterSite;
   let server: ClusterServer;
   let idlers: ClusterServer;
-  let leavers: ClusterServer;
   let session: Session;
 
   beforeAll(async () => {
     site = new ClusterSite();
     idle = ClusterSite.withoutSpark();
-    impatient = ClusterSite.withoutSpark({ allow: [{ rule: "podTemplate", pattern: "inline" }] });
     server = await ClusterServer.open(site);
     idlers = await ClusterServer.open(idle);
-    leavers = await ClusterServer.open(impatient);
     session = await server.create();
     expect(await run(session, "x = sc.range(100).sum()")).toContain("ok");
   }, START_MS);
   afterAll(async () => {
     await server[Symbol.asyncDispose]();
     await idlers[Symbol.asyncDispose]();
-    await leavers[Symbol.asyncDispose]();
     await site.dispose();
     await idle.dispose();
-    await impatient.dispose();
   });
 
   test("a restart of the API server under a statement; what ends meanwhile is known after", async () => {
@@ -66,11 +55,9 @@ describe.runIf(BREAK !== undefined)("a session lives through", { timeout: 300_00
     expect(await run(session, "x")).toContain("4950");
   });
 
-  test("90 seconds without the kubelet: it works on, says that its node is lost, and has one driver afterwards; one that Kubernetes gives up ends with that reason", async () => {
+  test("90 seconds without the kubelet: it works on, says that its node is lost, and has one driver afterwards", async () => {
     const goes = await idlers.create();
     expect(await goes.caughtUp(60_000, AbortSignal.timeout(60_000))).toBe(true);
-    const leaves = await leavers.create({ conf: { "spark.kubernetes.driver.podTemplateFile": JSON.stringify(IMPATIENT) } });
-    expect(await leaves.caughtUp(60_000, AbortSignal.timeout(60_000))).toBe(true);
     const before = await site.pods(session.claim);
     const stopped = Date.now();
     await breaking("stop", "kubelet");
@@ -84,7 +71,6 @@ describe.runIf(BREAK !== undefined)("a session lives through", { timeout: 300_00
         /Node \S+ of the driver's pod has been unreachable for Kubernetes since .*\(NodeNotReady\)/,
       );
       expect(session.state).toBe("idle");
-      expect(leaves.logTail(1).join()).toMatch(/pod is being taken away \(DeletionByTaintManager\): /);
       await gone;
       expect(await idle.left()).toEqual([]);
     } finally {
@@ -94,9 +80,6 @@ describe.runIf(BREAK !== undefined)("a session lives through", { timeout: 300_00
     expect(await run(session, "sc.range(100).sum() + x")).toContain("9900");
     const names = (pods: typeof before) => pods.map(({ metadata }) => metadata.uid).sort();
     expect(names(await site.pods(session.claim))).toEqual(names(before));
-    expect(await ended(leaves)).toMatch(/^The driver's pod was taken away \(DeletionByTaintManager\): /);
-    expect(leaves.state).toBe("dead");
-    await expect.poll(() => impatient.left(), { timeout: 60_000 }).toEqual([impatient.claimOf(leaves.claim)]);
     // What the kubelet did not hear of it ends when it comes back.
     await expect.poll(() => processesOf(goes.uid), { timeout: 90_000, interval: 500 }).toEqual([]);
     await server.sessions.delete(session, "enough");
