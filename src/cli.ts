@@ -211,6 +211,9 @@ const PLAIN_ERRORS: ReadonlySet<string> = new Set([
   "Problem",
 ]);
 
+/** What the Kubernetes API answers to a server that starts, or does not. */
+const CLUSTER_ERRORS: ReadonlySet<string> = new Set(["ApiError", "NoAnswer"]);
+
 const explain = (error: unknown): { code: number; message: string } => {
   if (error instanceof UsageError || error instanceof ConfigError || (error instanceof Error && /^\w+UsageError$/.test(error.name)))
     return { code: 2, message: error.message };
@@ -219,6 +222,11 @@ const explain = (error: unknown): { code: number; message: string } => {
   if ("code" in error && error.code === "EADDRINUSE") {
     return { code: 1, message: `${error.message}: another program listens there. Choose another port with --port (0: any).` };
   }
+  if (CLUSTER_ERRORS.has(error.name))
+    return {
+      code: 1,
+      message: `${error.message}\n\`longwick doctor\`, with the same settings, says what is missing in the cluster and how to mend it.`,
+    };
   return { code: 1, message: error.stack ?? error.message };
 };
 

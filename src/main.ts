@@ -20,6 +20,7 @@ export const serve = async (
   const server = await openServer(config, prepared, version, log);
   for (const line of welcome(server.url, config)) say(line);
   await untilSignal();
+  leaveInTime(config, log);
   const living = server.living();
   await server.close();
   if (living > 0) {
@@ -27,6 +28,21 @@ export const serve = async (
       `${living} session${living === 1 ? " goes" : "s go"} on without the server. Start it again to have them back; each ends itself after its idle timeout.`,
     );
   }
+};
+
+/** Beyond `drainMs` closing takes milliseconds, but for deletions under way, which the next server finishes too. */
+const CLOSE_MS = 8_000;
+
+/** From now on the process ends in time, whatever holds it. */
+const leaveInTime = ({ drainMs }: Config, log: FastifyBaseLogger): void => {
+  const leave = () => {
+    log.error(
+      { held: process.getActiveResourcesInfo() },
+      `still here ${CLOSE_MS / 1_000} s after the last answer was due: leaves as it is`,
+    );
+    process.exit(1);
+  };
+  setTimeout(leave, drainMs + CLOSE_MS).unref();
 };
 
 const untilSignal = (): Promise<void> =>

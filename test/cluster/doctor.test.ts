@@ -69,6 +69,21 @@ describe("longwick doctor, asked about a cluster,", { timeout: 60_000 }, () => {
     expect(said).not.toContain("drivers, as service account");
   });
 
+  test("is named by a server that lacks a right, in words without a stack", async () => {
+    const flags = ["--launcher", "kubernetes", "--port", "0", "--kubernetes-image", IMAGE, "--kubernetes-namespace", NAMESPACE];
+    const started = promisify(execFile)(process.execPath, [CLI, ...flags, "--kubeconfig", poor], { timeout: 50_000 });
+    const { code, stderr } = await started.then(
+      () => Promise.reject(new Error("it started")),
+      (error: { code?: number; stderr?: string }) => error,
+    );
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /^longwick: .*forbidden: User "system:serviceaccount:longwick-test:default" cannot .*\nlongwick: `longwick doctor`.*\n$/,
+      ),
+    ]);
+  });
+
   test("names the API server that does not answer", async () => {
     const nowhere = join(directory, "nowhere");
     const config = new KubeConfig();

@@ -130,7 +130,12 @@ export class Server implements AsyncDisposable {
     this.#child = null;
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill(signal);
-    await once(child, "exit", { signal: AbortSignal.timeout(GONE_MS) });
+    await once(child, "exit", { signal: AbortSignal.timeout(GONE_MS) }).catch((cause: unknown) => {
+      throw new Error(`the server has not left ${GONE_MS} ms after ${signal}:\n${this.#written.slice(-4_000)}`, { cause });
+    });
+    // That it had to be torn away is a fault, of whoever holds it.
+    if (signal === "SIGTERM" && this.#written.includes("leaves as it is"))
+      throw new Error(`the server was held:\n${this.#written.slice(-4_000)}`);
   }
 
   sessionDirectory(session: number): string {

@@ -66,6 +66,17 @@ with open(${JSON.stringify(gone)}, "w") as file:
   livy.close();
 });
 
+test("a server that something holds when it is told to end leaves all the same, and says what that is", { timeout: 60_000 }, async () => {
+  const exitCode = join(directory, "held-exit-code");
+  const entry = join(directory, "held.mjs");
+  writeFileSync(entry, `setInterval(() => undefined, 1e9);\nawait import(${JSON.stringify(recordingEntry(exitCode))});\n`);
+  await using server = await startServer({ entry, flags: ["--drain-ms", "100"] });
+  process.kill(server.pid, "SIGTERM");
+  expect(await until("it has left", 30_000, () => wholeFile(exitCode))).toBe("1\n");
+  expect(server.written).toMatch(/"held":\[.*"Timeout".*leaves as it is/);
+  await server.kill();
+});
+
 describe("a server in an ASCII locale, with a time zone, for a user who may impersonate", () => {
   let server: Server;
   let livy: Livy;
