@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { redactSpec } from "../../src/core/spec.ts";
+import { redactSpec } from "../../src/core/redaction.ts";
 import { Claims } from "../../src/launch/kubernetes/claims.ts";
 import { planDriver } from "../../src/launch/kubernetes/driver.ts";
 import { KEY_BYTES, MasterKeys } from "../../src/launch/kubernetes/keys.ts";

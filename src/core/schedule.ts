@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Problem } from "./problems.ts";
-import { redactAddresses, redactArguments, redactValue } from "./spec.ts";
+import { redactAddresses, redactArguments, redactValue } from "./redaction.ts";
 
 const Text = Type.String();
 

@@ -5,8 +5,9 @@ import { publishSession } from "./events.ts";
 import { Life, lostBy } from "./life.ts";
 import type { SessionEnd } from "./ports.ts";
 import { Problem } from "./problems.ts";
+import type { StatementView } from "./statement-view.ts";
 import { isEnded, isFinalStatement, type SessionState, sessionState } from "./states.ts";
-import { type StatementView, View } from "./view.ts";
+import { View } from "./view.ts";
 
 export type SubmitBody = RequestBody<"submit">;
 /** A notebook's cell; a driver of an older release runs it as a plain statement. */

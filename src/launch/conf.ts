@@ -1,6 +1,7 @@
 import type { SourcedConf } from "../core/ports.ts";
 import { Problem } from "../core/problems.ts";
-import { type Conf, redactValue } from "../core/spec.ts";
+import { redactValue } from "../core/redaction.ts";
+import type { Conf } from "../core/spec.ts";
 
 /** Every value of a conf with who it is from. Layers of these are laid over each other by spreading them. */
 export const sourced = (source: string, conf: Conf): SourcedConf =>

@@ -1,5 +1,6 @@
 import type { Claim } from "../core/ports.ts";
-import { type Application, credentialsIn, type SessionSpec } from "../core/spec.ts";
+import { credentialsIn } from "../core/redaction.ts";
+import type { Application, SessionSpec } from "../core/spec.ts";
 import { plain } from "./conf.ts";
 import type { SparkLaunch } from "./spark.ts";
 

@@ -13,7 +13,7 @@ import {
   type SessionEnd,
   type Workload,
 } from "../core/ports.ts";
-import { redactLists, redactValue } from "../core/spec.ts";
+import { redactLists, redactValue } from "../core/redaction.ts";
 import { uploadsIn } from "../core/upload-uri.ts";
 import type { RecordFrame } from "../protocol/frames.ts";
 import { type ArchiveJob, startArchiveJob } from "./archive.ts";

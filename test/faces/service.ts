@@ -19,9 +19,9 @@ import type {
 } from "../../src/core/ports.ts";
 import { type Preset, Presets } from "../../src/core/presets.ts";
 import { Problem } from "../../src/core/problems.ts";
+import { redactSpec } from "../../src/core/redaction.ts";
 import { Schedules, type SchedulesLimits } from "../../src/core/schedules.ts";
 import { Sessions, type SessionsLimits } from "../../src/core/sessions.ts";
-import { redactSpec } from "../../src/core/spec.ts";
 import type { WorkloadPhase } from "../../src/core/states.ts";
 import { type UploadRules, Uploads } from "../../src/core/uploads.ts";
 import { Auth } from "../../src/faces/auth.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { redactSpec, type SessionSpec } from "../../src/core/spec.ts";
+import { redactSpec } from "../../src/core/redaction.ts";
+import type { SessionSpec } from "../../src/core/spec.ts";
 import { plain } from "../../src/launch/conf.ts";
 import { admittedSpec, driverEnvironment, type SparkSettings, sparkLaunch } from "../../src/launch/spark.ts";
 import { NO_LIMITS, specOf } from "./contract.ts";

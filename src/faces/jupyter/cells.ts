@@ -1,5 +1,5 @@
+import type { StatementView } from "../../core/statement-view.ts";
 import { isEnded, isFinalStatement } from "../../core/states.ts";
-import type { StatementView } from "../../core/view.ts";
 import type { Connection } from "./connection.ts";
 import type { Kernel } from "./kernel.ts";
 import { type Content, flag, isContent, type Request, textOf } from "./messages.ts";

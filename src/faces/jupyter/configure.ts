@@ -1,5 +1,6 @@
 import { Problem } from "../../core/problems.ts";
-import { REDACTED, type SessionSpec } from "../../core/spec.ts";
+import { REDACTED } from "../../core/redaction.ts";
+import type { SessionSpec } from "../../core/spec.ts";
 import { isFinalStatement } from "../../core/states.ts";
 import type { Connection } from "./connection.ts";
 import type { Kernel } from "./kernel.ts";

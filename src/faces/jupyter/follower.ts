@@ -1,6 +1,6 @@
 import type { Session } from "../../core/session.ts";
+import type { StatementView } from "../../core/statement-view.ts";
 import { isFinalStatement } from "../../core/states.ts";
-import type { StatementView } from "../../core/view.ts";
 import type { RecordFrame } from "../../protocol/frames.ts";
 import type { Connection } from "./connection.ts";
 import type { Kernel } from "./kernel.ts";

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
-import type { StatementView } from "../../core/view.ts";
+import type { StatementView } from "../../core/statement-view.ts";
 import { type Content, flag, integerOf, textOf } from "./messages.ts";
 import { causeOf } from "./origin.ts";
 

@@ -1,8 +1,8 @@
 import { v5 as uuidv5 } from "uuid";
 import { Problem } from "../../core/problems.ts";
 import type { Session } from "../../core/session.ts";
+import type { StatementView } from "../../core/statement-view.ts";
 import { isEnded } from "../../core/states.ts";
-import type { StatementView } from "../../core/view.ts";
 import type { RecordFrame } from "../../protocol/frames.ts";
 import { isAgain } from "./cells.ts";
 import type { Connection } from "./connection.ts";

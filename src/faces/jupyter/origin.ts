@@ -1,4 +1,4 @@
-import type { StatementView } from "../../core/view.ts";
+import type { StatementView } from "../../core/statement-view.ts";
 import { isContent, MESSAGING_VERSION } from "./messages.ts";
 
 /** What a statement of a Jupyter client carries with it, kept by the driver (design.md §3, 3–4). */

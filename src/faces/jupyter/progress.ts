@@ -1,4 +1,4 @@
-import type { Job, Outcome } from "../../core/view.ts";
+import type { Job, Outcome } from "../../core/statement-view.ts";
 import type { Content } from "./messages.ts";
 import { asideHtml, escapeHtml, seconds } from "./text.ts";
 

@@ -1,4 +1,4 @@
-import type { StatementView } from "../../core/view.ts";
+import type { StatementView } from "../../core/statement-view.ts";
 import type { Connection } from "./connection.ts";
 import type { Kernel } from "./kernel.ts";
 import { type Request, textOf } from "./messages.ts";

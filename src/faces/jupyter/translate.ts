@@ -1,4 +1,4 @@
-import type { StatementView } from "../../core/view.ts";
+import type { StatementView } from "../../core/statement-view.ts";
 import type { RecordFrame } from "../../protocol/frames.ts";
 import { type Content, type Draft, type ExecutionState, type Message, message, NO_PARENT } from "./messages.ts";
 import { type Cause, causeOf } from "./origin.ts";

@@ -1,6 +1,6 @@
 import type { Batch } from "../../core/batch.ts";
 import type { SessionEnd } from "../../core/ports.ts";
-import { redactApplication } from "../../core/spec.ts";
+import { redactApplication } from "../../core/redaction.ts";
 import { uiUrlOf } from "../spark-ui/presence.ts";
 import type { BatchObject } from "./schemas.ts";
 

@@ -1,6 +1,7 @@
 import type { Preset } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
-import { REDACTED, redactedPart, type SessionKind, type SessionSpec } from "../../core/spec.ts";
+import { REDACTED, redactedPart } from "../../core/redaction.ts";
+import type { SessionKind, SessionSpec } from "../../core/spec.ts";
 import type { Kind } from "../../protocol/frames.ts";
 import { CreateSession } from "./schemas.ts";
 

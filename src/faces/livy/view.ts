@@ -1,8 +1,8 @@
 import type { LaunchPlan, SessionDraft } from "../../core/ports.ts";
+import { redactSpec } from "../../core/redaction.ts";
 import type { Session } from "../../core/session.ts";
-import { redactSpec } from "../../core/spec.ts";
+import type { MimeBundle, Output, StatementView } from "../../core/statement-view.ts";
 import { isFinalStatement } from "../../core/states.ts";
-import type { MimeBundle, Output, StatementView } from "../../core/view.ts";
 import { uiUrlOf } from "../spark-ui/presence.ts";
 import type { SessionObject, SessionPlan, StatementObject, StatementOutput } from "./schemas.ts";
 

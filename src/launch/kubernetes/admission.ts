@@ -1,6 +1,7 @@
 import { type Claim, type LaunchPlan, PLANNED, type SessionDraft } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
-import { type Conf, redactSpec, type SessionSpec } from "../../core/spec.ts";
+import { redactSpec } from "../../core/redaction.ts";
+import type { Conf, SessionSpec } from "../../core/spec.ts";
 import { describe } from "../files.ts";
 import { admittedSpec } from "../spark.ts";
 import { planDriver, shownPlan } from "./driver.ts";

@@ -1,6 +1,7 @@
 import type { V1ConfigMap, V1Pod, V1Secret } from "@kubernetes/client-node";
 import type { Claim, LaunchPlan, SourcedConf } from "../../core/ports.ts";
-import { type Conf, redactLists, type SessionSpec } from "../../core/spec.ts";
+import { redactLists } from "../../core/redaction.ts";
+import type { Conf, SessionSpec } from "../../core/spec.ts";
 import { plain, shownConf, sourced } from "../conf.ts";
 import { driverFile } from "../driver-file.ts";
 import { type SparkLaunch, sparkLaunch } from "../spark.ts";

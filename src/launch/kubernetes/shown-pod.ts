@@ -1,5 +1,5 @@
 import type { V1Container, V1Pod } from "@kubernetes/client-node";
-import { redactValue } from "../../core/spec.ts";
+import { redactValue } from "../../core/redaction.ts";
 import { SPEC_ANNOTATION } from "./names.ts";
 
 type Texts = Readonly<Record<string, string>>;

@@ -1,7 +1,8 @@
 import type { V1Container, V1EnvVar, V1Pod } from "@kubernetes/client-node";
 import type { Claim, LaunchPlan } from "../../core/ports.ts";
 import { Problem } from "../../core/problems.ts";
-import { type Application, type Conf, redactAddresses, redactArguments, redactValue, type SessionSpec } from "../../core/spec.ts";
+import { redactAddresses, redactArguments, redactValue } from "../../core/redaction.ts";
+import type { Application, Conf, SessionSpec } from "../../core/spec.ts";
 import { uploadsIn } from "../../core/upload-uri.ts";
 import { plain, shownConf, sourced } from "../conf.ts";
 import { type SparkLaunch, sparkLaunch } from "../spark.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { Output, StatementView } from "../../../src/core/view.ts";
+import type { Output, StatementView } from "../../../src/core/statement-view.ts";
 import { statementObject, statementOutput } from "../../../src/faces/livy/view.ts";
 
 const statement = (outputs: Output[], changed: Partial<StatementView> = {}): StatementView => ({

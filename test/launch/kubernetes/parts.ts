@@ -1,6 +1,7 @@
 import type { V1Container, V1Pod } from "@kubernetes/client-node";
 import type { Claim } from "../../../src/core/ports.ts";
-import { redactSpec, type SessionSpec } from "../../../src/core/spec.ts";
+import { redactSpec } from "../../../src/core/redaction.ts";
+import type { SessionSpec } from "../../../src/core/spec.ts";
 import { driverCertificate } from "../../../src/launch/kubernetes/certificate.ts";
 import { type DriverObjects, type DriverPlan, driverObjects, planDriver } from "../../../src/launch/kubernetes/driver.ts";
 import type { PodSettings } from "../../../src/launch/kubernetes/settings.ts";

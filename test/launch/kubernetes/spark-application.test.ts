@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type Application, redactSpec, type SessionSpec } from "../../../src/core/spec.ts";
+import { redactSpec } from "../../../src/core/redaction.ts";
+import type { Application, SessionSpec } from "../../../src/core/spec.ts";
 import { admit } from "../../../src/launch/kubernetes/admission.ts";
 import { driverName } from "../../../src/launch/kubernetes/names.ts";
 import type { PodSettings } from "../../../src/launch/kubernetes/settings.ts";

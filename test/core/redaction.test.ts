@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
+import { credentialsIn, REDACTED, redactAddresses, redactSpec } from "../../src/core/redaction.ts";
 import { redactRequest } from "../../src/core/schedule.ts";
-import { credentialsIn, NO_SPEC, REDACTED, redactAddresses, redactSpec } from "../../src/core/spec.ts";
+import { NO_SPEC } from "../../src/core/spec.ts";
 import { uploadsIn, uploadsInRequest } from "../../src/core/upload-uri.ts";
 
 test("arguments that are secret by their name are not shown", () => {
