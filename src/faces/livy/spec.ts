@@ -1,6 +1,7 @@
 import type { Preset } from "../../core/presets.ts";
 import { Problem } from "../../core/problems.ts";
 import { REDACTED, redactedPart } from "../../core/redaction.ts";
+import { sparkTimeMs } from "../../core/spark-time.ts";
 import type { SessionKind, SessionSpec } from "../../core/spec.ts";
 import type { Kind } from "../../protocol/frames.ts";
 import { CreateSession } from "./schemas.ts";
@@ -37,7 +38,6 @@ const KIND_ALIASES: Readonly<Record<string, SessionKind>> = {
   sparkr: "sparkr",
   r: "sparkr",
 };
-const UNITS_MS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1_000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
 /** The longest name and user: both stand in paths, labels and logs. */
 const NAME_LIMIT = 255;
 const CONTROL = /\p{Cc}/u;
@@ -75,11 +75,8 @@ const checkAvailable = (kind: Kind, kinds: readonly Kind[]): Kind => {
  * @throws Problem SPEC_REFUSED
  */
 export const readTime = (value: string | number): number => {
-  const match = /^\s*(\d{1,15})\s*([a-z]+)?\s*$/i.exec(String(value));
-  const unit = UNITS_MS[(match?.[2] ?? "ms").toLowerCase()];
-  const ms = Math.floor(Number(match?.[1]) * (unit ?? Number.NaN));
-  if (!Number.isSafeInteger(ms))
-    throw refuse(`Invalid time string: ${shown(String(value))}. Write a whole number and its unit: 90s, 30m, 2h.`);
+  const ms = sparkTimeMs(String(value), "ms");
+  if (Number.isNaN(ms)) throw refuse(`Invalid time string: ${shown(String(value))}. Write a whole number and its unit: 90s, 30m, 2h.`);
   return ms;
 };
 

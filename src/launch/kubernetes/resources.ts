@@ -1,4 +1,5 @@
 import { Problem } from "../../core/problems.ts";
+import { sparkTimeMs } from "../../core/spark-time.ts";
 import type { Conf } from "../../core/spec.ts";
 
 /** What a driver's container asks for; memory in MiB. */
@@ -29,16 +30,13 @@ export const cores = (key: string, text: string): string => {
   throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${key} must be a number of cores like 2, 0.5 or 500m, not '${text}'`);
 };
 
-const SECONDS_PER = { us: 1e-6, ms: 1e-3, s: 1, m: 60, min: 60, h: 3_600, d: 86_400 } as const;
-
 /**
  * Whole seconds of a time as Spark writes it (`90s`, `2m`, `90`: seconds).
  * @throws Problem SPEC_REFUSED
  */
 export const wholeSeconds = (key: string, text: string): number => {
-  const [, digits, unit = "s"] = /^\s*(\d+)\s*([a-z]+)?\s*$/i.exec(text) ?? [];
-  const seconds = Math.floor(Number(digits) * (new Map<string, number>(Object.entries(SECONDS_PER)).get(unit.toLowerCase()) ?? Number.NaN));
-  if (Number.isSafeInteger(seconds)) return seconds;
+  const seconds = Math.floor(sparkTimeMs(text, "s") / 1_000);
+  if (!Number.isNaN(seconds)) return seconds;
   throw new Problem("SPEC_REFUSED", `Rejected, Reason: ${key} must be a time like 90s or 2m, not '${text}'`);
 };
 
