@@ -19,12 +19,10 @@ from .jvm import Complaint, SparkSetup, Submission, submission
 from .loop import Loop
 from .output_pipe import OutputPipe
 from .pipe import Message
-from .processes import Children
+from .processes import SIGNAL_BASE, Children, was_killed
 from .spark_home import SparkNotFound
 from .termination import Ending
 from .ui_probe import MARK_KEY, UiProbe, free_port
-
-_SIGNAL_BASE = 128
 
 
 class ApplicationEngine:
@@ -150,10 +148,10 @@ class ApplicationEngine:
             return
         reason = "The application %s%s." % (self._children.describe_exit(status), complaint and ": " + complaint.rstrip("."))
         # Nobody ends itself so: the kernel killed it for want of memory, or a hand did; or its Python, whose end SparkSubmit passes on.
-        if status in (-signal.SIGKILL, _SIGNAL_BASE + signal.SIGKILL):
+        if was_killed(status):
             self._user.ended(Ending("dead", reason, cause="driver-lost"))
             return
-        self._user.ended(Ending("dead", reason, exit_code=status if status > 0 else _SIGNAL_BASE - status, cause="non-zero-exit"))
+        self._user.ended(Ending("dead", reason, exit_code=status if status > 0 else SIGNAL_BASE - status, cause="non-zero-exit"))
 
 
 def packed_python(conf: Dict[str, str]) -> Optional[Tuple[str, str]]:

@@ -16,11 +16,18 @@ from .output_pipe import OutputPipe
 
 #: Every process of a driver has its session's uid here, so that stragglers can be found.
 SESSION_VARIABLE = "LONGWICK_SESSION"
+#: What a program adds to a signal's number when it exits because of it, or passes on that a child did.
+SIGNAL_BASE = 128
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None) if _LINUX else None
+
+
+def was_killed(status: int) -> bool:
+    """Whether SIGKILL ended a process, or one of its own whose end it passes on. `status` is what was handed to `on_exit`."""
+    return status in (-signal.SIGKILL, SIGNAL_BASE + signal.SIGKILL)
 
 
 class Children:
@@ -87,7 +94,7 @@ class Children:
 
     def describe_exit(self, status: int) -> str:
         """In words, from what was handed to `on_exit`."""
-        why = self._memory.explain_kill() if status in (-signal.SIGKILL, 128 + signal.SIGKILL) else ""
+        why = self._memory.explain_kill() if was_killed(status) else ""
         why = " (%s)" % why if why else ""
         if status >= 0:
             return "exited with code %d%s" % (status, why)

@@ -18,7 +18,7 @@ from .listener import Listener
 from .log_book import LogBook
 from .loop import Loop
 from .pipe import Message
-from .processes import Children
+from .processes import SIGNAL_BASE, Children
 from .questions import Questions
 from .record_log import parse_record
 from .records import integer
@@ -99,7 +99,7 @@ class Supervisor(Driver, EngineUser):
 
     def _end_by_signal(self, number: int) -> None:
         if not self._ending:
-            self._exit_code = 128 + number
+            self._exit_code = SIGNAL_BASE + number
         self.end("killed", "The driver was told to stop by a signal.")
 
     def end(self, state: str, reason: str) -> None:

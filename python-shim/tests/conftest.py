@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import pytest
+from interpreter_kit import HAS_IPYTHON, InterpreterProcess
 from kit import Client, Driver
+
+
+@pytest.fixture(scope="module", params=["ipython", "plain"] if HAS_IPYTHON else ["plain"])
+def interpreter(request: Any) -> Iterator[InterpreterProcess]:
+    """With an embedded IPython and without: the one that a file's tests share, unless the file has its own fixture of this name."""
+    with InterpreterProcess(ipython=request.param == "ipython") as process:
+        assert (process.ready["facts"]["ipython"] is not None) == (request.param == "ipython")
+        yield process
 
 
 @pytest.fixture(scope="module")

@@ -318,6 +318,12 @@ class InterpreterProcess:
         self.close()
 
 
+def alive(interpreter: InterpreterProcess) -> bool:
+    """Whether it still runs statements, with both what they print and what they answer."""
+    outcome = interpreter.run("print('alive')\n1+1")
+    return outcome.text() == "alive\n" and outcome.result == {"text/plain": "2"}
+
+
 class SparkJvm:
     """Spark's JVM, started with the supervisor's own command line."""
 

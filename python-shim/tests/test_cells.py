@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import pytest
-from interpreter_kit import HAS_IPYTHON, InterpreterProcess
+from interpreter_kit import InterpreterProcess
 
 from spark_shim.interpreter.sql_magic import html_table, text_table
 from spark_shim.pipe import Message
-
-FLAVOURS = ["ipython", "plain"] if HAS_IPYTHON else ["plain"]
-
-
-@pytest.fixture(scope="module", params=FLAVOURS)
-def interpreter(request: Any) -> Iterator[InterpreterProcess]:
-    with InterpreterProcess(ipython=request.param == "ipython") as process:
-        yield process
 
 
 def returned(emits: List[Message]) -> Dict[str, Any]:

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from textwrap import dedent
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import pytest
-from interpreter_kit import HAS_IPYTHON, InterpreterProcess
+from interpreter_kit import InterpreterProcess
 
 from spark_shim.pipe import Message
-
-FLAVOURS = ["ipython", "plain"] if HAS_IPYTHON else ["plain"]
-
-
-@pytest.fixture(scope="module", params=FLAVOURS)
-def interpreter(request: Any) -> Iterator[InterpreterProcess]:
-    with InterpreterProcess(ipython=request.param == "ipython") as process:
-        assert (process.ready["facts"]["ipython"] is not None) == (request.param == "ipython")
-        yield process
 
 
 def text_of(interpreter: InterpreterProcess, code: str) -> Any:
