@@ -4,6 +4,7 @@ import { type Api, type ApiError, isStatus } from "./api.ts";
 import { type ClaimedParts, ClaimedWorkload, FOREVER_MS } from "./claimed-workload.ts";
 import { type Fate, Fates } from "./fates.ts";
 import type { KeptLogs } from "./kept-log.ts";
+import { NewestWarning } from "./newest-warning.ts";
 import { DRIVER_CONTAINER } from "./pod.ts";
 import { PodLink } from "./pod-link.ts";
 import type { DriverPod, PodEnd } from "./pod-reading.ts";
@@ -47,8 +48,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   #gone: SparkApplication | null = null;
   #pod: DriverPod | null = null;
   #gonePod: DriverPod | null = null;
-  /** The newest that Kubernetes gave of a pod of this name; it may be heard of before the pod. */
-  #warning: { readonly podUid: string; readonly message: string } | null = null;
+  readonly #warning = new NewestWarning();
 
   constructor(parts: SparkApplicationParts) {
     super(parts, "SparkApplication");
@@ -102,8 +102,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
 
   /** Kubernetes warned of something about the driver's pod of this uid. */
   warned(podUid: string, message: string): void {
-    this.#warning = { podUid, message };
-    this.poke();
+    if (this.#warning.heard(podUid, message)) this.poke();
   }
 
   /** What executors go through is the operator's to tell. */
@@ -139,8 +138,7 @@ export class SparkApplicationWorkload extends ClaimedWorkload {
   }
 
   get #sight(): DriverSight {
-    const warning = this.#warning?.podUid === this.#pod?.metadata.uid ? (this.#warning?.message ?? null) : null;
-    return { pod: this.#pod, gone: this.#gonePod, warning, lines: [] };
+    return { pod: this.#pod, gone: this.#gonePod, warning: this.#warning.of(this.#pod), lines: [] };
   }
 
   /** Does what its state calls for. */

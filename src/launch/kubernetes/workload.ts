@@ -9,6 +9,7 @@ import type { DriverObjects } from "./driver.ts";
 import { ExecutorWarnings } from "./executor-warnings.ts";
 import { Fates, GONE_UNSEEN } from "./fates.ts";
 import type { KeptLogs } from "./kept-log.ts";
+import { NewestWarning } from "./newest-warning.ts";
 import { type DriverPod, endOfGonePod, readPod, restartsOf } from "./pod-reading.ts";
 import { type Refusal, readRefusal } from "./refusals.ts";
 import { eraseMounts, eraseSession, makeSession, ownSession, presentPod, type SessionPlace } from "./session-objects.ts";
@@ -40,8 +41,7 @@ export class KubernetesWorkload extends ClaimedWorkload {
   #pod: DriverPod | null = null;
   /** The pod as it was last, once it has gone. */
   #gone: DriverPod | null = null;
-  /** The newest that Kubernetes gave of a pod of this name; it may be heard of before the pod. */
-  #warning: { readonly podUid: string; readonly message: string } | null = null;
+  readonly #warning = new NewestWarning();
   readonly #executors: ExecutorWarnings;
   #restarts = 0;
   readonly #crashes = new Crashes();
@@ -77,8 +77,7 @@ export class KubernetesWorkload extends ClaimedWorkload {
 
   /** Kubernetes warned of something about the pod of this uid. */
   warned(podUid: string, message: string): void {
-    if (this.#warning?.podUid === podUid && this.#warning.message === message) return;
-    this.#warning = { podUid, message };
+    if (!this.#warning.heard(podUid, message)) return;
     if (this.phase.phase === "running") publishSession({ session: this.#parts.state.claim.id, event: "fault", detail: message });
     this.poke();
   }
@@ -131,7 +130,7 @@ export class KubernetesWorkload extends ClaimedWorkload {
 
   /** Does what the pod calls for. */
   async #read(pod: DriverPod, signal: AbortSignal): Promise<number> {
-    const reading = readPod(pod, this.#warning?.podUid === pod.metadata.uid ? this.#warning.message : null);
+    const reading = readPod(pod, this.#warning.of(pod));
     if (reading.is === "over") return this.condemn(() => this.#fates.over(pod, reading.end, signal), signal);
     if (this.stopping) return this.stopNow(signal);
     switch (reading.is) {
