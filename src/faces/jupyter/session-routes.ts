@@ -54,6 +54,17 @@ export const sessionRoutes = (app: App, kernels: Kernels): void => {
       .list(caller)
       .filter(({ session, executionState }) => session.owner === caller.name && executionState !== "dead")
       .findLast((each) => (renamed.get(each)?.path ?? each.session.spec.kernel?.path) === path);
+  const opening = new Map<string, Promise<Kernel>>();
+  /** A document's kernel. Who asks while it is being started goes on in that one, unless it could not be. */
+  const open = async (path: string, caller: Caller, start: () => Promise<Kernel>): Promise<Kernel> => {
+    const key = JSON.stringify([caller.name, path]);
+    for (let before = opening.get(key); before !== undefined; before = opening.get(key)) await before.catch(() => {});
+    const there = openFor(path, caller);
+    if (there !== undefined) return there;
+    const starting = start().finally(() => opening.delete(key));
+    opening.set(key, starting);
+    return starting;
+  };
   /** Another kernel for a document; the one before ends, as Jupyter Server has it. */
   const change = async (request: Pick<FastifyRequest, "caller">, before: Kernel, kernel: Kernel): Promise<void> => {
     if (kernel === before) return;
@@ -70,11 +81,14 @@ export const sessionRoutes = (app: App, kernels: Kernels): void => {
   app.post("/api/sessions", gateway("Start a document's kernel", { body: JupyterSession }), async (request, reply) => {
     const { body, caller } = request;
     const { id = null, name = null } = body.kernel ?? {};
-    const open = id === null && body.path ? openFor(body.path, caller) : undefined;
-    if (open !== undefined) return reply.code(201).send(model(open));
-    const started = () => kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
-    const kernel = id === null ? await started() : kernels.find(id, caller, "modify");
-    if (id === null) auditKernel(request, "create", kernel);
+    const start = async () => {
+      const kernel = await kernels.start(readLaunchWish({ name, path: body.path ?? null }), caller, request.signal);
+      auditKernel(request, "create", kernel);
+      rename(kernel, body);
+      return kernel;
+    };
+    if (id === null) return reply.code(201).send(model(await (body.path ? open(body.path, caller, start) : start())));
+    const kernel = kernels.find(id, caller, "modify");
     rename(kernel, body);
     return reply.code(201).send(model(kernel));
   });

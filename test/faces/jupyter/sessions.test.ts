@@ -28,6 +28,22 @@ test("a document that is opened once more goes on with its kernel; another one, 
   expect(service.launcher.drivers).toHaveLength(4);
 });
 
+test("a document that is opened several times at once gets one kernel, though the first to ask gets none", async () => {
+  await using service = await Service.start();
+  const ask = (name: string, path = "a.ipynb") => service.ask("POST", "/api/sessions", { body: { path, kernel: { name } } });
+  const claimed = Promise.withResolvers<void>();
+  service.launcher.answering = claimed.promise;
+  const asked = Promise.all(["no-such-kernel", "spark", "spark", "spark"].map((name) => ask(name)));
+  // By its answer the server has read what was asked before it.
+  await ask("no-such-kernel", "b.ipynb");
+  claimed.resolve();
+  const [refused, ...opened] = await asked;
+  expect(refused?.status).toBe(404);
+  expect(opened.map(({ status }) => status)).toEqual([201, 201, 201]);
+  expect(new Set(opened.map(({ body }) => (body as Model).kernel.id)).size).toBe(1);
+  expect(service.launcher.drivers).toHaveLength(1);
+});
+
 test("a document whose kernel has ended gets a new one", async () => {
   await using service = await Service.start();
   const { kernel, id } = await open(service, { path: "a.ipynb" });
