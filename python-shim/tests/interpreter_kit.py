@@ -43,6 +43,12 @@ class Outcome:
     def of(self, type: str) -> List[Message]:
         return [emit for emit in self.emits if emit["type"] == type]
 
+    @property
+    def order(self) -> List[str]:
+        """The types of what it showed. Texts that follow each other count once: how many pieces a text comes in is a matter of time."""
+        types = [emit["type"] for emit in self.emits]
+        return [type for type, before in zip(types, ["", *types]) if not type == before == "stream"]
+
     def text(self, name: str = "stdout") -> str:
         return "".join(emit["text"] for emit in self.of("stream") if emit["name"] == name)
 
@@ -68,7 +74,7 @@ def _end(process: subprocess.Popen[bytes], directory: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    process.wait(10)
+    process.wait(DEADLINE_SECONDS)
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -201,6 +207,11 @@ class InterpreterProcess:
             "%s of statement %d" % (type, number),
         )
 
+    def wait_for_text(self, number: int, text: str, said: str = "") -> None:
+        """Until all that the statement wrote ends so; `said`: what of it is known already. It comes in as many pieces as time will have."""
+        while not said.endswith(text):
+            said += str(self.wait_for_emit(number, "stream")["text"])
+
     def cancel(self, number: int) -> int:
         """What the ladder does first: jobs, then the signal. How many jobs ran."""
         self._requests += 1
@@ -218,29 +229,30 @@ class InterpreterProcess:
             self.signal()
         return jobs
 
+    def cancel_again(self, number: int) -> None:
+        """What the ladder does from then on: both at once."""
+        self._requests += 1
+        self.send({"do": "cancelJobs", "request": self._requests, "statement": number})
+        self.signal()
+
     def cancel_by_ladder(self, number: int) -> Outcome:
         """Cancels as the supervisor does: jobs, then the signal, both again until the statement ends."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        emits: List[Message] = []
-        while True:
-            self.cancel(number)
-            try:
-                outcome = self.finish(number, 0.7, emits)
-            except AssertionError:
-                assert time.monotonic() < deadline
-                self.signal()
-                continue
-            return outcome
+        self.cancel(number)
+        return self._cancel_until_it_ends(number, lambda: 0.7, [])
 
-    def signal_until_it_ends(self, number: int, moments: random.Random, emits: List[Message]) -> Outcome:
-        """Signals a cancelled statement over and over, far faster than the supervisor would."""
+    def cancel_over_and_over(self, number: int, moments: random.Random, emits: List[Message]) -> Outcome:
+        """Cancels far faster than the supervisor would."""
+        self.cancel(number)
+        return self._cancel_until_it_ends(number, lambda: moments.uniform(0.001, 0.1), emits)
+
+    def _cancel_until_it_ends(self, number: int, pause: Callable[[], float], emits: List[Message]) -> Outcome:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
             try:
-                return self.finish(number, moments.uniform(0.001, 0.1), emits)
+                return self.finish(number, pause(), emits)
             except AssertionError:
                 assert time.monotonic() < deadline
-                self.signal()
+                self.cancel_again(number)
 
     def signal(self) -> None:
         os.kill(self.process.pid, signal.SIGINT)
@@ -274,6 +286,10 @@ class InterpreterProcess:
         while not fact():
             assert time.monotonic() < deadline, "waited in vain for %s" % what
             time.sleep(0.005)
+
+    def exit_code(self) -> int:
+        """Its own; waits for its end."""
+        return self.process.wait(DEADLINE_SECONDS)
 
     def fd_text(self, fd: int) -> str:
         return self.raw[fd].decode("utf-8", "replace")

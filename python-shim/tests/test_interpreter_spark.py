@@ -321,8 +321,7 @@ def test_a_cancel_ends_the_jobs_of_a_statements_threads(interpreter: Interpreter
     """
     number = interpreter.start(dedent(code))
     interpreter.wait_for_emit(number, "progress")
-    if "ended: True\n" not in interpreter.cancel_by_ladder(number).text():
-        interpreter.wait_for_emit(number, "stream", lambda emit: "ended: True\n" in emit["text"])
+    interpreter.wait_for_text(number, "ended: True\n", interpreter.cancel_by_ladder(number).text())
 
 
 def test_an_interrupt_in_a_blocked_jvm_call_leaves_the_answers_in_step(interpreter: InterpreterProcess) -> None:
@@ -340,8 +339,7 @@ def test_signals_at_any_moment_leave_the_answers_in_step(interpreter: Interprete
         number = interpreter.start("print('go')\nwhile True: " + call)
         emits = [interpreter.wait_for_emit(number, "stream")]
         time.sleep(moments.uniform(0.0, 0.2))
-        interpreter.cancel(number)
-        outcome = interpreter.signal_until_it_ends(number, moments, emits)
+        outcome = interpreter.cancel_over_and_over(number, moments, emits)
         assert (outcome.outcome, outcome.error["ename"], outcome.text("stderr")) == ("cancelled", "KeyboardInterrupt", ""), call
         assert plain(interpreter, "[sc._jvm.String.valueOf(i) for i in range(3)]") == "['0', '1', '2']"
 
@@ -372,7 +370,8 @@ def test_completion_knows_tables_columns_and_living_objects(interpreter: Interpr
 
     interpreter.run("create or replace temp view people as select 1 as age, 'a' as name", "sql")
     interpreter.run("people = spark.table('people')")
-    running = interpreter.start("import time\ntime.sleep(3600)")
+    running = interpreter.start("import time\nprint('go')\ntime.sleep(3600)")
+    interpreter.wait_for_emit(running, "stream")
     assert "select" in complete("sel", "sql")["matches"] and "SELECT" in complete("SEL", "sql")["matches"]
     assert "people" in complete("select * from peo", "sql")["matches"]
     reply = complete("select people.na", "sql")
@@ -401,7 +400,8 @@ def test_a_stopped_session_can_be_built_anew(interpreter: InterpreterProcess) ->
     assert {**facts, "appId": None} == {**interpreter.ready["facts"], "appId": None}
     assert repr(facts["appId"]) == plain(interpreter, "sc.applicationId") != repr(interpreter.ready["facts"]["appId"])
     assert sql(interpreter, "select 1 as a")["data"] == [[1]]
-    number = interpreter.start("while True: pass")
+    number = interpreter.start("print('go')\nwhile True: pass")
+    interpreter.wait_for_emit(number, "stream")
     interpreter.cancel(number)
     assert interpreter.finish(number).outcome == "cancelled"
 

@@ -19,13 +19,15 @@ class _Torn(BaseException):
 
 class Gate:
     """Made in the main thread. A cancel has two halves, a wish (`want`, from the reader thread) and a signal (from the supervisor), which
-    come in any order; KeyboardInterrupt is raised when both are there and the wanted statement runs. So a late signal cannot hit the next
-    statement. `with gate:` marks code of ours that must not be torn: an interrupt waits until it is left."""
+    come in any order; KeyboardInterrupt is raised when both are there and the wanted statement runs, once for each wish. So a late signal
+    hits neither the next statement nor what this one does after its interrupt. `with gate:` marks code of ours that must not be torn: an
+    interrupt waits until it is left."""
 
     def __init__(self) -> None:
         self._main = threading.get_ident()
         self._running: Optional[int] = None
         self._wanted: Optional[int] = None
+        self._granted = False
         self._signalled = False
         self._seen = False
         self._shields = 0
@@ -41,6 +43,7 @@ class Gate:
         """Any thread: this statement is to be cancelled."""
         self._wanted = statement
         self._seen = False
+        self._granted = True
         if self._signalled:
             signal.pthread_kill(self._main, signal.SIGINT)
 
@@ -56,6 +59,7 @@ class Gate:
         if not issubclass(kind, (KeyboardInterrupt, _Torn)) or statement is None or statement != self._wanted:
             return False
         self._seen = False
+        self._granted = True
         again = threading.Timer(AGAIN_SECONDS, self.nudge, (statement,))
         again.daemon = True
         again.start()
@@ -106,8 +110,9 @@ class Gate:
         self._strike()
 
     def _strike(self) -> None:
-        if self._signalled and not self._shields and self._running is not None and self._running == self._wanted:
-            self._signalled = False
+        due = self._signalled and self._granted and not self._shields
+        if due and self._running is not None and self._running == self._wanted:
+            self._signalled = self._granted = False
             if self._let_go is None:
                 raise KeyboardInterrupt
             self._let_go()

@@ -29,7 +29,8 @@ class Stdin(io.TextIOBase):
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
-        self._answers: queue.Queue[Tuple[int, str]] = queue.Queue()
+        # Not queue.Queue: an interrupt inside of its Python code may leave its lock taken.
+        self._answers: queue.SimpleQueue[Tuple[int, str]] = queue.SimpleQueue()
         self._asking = threading.Lock()
         self._questions = 0
 
