@@ -169,6 +169,10 @@ class Client:
     def text(self, id: int, via: str = "python", name: str = "stdout") -> str:
         return "".join(record["text"] for record in self.of(id, "stream") if record["via"] == via and record["name"] == name)
 
+    def until_text(self, id: int, text: str) -> None:
+        """Until all that the statement has written through Python ends so; it comes in as many pieces as time will have."""
+        self.until(lambda record: self.text(id).endswith(text))
+
     def error(self, id: int) -> Frame:
         errors = self.of(id, "error")
         assert len(errors) == 1, errors
@@ -300,14 +304,15 @@ class Driver:
         return pids[0]
 
     def kill_all(self) -> None:
-        """Every process at once, as the kernel does to a container."""
+        """Every process, as the kernel does to a container: at once, so the supervisor goes first, which would see the others go."""
+        if self.process:
+            self.process.kill()
+            self.process.wait(20)
         for pid in self.processes():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        if self.process:
-            self.process.wait(20)
 
     def close(self) -> None:
         self.kill_all()

@@ -130,7 +130,7 @@ def test_one_that_cannot_be_submitted_was_never_run(application: Frame, reason: 
 def test_a_supervisor_that_dies_takes_it_along_and_the_next_one_does_not_run_it_again() -> None:
     with Batch("import os, time; open(os.path.dirname(__file__) + '/runs', 'a').write('x'); time.sleep(600)") as driver:
         driver.start()
-        wait_for(lambda: os.path.exists(driver.path("runs")), what="the application to run")
+        wait_for(lambda: os.path.exists(driver.path("runs")) and os.path.getsize(driver.path("runs")), what="the application to run")
         driver.kill_all()
         wait_for(lambda: not driver.processes(), what="the application to go")
         driver.start()

@@ -173,7 +173,7 @@ def test_a_repr_that_fails_is_the_statements_error(interpreter: InterpreterProce
 
 def test_output_before_an_error_is_kept(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.run("print('before')\n1/0")
-    assert [emit["type"] for emit in outcome.emits] == ["stream", "error"]
+    assert outcome.order == ["stream", "error"]
 
 
 def test_warnings_go_to_the_log(interpreter: InterpreterProcess) -> None:
@@ -211,7 +211,7 @@ def test_a_mimebundle_is_taken(interpreter: InterpreterProcess) -> None:
 
 def test_display_shows_in_order_with_what_is_printed(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.run("print('a')\ndisplay({'k': 1})\nprint('b')\n7")
-    assert [emit["type"] for emit in outcome.emits] == ["stream", "display", "stream", "result"]
+    assert outcome.order == ["stream", "display", "stream", "result"]
     assert outcome.of("display")[0]["data"] == {"text/plain": "{'k': 1}"}
 
 
@@ -250,7 +250,7 @@ def test_open_figures_are_shown_once_at_the_end_of_a_statement(interpreter: Inte
 @needs_matplotlib
 def test_show_shows_at_once(interpreter: InterpreterProcess) -> None:
     outcome = interpreter.run(PLOT + "plt.show()\nprint('after')")
-    assert [emit["type"] for emit in outcome.emits] == ["display", "stream"]
+    assert outcome.order == ["display", "stream"]
 
 
 @needs_matplotlib

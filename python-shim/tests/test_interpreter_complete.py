@@ -13,7 +13,8 @@ def complete(interpreter: InterpreterProcess, code: str, kind: str = "pyspark") 
 
 def test_completion_works_while_a_statement_runs(interpreter: InterpreterProcess) -> None:
     interpreter.run("größe_one, größe_two, number = 1, 2, 3")
-    running = interpreter.start("import time\ntime.sleep(3600)")
+    running = interpreter.start("import time\nprint('go')\ntime.sleep(3600)")
+    interpreter.wait_for_emit(running, "stream")
     reply = complete(interpreter, "x = größe_")
     assert (reply["matches"], reply["start"], reply["end"]) == (["größe_one", "größe_two"], 4, 10)
     assert "bit_length" in str(complete(interpreter, "number.bit")["matches"])

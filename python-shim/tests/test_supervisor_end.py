@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 from typing import Any, Callable
 
 import pytest
@@ -96,13 +95,22 @@ def test_a_driver_ends_by_its_own_rules(config: Frame, act: Callable[[Client], A
         assert end["state"] == "dead" and words in end["reason"]
 
 
-def test_no_rule_ends_a_driver_that_is_in_use() -> None:
-    # Each use resets the clocks, and another one follows in a fraction of what they give; test_timeouts.py moves a clock of its own.
+def test_no_rule_ends_a_driver_that_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     with Driver(idleTimeoutMs=4_000, heartbeatTimeoutMs=4_000, orphanTimeoutMs=4_000) as driver:
+        monkeypatch.setenv("TEST_CLOCK", driver.path("clock"))
+
+        def pass_by(seconds: int) -> None:
+            with open(driver.path("clock"), "ab") as clock:
+                clock.write(bytes(seconds))
+
+        pass_by(0)
         driver.start()
         client = driver.connect()
         client.ready()
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
+        for _ in range(5):
+            pass_by(3)
             client.ask("touch", client="me")
-            assert client.run("import time; time.sleep(0.1)")[1] == "ok"
+            assert client.run("pass")[1] == "ok"
+        pass_by(5)
+        client.request("ping")  # it looks at its rules whenever it wakes
+        assert driver.termination()["state"] == "dead"

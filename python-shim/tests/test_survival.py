@@ -59,7 +59,7 @@ def test_after_all_processes_were_killed_at_once_a_new_supervisor_goes_on(driver
     silent, _ = client.run("pass", silent=True)
     running = client.submit("print('so far'); import time; time.sleep(3600)", key="running")
     waiting = client.submit("print('never')", key="waiting")
-    client.until(lambda record: record["type"] == "stream" and "so far" in record["text"])
+    client.until_text(running, "so far\n")
     epoch, last = client.hello["epoch"], client.records[-1]["seq"]
     driver.kill_all()
     if torn:
