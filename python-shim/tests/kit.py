@@ -14,11 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from spark_shim.link import proof_of
+from spark_shim.loop import Timer
 from spark_shim.pipe import LineBuffer, encode
 from spark_shim.processes import SESSION_VARIABLE
+
+if TYPE_CHECKING:
+    import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHIM = os.path.dirname(HERE)
@@ -58,6 +62,32 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20.0, what: str = "t
             return value
         assert time.monotonic() < deadline, "waited %g s for %s" % (seconds, what)
         time.sleep(0.005)
+
+
+class Clock:
+    """Stands where the loop and the time are: nothing happens but when it is moved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self._timers: List[Tuple[float, Timer]] = []
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+    def after(self, seconds: float, then: Callable[[], None]) -> Timer:
+        timer = Timer(then)
+        self._timers.append((self.now + seconds, timer))
+        return timer
+
+    def move(self, seconds: float) -> None:
+        end = self.now + seconds
+        while True:
+            self._timers = [(due, timer) for due, timer in self._timers if timer.callback]
+            due, timer = min(self._timers, key=lambda each: each[0], default=(end + 1, Timer(None)))
+            if due > end:
+                break
+            self.now, callback, timer.callback = due, timer.callback, None
+            assert callback
+            callback()
+        self.now = end
 
 
 class Client:

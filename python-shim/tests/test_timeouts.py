@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List
 
 import pytest
+from kit import Clock
 
 from spark_shim.timeouts import Timeouts
 
 HOUR = 3600.0
 LEASE_MS = 7_200_000
-
-
-class Clock:
-    """Stands where the loop and the time are: nothing happens but when it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._due: Optional[float] = None
-        self._then: Callable[[], None] = lambda: None
-
-    def after(self, seconds: float, then: Callable[[], None]) -> Clock:
-        self._due, self._then = self.now + seconds, then
-        return self
-
-    def cancel(self) -> None:
-        self._due = None
-
-    def move(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self._due is not None and self._due <= end:
-            self.now, self._due = self._due, None
-            self._then()
-        self.now = end
 
 
 class Config:
@@ -45,8 +23,7 @@ class Config:
 
 class Driver:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
-        self.clock = Clock()
-        monkeypatch.setattr("time.monotonic", lambda: self.clock.now)
+        self.clock = Clock(monkeypatch)
         self.busy = False
         self.ends: List[str] = []
         parts: Dict[str, Any] = {"loop": self.clock, "config": Config(**limits), "busy": lambda: self.busy, "expire": self.ends.append}
