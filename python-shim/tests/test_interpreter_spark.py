@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 from interpreter_kit import InterpreterProcess, SparkJvm
+from kit import let_go
 
 pytestmark = pytest.mark.spark
 
@@ -220,14 +221,24 @@ def test_each_statements_jobs_are_in_its_group_also_from_threads(interpreter: In
 
 
 def test_progress_grows_and_ends_at_one(interpreter: InterpreterProcess) -> None:
+    gates = [interpreter.path("tasks-%d" % number) for number in range(3)]
     code = """
-        import time
-        slow = sc.parallelize(range(12), 12).map(lambda v: (time.sleep(0.3), (v % 2, v))[1])
-        slow.reduceByKey(lambda a, b: a + b, 2).collect()
+        import os, time
+        gates = %r
+        def held(v):
+            while not os.path.exists(gates[v // 4]): time.sleep(0.01)
+            return v %% 2, v
+        sc.parallelize(range(12), 12).map(held).reduceByKey(lambda a, b: a + b, 2).collect()
     """
-    seen: List[Any] = interpreter.run(dedent(code)).of("progress")
+    number = interpreter.start(dedent(code) % gates)
+    seen: List[Any] = []
+    for step, gate in enumerate(gates):
+        while not seen or seen[-1]["jobs"][0]["stages"][0]["completed"] < 4 * step:
+            seen.append(interpreter.wait_for_emit(number, "progress"))
+        let_go(gate)
+    seen += interpreter.finish(number).of("progress")
     fractions = [emit["fraction"] for emit in seen]
-    assert len(fractions) >= 3 and fractions == sorted(fractions) and 0 < fractions[len(fractions) // 2] <= 1
+    assert len(set(fractions)) >= 4 and fractions == sorted(fractions) and (fractions[0], fractions[-1]) == (0.0, 1.0)
     stage = seen[-1]["jobs"][0]["stages"][0]
     assert stage["tasks"] == 12 and set(stage) == {"stage", "name", "tasks", "active", "completed", "failed"}
 
@@ -288,7 +299,19 @@ def test_a_job_that_starts_late_in_the_users_group_does_not_keep_the_next_statem
     folded = "length(regexp_replace(repeat('a', 40000), 'a[^c]*c', ''))"
     interpreter.run('late = spark.range(10**13).selectExpr("sum(hash(id, %s))")' % folded)
     interpreter.run("def known(): return len(sc.statusTracker().getJobIdsForGroup('mine'))\nbefore = known()")
-    number = interpreter.start(group + "print('go')\nlate.collect()")
+    # Whoever sees the JVM at it knows that `collect` has been called.
+    code = """
+        import threading, time
+        def seen():
+            stacks = sc._jvm.java.lang.Thread.getAllStackTraces().values().toArray()
+            return 'RegExpReplace' in sc._jvm.java.util.Arrays.deepToString(stacks)
+        def tell():
+            while known() == before and not seen(): time.sleep(0.01)
+            print('go')
+        threading.Thread(target=tell).start()
+        late.collect()
+    """
+    number = interpreter.start(group + dedent(code))
     interpreter.wait_for_emit(number, "stream")
     assert interpreter.cancel_by_ladder(number).outcome == "cancelled"
     until_it_came = "import time\nwhile known() == before: time.sleep(0.01)\n"

@@ -92,11 +92,16 @@ def test_interrupt_reaches_python_spark_and_the_jvm(client: Client, code: str) -
 
 def test_a_stuck_c_call_is_ended_by_the_last_rung_and_temp_views_are_kept(client: Client) -> None:
     client.run("spark.range(5).createOrReplaceTempView('kept')")
-    # A mutex taken twice, with Python's lock held: nothing in this process can answer any more.
+    # A mutex taken twice, with Python's lock held: nothing in this process can answer any more, and no interrupt before keeps it from that.
     id = client.submit(
-        "import ctypes; c = ctypes.PyDLL(None); m = ctypes.create_string_buffer(64); [c.pthread_mutex_lock(m) for _ in '12']"
+        "import ctypes; c = ctypes.PyDLL(None); m = ctypes.create_string_buffer(64)\n"
+        "while True:\n"
+        "  try:\n"
+        "    print('go', flush=True)\n"
+        "    while True: c.pthread_mutex_lock(m)\n"
+        "  except KeyboardInterrupt: pass"
     )
-    client.until(lambda record: record["type"] == "started" and record["statement"] == id)
+    client.until(lambda record: record["type"] == "stream" and record["statement"] == id)
     client.ask("cancel", statement=id, restart=False)
     client.until(lambda record: record["type"] == "cancelling" and record["statement"] == id and record["rung"] == "signal")
     time.sleep(1.0)  # the rule: a second cancel counts one second after the first

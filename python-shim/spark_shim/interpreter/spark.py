@@ -18,6 +18,8 @@ from .streams import Outputs
 
 #: A JVM that lives says nothing to a new connection; one that dies has dropped it by then.
 _DYING_SECONDS = 0.3
+#: What Spark has heard but not taken note of gets so long.
+_SETTLE_MS = 500
 
 
 class Spark:
@@ -280,6 +282,16 @@ class Spark:
         sc = self._context()
         if sc is not None and statement.used_jvm and seen.look(sc.statusTracker(), self._jobs(sc, statement)):
             self._outputs.emit("progress", statement, fraction=seen.fraction, jobs=seen.jobs())
+
+    def settle(self) -> None:
+        """What Spark tells of a job it learns a moment after the job's caller has its answer: waits until it knows, but not for long."""
+        sc = self._context()
+        if sc is None:
+            return
+        try:
+            sc._jsc.sc().listenerBus().waitUntilEmpty(_SETTLE_MS)
+        except Exception:
+            pass  # other jobs, or a listener of the user's, keep it busy
 
     def executors(self) -> Optional[int]:
         """How many executors there are besides the driver; None when that cannot change (local mode) or cannot be told."""

@@ -39,6 +39,7 @@ class Watcher:
         self._statement = None
         if statement is self._watched and self._seen.jobs():
             try:
+                self._spark.settle()
                 self._look(statement)
             except Exception as error:
                 self._outputs.log("progress cannot be told: %s" % type(error).__name__)
