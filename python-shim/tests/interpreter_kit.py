@@ -20,11 +20,12 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Type
 
+from kit import DEADLINE_SECONDS
+
 from spark_shim.pipe import PIPE_VARIABLE, SETTINGS_VARIABLE, Message, MessageBuffer, barrier_token, encode
 from spark_shim.spark_home import environment_of_spark, find_java, find_spark_home, java_command, write_properties
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DEADLINE_SECONDS = 60.0
 HAS_IPYTHON = importlib.util.find_spec("IPython") is not None
 
 

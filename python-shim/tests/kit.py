@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHIM = os.path.dirname(HERE)
 Frame = Dict[str, Any]
+#: Whatever is waited for is there long before, unless it never comes.
+DEADLINE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
@@ -53,7 +55,7 @@ def let_go(path: str) -> None:
     open(path, "w").close()
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0, what: str = "the condition") -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS, what: str = "the condition") -> Any:
     """The condition's first true value. Raises AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
@@ -96,7 +98,7 @@ class Client:
     def __init__(self, driver: Driver, version: int = 1, key: Optional[bytes] = None) -> None:
         self.driver = driver
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
+        self._socket.settimeout(DEADLINE_SECONDS)
         self._socket.connect(driver.socket_path)
         self._lines = LineBuffer()
         self._received: List[Frame] = []
@@ -175,7 +177,7 @@ class Client:
         assert isinstance(id, int)
         return id
 
-    def until(self, condition: Callable[[Frame], Any], seconds: float = 60.0) -> Frame:
+    def until(self, condition: Callable[[Frame], Any], seconds: float = DEADLINE_SECONDS) -> Frame:
         """The first record, past or to come, for which the condition holds."""
         for record in self.records:
             if condition(record):
@@ -308,7 +310,7 @@ class Driver:
     def termination(self, code: int = 0) -> Frame:
         """What the driver wrote at its end; waits for it, and for the process to exit."""
         assert self.process is not None
-        assert self.process.wait(20) == code, self.output()
+        assert self.process.wait(DEADLINE_SECONDS) == code, self.output()
         with open(self.path("termination.json")) as file:
             end: Frame = json.load(file)
         return end
@@ -337,7 +339,7 @@ class Driver:
         """Every process, as the kernel does to a container: at once, so the supervisor goes first, which would see the others go."""
         if self.process:
             self.process.kill()
-            self.process.wait(20)
+            self.process.wait(DEADLINE_SECONDS)
         for pid in self.processes():
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -7,7 +7,7 @@ import threading
 from typing import Callable, Iterator, List
 
 import pytest
-from kit import Client, Driver, wait_for
+from kit import DEADLINE_SECONDS, Client, Driver, wait_for
 
 from spark_shim.forward import FORWARD_LIMIT, ui_host, ui_port
 from spark_shim.requests import RequestFailed
@@ -29,7 +29,7 @@ class Place:
                 end, _ = self._socket.accept()
             except OSError:
                 return
-            end.settimeout(20)
+            end.settimeout(DEADLINE_SECONDS)
             self.served.append(threading.Thread(target=self._serve, args=(end,), daemon=True))
             self.served[-1].start()
 
@@ -62,7 +62,7 @@ def ui_at(client: Client, url: object) -> None:
 
 
 def read_all(end: socket.socket) -> bytes:
-    end.settimeout(30)
+    end.settimeout(DEADLINE_SECONDS)
     pieces: List[bytes] = []
     while True:
         data = end.recv(1 << 20)
@@ -75,7 +75,7 @@ def test_a_joined_connection_carries_bytes_both_ways_and_the_driver_goes_on(driv
     place = Place(echo)
     ui_at(client, "http://wherever.example:%d" % place.port)
     end = Client(driver).join()
-    end.settimeout(30)
+    end.settimeout(DEADLINE_SECONDS)
     sent, came = os.urandom(24 << 20), hashlib.sha256()
     sender = threading.Thread(target=end.sendall, args=(sent,))
     sender.start()
@@ -84,7 +84,7 @@ def test_a_joined_connection_carries_bytes_both_ways_and_the_driver_goes_on(driv
         data = end.recv(1 << 20)
         came.update(data)
         left -= len(data)
-    sender.join(20)
+    sender.join(DEADLINE_SECONDS)
     assert came.digest() == hashlib.sha256(sent).digest()
     assert client.ask("touch", client="me") == {}
     end.close()

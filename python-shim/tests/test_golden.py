@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
+from kit import DEADLINE_SECONDS
 
 from spark_shim import link
 from spark_shim.listener import Listener
@@ -122,7 +123,7 @@ def test_a_link_lives_through_all_of_it(version: int, challenge: Dict[str, Any],
     listener = Listener(loop, ("127.0.0.1", 0), driver)
     thread = threading.Thread(target=loop.run, daemon=True)
     thread.start()
-    with socket.create_connection(listener.address, timeout=20) as end:
+    with socket.create_connection(listener.address, timeout=DEADLINE_SECONDS) as end:
         frames = frames_from(end)
         assert next(frames) == first
         end.sendall(encode(prove))
@@ -131,8 +132,8 @@ def test_a_link_lives_through_all_of_it(version: int, challenge: Dict[str, Any],
         assert [next(frames) for _ in wholes] == [answers[whole["request"]] for whole in wholes]
     loop.after(0, loop.stop)
     # The connection's end wakes the loop.
-    socket.create_connection(listener.address, timeout=20).close()
-    thread.join(20)
+    socket.create_connection(listener.address, timeout=DEADLINE_SECONDS).close()
+    thread.join(DEADLINE_SECONDS)
     assert not thread.is_alive()
     listener.close()
     loop.close()

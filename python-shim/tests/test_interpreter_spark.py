@@ -306,7 +306,7 @@ def test_a_job_that_starts_late_in_the_users_group_does_not_keep_the_next_statem
             stacks = sc._jvm.java.lang.Thread.getAllStackTraces().values().toArray()
             return 'RegExpReplace' in sc._jvm.java.util.Arrays.deepToString(stacks)
         def tell():
-            while known() == before and not seen(): time.sleep(0.01)
+            while known() == before and not seen(): time.sleep(0.05)
             print('go')
         threading.Thread(target=tell).start()
         late.collect()

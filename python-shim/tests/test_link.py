@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable, List, Optional
 
 import pytest
-from kit import Client, Driver, wait_for
+from kit import DEADLINE_SECONDS, Client, Driver, wait_for
 
 from spark_shim.link import Driver as LinkDriver
 from spark_shim.link import Link, cut, proof_of
@@ -22,7 +22,7 @@ from spark_shim.requests import RequestFailed
 
 
 def closed(end: socket.socket) -> bool:
-    end.settimeout(20)
+    end.settimeout(DEADLINE_SECONDS)
     try:
         while end.recv(65536):
             pass
@@ -333,7 +333,7 @@ def test_a_connection_that_says_nothing_is_closed_after_the_handshakes_time(tmp_
         else:
             loop.after(0.01, hear if heard else loop.stop)
 
-    loop.after(20, loop.stop)
+    loop.after(DEADLINE_SECONDS, loop.stop)
     hear()
     loop.run()
     assert closed(end) and not listener._links
@@ -357,7 +357,7 @@ def test_the_unix_socket_is_for_its_owner_alone_and_tcp_works_too(driver: Driver
         except BlockingIOError:
             loop.after(0.01, hear)
 
-    loop.after(20, loop.stop)
+    loop.after(DEADLINE_SECONDS, loop.stop)
     hear()
     loop.run()
     assert json.loads(heard)["frame"] == "challenge"

@@ -9,7 +9,7 @@ import signal
 from typing import Any, Callable
 
 import pytest
-from kit import Client, Driver, Frame
+from kit import DEADLINE_SECONDS, Client, Driver, Frame
 
 
 def test_close_ends_everything_and_says_so_on_the_link_and_in_the_file(fresh: Driver, client: Client) -> None:
@@ -69,7 +69,7 @@ def test_an_end_that_one_place_does_not_take_is_told_in_the_other() -> None:
         client = driver.connect()
         client.ready()
         client.ask("close", state="killed", reason="because")
-        assert driver.process is not None and driver.process.wait(20) == 0
+        assert driver.process is not None and driver.process.wait(DEADLINE_SECONDS) == 0
         with open(message, "rb") as file:
             assert json.loads(file.read())["reason"] == "because"
 
