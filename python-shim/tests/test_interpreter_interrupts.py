@@ -141,6 +141,27 @@ def test_code_that_swallows_an_interrupt_goes_on_until_the_next_one(interpreter:
     assert interpreter.finish(number).outcome == "cancelled"
 
 
+@pytest.mark.needs("IPython")
+def test_what_is_interrupted_again_at_its_end_tells_of_one_interrupt() -> None:
+    code = """
+        import time
+        def at_end():
+            print('end')
+            time.sleep(3600)
+        get_ipython().events.register('post_execute', at_end)
+        print('go')
+        while True: pass
+    """
+    with InterpreterProcess() as process:
+        number = process.start(dedent(code))
+        emits = [process.wait_for_emit(number, "stream")]
+        process.cancel(number)
+        process.wait_for_text(number, "end\n")
+        process.cancel(number)
+        outcome = process.finish(number, emits=emits)
+        assert (outcome.outcome, outcome.error["ename"], outcome.text("stderr")) == ("cancelled", "KeyboardInterrupt", "")
+
+
 def test_a_users_own_signal_handler_lasts_no_longer_than_its_statement(interpreter: InterpreterProcess) -> None:
     interpreter.run("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)")
     number = interpreter.start("print('go')\nwhile True: pass")

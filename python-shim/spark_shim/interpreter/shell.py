@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 from . import figures_backend
 from .display import Bundle, cleaned, spark_frame_html
-from .errors import CELL, describe
+from .errors import CELL, describe, is_a
 from .magics import Magics
 from .sql_magic import SqlMagic
 from .statement import CURRENT, Statement
@@ -52,9 +52,10 @@ class IPythonExecutor:
         shell.late_errors.clear()
         result = shell.run_cell(statement.code, store_history=statement.stored, silent=statement.silent)
         error: Optional[BaseException] = result.error_before_exec or result.error_in_exec
+        interrupted = error is not None and is_a(error, KeyboardInterrupt)
         for other in shell.late_errors:
-            # A formatter or an event handler failed, or %run did: IPython would print it and go on.
-            if other is not error:
+            # A formatter or an event handler failed, or %run did: IPython would print it and go on. Of interrupts the first one tells.
+            if other is not error and not (interrupted and is_a(other, KeyboardInterrupt)):
                 sys.stderr.write("".join(describe(other)["traceback"]))
         shell.late_errors.clear()
         if error is not None:
