@@ -220,6 +220,7 @@ class Pipe:
 # interpreter → supervisor
 #   {"is": "ready", "facts": {"python", "spark", "appId", "uiUrl", "sparkUser", "ipython"}}  or  {"is": "failed", "reason": s}
 #   {"is": "facts", "facts": {…}}        user code has made another SparkContext
+#   {"is": "stopped"}                    a statement failed, and Spark has stopped its SparkContext itself
 #   {"is": "emit", "type": "stream" | "display" | "clear" | "result" | "error" | "progress" | "input" | "returned" | "comm", "statement": n,
 #    …its fields}
 #   {"is": "done", "statement": n, "outcome": "ok" | "error" | "cancelled", "next": number of the next in the history,

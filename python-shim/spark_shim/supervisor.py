@@ -24,6 +24,7 @@ from .record_log import parse_record
 from .records import integer
 from .requests import RequestFailed
 from .statement_queue import StatementQueue
+from .stop_reason import stop_reason
 from .termination import Ending, write_termination, write_termination_message
 from .timeouts import Timeouts
 from .uploads import Uploads
@@ -55,6 +56,8 @@ class Supervisor(Driver, EngineUser):
         self._exit_code = 0
         self._facts: Optional[Message] = None
         self._phase = "starting"
+        #: The log's line from which on it tells of this SparkContext; None once it says that Spark has stopped it.
+        self._context_line: Optional[int] = None
         self._restore()
         self._children = Children(self._loop, config.session)
         self._children.sweep()
@@ -302,6 +305,7 @@ class Supervisor(Driver, EngineUser):
             self._queue.interpreter_gone(reason or "")
         if phase == "ready":
             self._facts = facts
+            self._context_line = self._logbook.total
             self._timeouts.ready()
         self._journal.append("interpreter", {"phase": phase, "reason": reason, "facts": facts})
         self._queue.dispatch()
@@ -321,11 +325,21 @@ class Supervisor(Driver, EngineUser):
             self._queue.message(kind, message)
         elif kind == "reply":
             self._questions.answered(message)
+        elif kind == "stopped":
+            self._say_spark_stopped()
         elif kind == "executors":
             self._journal.append("executors", {"count": integer(message.get("count"))})
         elif kind == "log" and isinstance(message.get("lines"), list):
             for line in message["lines"]:
                 self.say(str(line))
+
+    def _say_spark_stopped(self) -> None:
+        """Once for each SparkContext, however many statements fail."""
+        if self._context_line is None:
+            return
+        reason = stop_reason(self._logbook.tail(self._logbook.total - self._context_line))
+        self._context_line = None
+        self.say("Spark has stopped itself%s. The error of the statement that met it says how to go on." % (reason and ": " + reason))
 
     # ── The end ──
 

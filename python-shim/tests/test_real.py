@@ -247,3 +247,25 @@ def test_an_archive_is_made_once_and_used(tmp_path: Path) -> None:
         with open("/proc/%d/maps" % driver.pid_of("SparkSubmit")) as maps:
             assert str(path) in maps.read()
         assert prints(client, "print(spark.range(3).count())") == "3\n"
+
+
+def test_a_spark_that_stops_itself_says_why_once_and_variables_stay() -> None:
+    # Executors that end as soon as they come, which is when a job wants them.
+    failing = {
+        "spark.executor.memory": "600m",
+        "spark.executor.extraJavaOptions": "-agentlib:nosuch",
+        "spark.deploy.maxExecutorRetries": "0",
+    }
+    wanted = {"spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.shuffleTracking.enabled": "true"}
+    with Driver(real=True, conf={**CONF, "spark.master": "local-cluster[1,1,600]", **failing, **wanted}) as driver:
+        driver.start()
+        client = driver.connect()
+        client.ready()
+        client.run("kept = 1\nsc.parallelize([1]).count()")
+        prints(client, "import time\nwhile not sc._jsc.sc().isStopped(): time.sleep(0.1)")
+        for _ in range(2):
+            id, outcome = client.run("sc.parallelize([1]).count()")
+            assert (outcome, client.error(id)["traceback"][-1]) == ("error", "    spark.stop(); spark = spark.builder.getOrCreate()\n")
+        (told,) = [line for line in client.ask("log", fromLine=0, lines=1000)["lines"] if line.startswith("Spark has stopped itself")]
+        assert "Application has been killed. Reason: " in told
+        assert prints(client, "print(kept)") == "1\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from typing import List
 
 import pytest
 from kit import Client, Driver, held, let_go, wait_for
@@ -92,3 +93,18 @@ def test_a_journal_that_somebody_deletes_costs_what_it_held_and_nothing_else() -
         lines = fresh.ask("log", fromLine=0, lines=1000)["lines"]
         assert not any("Traceback" in line for line in lines)
     assert fresh.records[0]["seq"] > 1
+
+
+def test_a_spark_that_stopped_itself_is_told_of_in_the_log_once_with_its_reason(client: Client) -> None:
+    def told() -> List[str]:
+        return [line for line in client.ask("log", fromLine=0, lines=1000)["lines"] if line.startswith("Spark has stopped itself")]
+
+    stopped = "pipe.send({'is': 'stopped'})"
+    client.run(r"import os; os.write(2, b'26/11/22 02:00:00 ERROR ExecutorPodsAllocator: Max number of executor failures (3) reached\n')")
+    for _ in range(3):
+        client.run(stopped)
+    reason = "Spark has stopped itself: Max number of executor failures (3) reached. "
+    assert [line[: len(reason)] for line in told()] == [reason]
+    client.run("pipe.send({'is': 'facts', 'facts': {'appId': 'app-2'}})")
+    client.run(stopped)
+    assert len(told()) == 2 and told()[1].startswith("Spark has stopped itself. ")

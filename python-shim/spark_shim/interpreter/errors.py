@@ -66,7 +66,7 @@ def stumbled(error: BaseException) -> bool:
     """Whether library code raised this while a KeyboardInterrupt was on its way out of it. What a cell itself raises then is meant."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     by_library = bool(frames) and not frames[-1].f_code.co_filename.startswith(CELL)
-    return by_library and any(is_a(context, KeyboardInterrupt) for context in _contexts(error))
+    return by_library and any(is_a(context, KeyboardInterrupt) for context in contexts(error))
 
 
 def describe_as_interrupt(error: BaseException) -> Dict[str, Any]:
@@ -116,7 +116,7 @@ def _lines(pieces: List[str]) -> List[str]:
     return [line + "\n" for piece in pieces for line in piece.split("\n")[: -1 if piece.endswith("\n") else None]]
 
 
-def _contexts(error: BaseException) -> Iterator[BaseException]:
+def contexts(error: BaseException) -> Iterator[BaseException]:
     """What was being handled when the error was raised, and when that was."""
     context, seen = error.__context__, {id(error)}
     while context is not None and id(context) not in seen:

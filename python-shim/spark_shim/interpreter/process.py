@@ -67,6 +67,8 @@ class Interpreter:
         self._barriers = 0
         self._pid = os.getpid()
         self._facts: Dict[str, Any] = {}
+        #: Of Spark, as user code was given them.
+        self._names: Dict[str, Any] = {}
 
     def run(self) -> None:
         """Until the supervisor says exit."""
@@ -109,8 +111,10 @@ class Interpreter:
         gateway = self._gateway.get()
         facts: Dict[str, Any] = {"spark": "", "appId": None, "uiUrl": None, "sparkUser": None}
         if gateway["port"]:
-            names = self._spark.attach(int(gateway["port"]), str(gateway["secret"]), bool(gateway["attach"]), bool(gateway.get("fresh")))
-            self._main.__dict__.update(names)
+            self._names = self._spark.attach(
+                int(gateway["port"]), str(gateway["secret"]), bool(gateway["attach"]), bool(gateway.get("fresh"))
+            )
+            self._main.__dict__.update(self._names)
             facts = self._spark.facts()
             self._watcher.start()
         self._facts = {"python": ".".join(map(str, sys.version_info[:3])), "ipython": ipython}
@@ -164,7 +168,7 @@ class Interpreter:
         outcome = "ok"
         if error is not None:
             outcome = "cancelled" if self._gate.wanted(statement.id) else "error"
-            self._outputs.emit("error", **_error_record(error, outcome))
+            self._tell_error(error, outcome)
         self._barriers += 1
         self._outputs.barrier(self._barriers)
         jvm = statement.used_jvm and self._spark.mark_stdout("\x1eM%d\x1f" % self._barriers)
@@ -173,12 +177,23 @@ class Interpreter:
         with self._cancelling:
             self._statement = None
         if self._spark.renewed:
-            self._tell_facts()
+            self._renew()
 
-    def _tell_facts(self) -> None:
-        """Another SparkContext has another application id and another UI."""
+    def _tell_error(self, error: BaseException, outcome: str) -> None:
+        record = _error_record(error, outcome)
+        hint = self._spark.hint(error) if outcome == "error" else None
+        if hint is not None:
+            record["traceback"] += hint.splitlines(keepends=True)
+            self._outputs.send({"is": "stopped"})
+        self._outputs.emit("error", **record)
+
+    def _renew(self) -> None:
+        """Another SparkContext has another application id and another UI, and user code shall find it by the names it knows."""
         try:
             self._outputs.send({"is": "facts", "facts": {**self._facts, **self._spark.facts()}})
+            namespace, before = self._main.__dict__, self._names
+            self._names = {**before, **self._spark.names()}
+            namespace.update((name, self._names[name]) for name in before if namespace.get(name) is before[name])
         except Exception as error:
             self._outputs.log("what there is of Spark cannot be told: %s" % type(error).__name__)
 

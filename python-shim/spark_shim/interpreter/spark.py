@@ -11,6 +11,7 @@ import warnings
 from typing import Any, Callable, Dict, Optional, Set
 
 from .abandoned import AbandonedCalls
+from .errors import contexts, is_a
 from .gate import Gate
 from .progress import Progress
 from .statement import CURRENT, Statement
@@ -20,6 +21,17 @@ from .streams import Outputs
 _DYING_SECONDS = 0.3
 #: What Spark has heard but not taken note of gets so long.
 _SETTLE_MS = 500
+
+#: What is added to errors once Spark has stopped its SparkContext itself, or ends its JVM as well.
+STOPPED_HINT = """
+Spark has stopped itself; the session's log says why, if Spark did. Its data frames, temp views and cached data are gone, variables of
+Python are still there. For a new application of Spark's with the session's settings, run in Python:
+    spark.stop(); spark = spark.builder.getOrCreate()
+"""
+JVM_ENDS_HINT = """
+Spark has stopped itself and ends its JVM; the session's log says why, if Spark did. Within a minute the session starts Spark and Python
+anew, and variables are lost: what is needed of them has to be saved now.
+"""
 
 
 class Spark:
@@ -51,7 +63,7 @@ class Spark:
         interpreter left. Raises what Spark raises."""
         from pyspark import SparkConf, SparkContext
         from pyspark.java_gateway import launch_gateway
-        from pyspark.sql import SparkSession, SQLContext
+        from pyspark.sql import SparkSession
 
         os.environ.update(PYSPARK_GATEWAY_PORT=str(port), PYSPARK_GATEWAY_SECRET=secret)
         try:
@@ -64,7 +76,7 @@ class Spark:
         _silence_error_loggers()
         session = self._existing_session() if attach else None
         if session is None:
-            spark = SparkSession.builder.getOrCreate()
+            SparkSession.builder.getOrCreate()
         else:
             context = gateway.jvm.org.apache.spark.api.java.JavaSparkContext(session.sparkContext())
             conf = SparkConf(_jvm=gateway.jvm, _jconf=context.getConf())
@@ -75,10 +87,18 @@ class Spark:
                 _clear(spark)
         self._gate.install()
         self._watch_commands(gateway._gateway_client)
+        return self.names()
+
+    def names(self) -> Dict[str, Any]:
+        """What a Spark shell's namespace has: `sc`, and `spark` and `sqlContext` as soon as the context has a session."""
+        from pyspark.sql import SparkSession, SQLContext
+
+        sc, spark = self._context(), SparkSession._instantiatedSession
+        if spark is None or spark.sparkContext is not sc:
+            return {"sc": sc}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            sql_context = SQLContext(spark.sparkContext, spark)
-        return {"spark": spark, "sc": spark.sparkContext, "sqlContext": sql_context}
+            return {"spark": spark, "sc": sc, "sqlContext": SQLContext(sc, spark)}
 
     def is_gone(self, error: BaseException) -> bool:
         """Whether the error is that of a connection to Spark, and nobody is there any more. A JVM that dies may still take connections."""
@@ -92,6 +112,19 @@ class Spark:
             return False
         except OSError:
             return True
+
+    def hint(self, error: BaseException) -> Optional[str]:
+        """What a statement's error does not tell: that Spark has stopped the user's SparkContext, and how to go on; None: nothing. Asks the
+        JVM only after an error that was the JVM's own answer."""
+        sc = self._context()
+        if sc is None or not _is_of_java(error):
+            return None
+        try:
+            if not sc._jsc.sc().isStopped():
+                return None
+            return JVM_ENDS_HINT if self._gateway.jvm.org.apache.spark.util.ShutdownHookManager.inShutdown() else STOPPED_HINT
+        except Exception:
+            return None
 
     def facts(self) -> Dict[str, Any]:
         """What the `ready` message says of Spark."""
@@ -220,7 +253,7 @@ class Spark:
     def cancel_jobs(self, statement: Statement) -> int:
         """Any thread: cancels the jobs of a statement, and what it would still submit where Spark can (4.0). How many ran."""
         sc = self._context()
-        if sc is None or not statement.used_jvm:
+        if sc is None or not statement.used_jvm or sc._jsc.sc().isStopped():
             return 0
         running = len(self._running_jobs(sc, statement))
         for group in list(statement.groups):
@@ -298,13 +331,21 @@ class Spark:
         sc = self._context()
         if sc is None or (str(sc.master).startswith("local") and not str(sc.master).startswith("local-cluster")):
             return None
-        return int(sc._jsc.sc().statusTracker().getExecutorInfos().__len__()) - 1
+        # A context that Spark has stopped does not know the driver either.
+        return max(0, int(sc._jsc.sc().statusTracker().getExecutorInfos().__len__()) - 1)
 
 
 def _is_of_connection(error: BaseException) -> bool:
     """py4j's answer to a connection that ended is a plain Py4JError; what Java code raised is a subclass of it."""
     kind = type(error)
     return kind is OSError or issubclass(kind, ConnectionError) or kind.__name__ in ("Py4JError", "Py4JNetworkError")
+
+
+def _is_of_java(error: BaseException) -> bool:
+    """Whether Java code raised it, whatever PySpark or the user's code has made of it since."""
+    from py4j.protocol import Py4JJavaError
+
+    return any(is_a(each, Py4JJavaError) for each in (error, *contexts(error)))
 
 
 def _version() -> Any:
