@@ -339,7 +339,7 @@ class Supervisor(Driver, EngineUser):
             return
         reason = stop_reason(self._logbook.tail(self._logbook.total - self._context_line))
         self._context_line = None
-        self.say("Spark has stopped itself%s. The error of the statement that met it says how to go on." % (reason and ": " + reason))
+        self.say("Spark has stopped itself%s. The error of the statement that met it says what to do." % (reason and ": " + reason))
 
     # ── The end ──
 
