@@ -131,9 +131,10 @@ def test_a_jvm_that_spark_ends_is_no_place_to_go_on_and_it_is_said() -> None:
             # As on Kubernetes after too many failures: the exit waits for a hook, and Spark's own stops the context meanwhile.
             code = """
                 import threading, time
-                runtime = sc._jvm.java.lang.Runtime.getRuntime()
-                runtime.addShutdownHook(sc._jvm.java.lang.Thread(sc._jvm.py4j.GatewayServer(None, 0)))
-                threading.Thread(target=sc._jvm.java.lang.System.exit, args=(11,), daemon=True).start()
+                system = sc._jvm.java.lang.System
+                never = sc._jvm.org.apache.spark.util.RedirectThread(getattr(system, 'in'), system.out, 'never', False)
+                sc._jvm.java.lang.Runtime.getRuntime().addShutdownHook(never)
+                threading.Thread(target=system.exit, args=(11,), daemon=True).start()
                 scala = sc._jsc.sc()
                 while not scala.isStopped(): time.sleep(0.01)
             """
