@@ -119,13 +119,20 @@ export class Session extends Life {
   }
 
   /**
-   * Drops a queued statement or interrupts a running one; answers at once. `restart` goes straight to the ladder's last rung.
+   * Drops a queued statement or interrupts a running one; answers as soon as the view shows it. `restart` goes straight to the ladder's
+   * last rung.
    * @throws Problem STATEMENT_NOT_FOUND, SESSION_ENDED, DRIVER_UNREACHABLE
    */
   async cancel(statement: number, { restart }: { restart: boolean }, signal: AbortSignal): Promise<void> {
     this.#checkAlive();
     if (isFinalStatement((await this.#known(statement, signal)).state)) return;
-    await this.driver.request("cancel", { statement, restart }, signal);
+    const { state } = await this.driver.request("cancel", { statement, restart }, signal);
+    // The answer may come before the record that tells of it: whoever asks for the statement next finds what became of it.
+    const shown = () => {
+      const now = this.#view.statement(statement)?.state;
+      return now === undefined || now === state || isFinalStatement(now) || isEnded(this.state);
+    };
+    if (state !== null) await this.changes.until(shown, AHEAD_MS, signal);
   }
 
   /** Interrupts what runs now; answers its statement, null when nothing runs. */

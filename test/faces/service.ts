@@ -321,6 +321,11 @@ export class Service implements AsyncDisposable {
     };
     driver.on("submit", queue);
     driver.on("cell", queue);
+    // None of them runs.
+    driver.on("cancel", ({ statement }) => {
+      driver.emit("finished", { statement, outcome: "cancelled", rung: "queue" });
+      return { result: { state: "cancelled" } };
+    });
     const facts = { python: "3.11.9", spark: "4.0.1", appId: "local-1", uiUrl: "http://localhost:4040", sparkUser: "ann", ipython: null };
     driver.emit("interpreter", { phase: "ready", reason: null, facts });
     await this.until(() => this.sessions.find(String(id), { name: null, remote: null }, "view").state === "idle");

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { DriverLink } from "../../src/core/ports.ts";
 import { openLink } from "../../src/link/link.ts";
 import { Livy, type SessionInfo } from "./livy.ts";
-import { processesNaming, type RunningProcess } from "./processes.ts";
+import { lives, processesNaming, type RunningProcess } from "./processes.ts";
 import { driverPython } from "./python.ts";
 import { until } from "./until.ts";
 
@@ -80,15 +80,16 @@ export class Server implements AsyncDisposable {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;
-    const from = this.#written.length;
+    let said = "";
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
+        said += text;
         this.#written += text;
       });
     }
     await until("the server says where it listens", READY_MS, () => {
       if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}:\n${this.#written}`);
-      const address = /http:\/\/127\.0\.0\.1:(\d+)/.exec(this.#written.slice(from));
+      const address = /http:\/\/127\.0\.0\.1:(\d+)/.exec(said);
       if (address === null) return undefined;
       this.#port = Number(address[1]);
       return true;
@@ -178,11 +179,12 @@ export class Server implements AsyncDisposable {
     process.kill(supervisor.pid, signal);
   }
 
-  /** Kills the supervisor with signal 9 and waits until nothing it had started is left either. */
+  /** Kills the supervisor with signal 9 and waits until nothing it had started is left either; a server may have started the next one by then. */
   async killSupervisor(session: number): Promise<void> {
+    const killed = this.driverProcesses(session);
     this.signalSupervisor(session, "SIGKILL");
     await until("JVM and interpreter are gone with their supervisor", GONE_MS, () =>
-      this.driverProcesses(session).length === 0 ? true : undefined,
+      killed.some(({ pid }) => lives(pid)) ? undefined : true,
     );
   }
 

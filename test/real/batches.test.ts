@@ -69,8 +69,12 @@ while not os.path.exists(${JSON.stringify(stop)}):
     });
     expect(running).toMatchObject({ state: "running", appId: expect.stringMatching(/^local-\d+$/) });
     expect(running.appInfo.sparkUiUrl).toBe(`${server.url}/batches/${made.id}/ui/`);
-    const page = await fetch(`${server.url}/batches/${made.id}/ui/jobs/`);
-    expect([page.status, await page.text()]).toEqual([200, expect.stringContaining("sum at")]);
+    // Spark's UI hears of a job later than the application.
+    await until("the job is on the UI's page", 60_000, async () => {
+      const page = await fetch(`${server.url}/batches/${made.id}/ui/jobs/`);
+      expect(page.status).toBe(200);
+      return (await page.text()).includes("sum at") ? true : undefined;
+    });
     expect(await livy.expect(200, "GET", "/batches/sum/state")).toEqual({ id: made.id, state: "running" });
     expect((await livy.ask("GET", `/sessions/${made.id}`)).status).toBe(404);
     await applications.python("stop", "");
@@ -211,16 +215,22 @@ print("told:", word(), SparkSession.builder.getOrCreate().sparkContext.paralleli
   });
 
   test("is one of ten that run at once, within the limits", { timeout: 300_000 }, async () => {
-    const file = await applications.python("exits.py", EXITS);
+    const go = join(applications.directory, "go-ten");
+    // None ends before all have been asked for.
+    const file = await applications.python(
+      "waits.py",
+      `import os, time\nwhile not os.path.exists(${JSON.stringify(go)}): time.sleep(0.1)\n`,
+    );
     const before = (await livy.expect<{ total: number }>(200, "GET", "/batches")).total;
     const asked = await Promise.all(
-      Array.from({ length: 14 }, (_, index) => livy.ask("POST", "/batches", { file, args: [0], name: `of-ten-${index}` })),
+      Array.from({ length: 14 }, (_, index) => livy.ask("POST", "/batches", { file, name: `of-ten-${index}` })),
     );
     const made = asked.filter(({ status }) => status === 201).map(({ body }) => (body as { id: number }).id);
     expect(made).toHaveLength(12);
     expect(asked.filter(({ status }) => status !== 201).map(({ body }) => body)).toEqual(
       Array(2).fill({ msg: "Rejected, too many sessions of this server: the limit per user is 12." }),
     );
+    await applications.python("go-ten", "");
     for (const id of made) await livy.batchIn(id, ["success"], 240_000);
     const list = await livy.expect<{ from: number; total: number; sessions: { id: number }[] }>(
       200,

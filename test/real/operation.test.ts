@@ -55,7 +55,7 @@ with open(${JSON.stringify(gone)}, "w") as file:
   process.kill(server.pid, "SIGTERM");
   expect(await held).toMatchObject({ status: 200, body: { id: statement, state: "running", output: null } });
   expect(await until("the server has left by itself", 30_000, () => wholeFile(exitCode))).toBe("0\n");
-  expect(server.written).toContain("1 session goes on without the server");
+  await until("its last words", 10_000, () => (server.written.includes("1 session goes on without the server") ? true : undefined));
 
   // Nobody serves it now, and the statement ends.
   writeFileSync(go, "");
@@ -73,7 +73,7 @@ test("a server that something holds when it is told to end leaves all the same, 
   await using server = await startServer({ entry, flags: ["--drain-ms", "100"] });
   process.kill(server.pid, "SIGTERM");
   expect(await until("it has left", 30_000, () => wholeFile(exitCode))).toBe("1\n");
-  expect(server.written).toMatch(/"held":\[.*"Timeout".*leaves as it is/);
+  await until("its last words", 10_000, () => (/"held":\[.*"Timeout".*leaves as it is/.test(server.written) ? true : undefined));
   await server.kill();
 });
 

@@ -35,6 +35,8 @@ while True:
 /** `longwick submit` as somebody types it. */
 class Submit implements AsyncDisposable {
   readonly #child: ChildProcess;
+  /** It has ended, and all that it wrote is here. */
+  #closed = false;
   stdout = "";
   stderr = "";
 
@@ -42,6 +44,9 @@ class Submit implements AsyncDisposable {
     this.#child = spawn(process.execPath, [CLI, "submit", ...args], { env: { ...OWN_ENVIRONMENT, ...env }, cwd });
     this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.stdout += text));
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
+    this.#child.once("close", () => {
+      this.#closed = true;
+    });
   }
 
   interrupt(): void {
@@ -55,18 +60,18 @@ class Submit implements AsyncDisposable {
 
   shows(what: string, stream: "stdout" | "stderr"): Promise<true> {
     return until(`${what} in ${stream}`, SHOWN_MS, () => {
-      if (this.#child.exitCode !== null && !this[stream].includes(what)) throw new Error(`${this.stdout}\n${this.stderr}`);
+      if (this.#closed && !this[stream].includes(what)) throw new Error(`${this.stdout}\n${this.stderr}`);
       return this[stream].includes(what) ? true : undefined;
     });
   }
 
   async exitCode(): Promise<number | null> {
-    if (this.#child.exitCode === null) await once(this.#child, "close", { signal: AbortSignal.timeout(SHOWN_MS) });
+    if (!this.#closed) await once(this.#child, "close", { signal: AbortSignal.timeout(SHOWN_MS) });
     return this.#child.exitCode;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (this.#closed) return;
     this.#child.kill("SIGKILL");
     await once(this.#child, "close");
   }
@@ -113,14 +118,17 @@ describe("longwick submit", { timeout: 240_000 }, () => {
 
   test("sends files along that the server cannot read, waits for a Spark application's end and leaves no upload", async () => {
     await applications.module("ours.zip", "of_ours.py", "def double(x):\n    return 2 * x\n");
+    const { path, tell } = await told("sum");
     await applications.python(
       "sum.py",
-      `import sys
+      `import os, sys, time
 from pyspark.sql import SparkSession
 def doubled(x):
     import of_ours
     return of_ours.double(x)
 spark = SparkSession.builder.getOrCreate()
+while not os.path.getsize(${JSON.stringify(path)}):
+    time.sleep(0.05)
 print("sum is", spark.sparkContext.parallelize(range(10), 2).map(doubled).sum(), sys.argv[1:], spark.conf.get("spark.of.ours"))
 `,
     );
@@ -128,6 +136,7 @@ print("sum is", spark.sparkContext.parallelize(range(10), 2).map(doubled).sum(),
     await using run = submit("--wait", "--name", "sum", ...conf, "--py-files", "ours.zip", "sum.py", "--name", "héllo wörld");
     await run.shows("\n", "stdout");
     expect(await uploads()).toBe(2);
+    await tell("go");
     expect(await run.exitCode()).toBe(0);
     expect(run.stderr.split("\n")).toContain("sum is 90 ['--name', 'héllo wörld'] a=b");
     expect(run.stdout).toMatch(/^\d+\n$/);

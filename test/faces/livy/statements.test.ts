@@ -262,6 +262,18 @@ describe("cancelling", () => {
     expect(driver.requests.at(-1)).toMatchObject({ frame: "cancel", statement: 0, restart });
   });
 
+  test("is answered once the statement shows it, though its record comes later than the driver's answer", async () => {
+    await using service = await Service.start();
+    const { id, driver } = await service.ready();
+    await service.ask("POST", `/sessions/${id}/statements`, { body: { code: "1" } });
+    driver.on("cancel", ({ statement }) => {
+      setTimeout(() => driver.emit("finished", { statement, outcome: "cancelled", rung: "queue" }), 200);
+      return { result: { state: "cancelled" } };
+    });
+    await service.ask("POST", `/sessions/${id}/statements/0/cancel`);
+    expect((await service.ask("GET", `/sessions/${id}/statements/0?wait=0`)).body).toMatchObject({ state: "cancelled" });
+  });
+
   test("a cancelled statement has an output", async () => {
     await using service = await Service.start();
     const { id, driver } = await service.ready();

@@ -43,6 +43,11 @@ afterAll(() => server[Symbol.asyncDispose]());
 
 /** What a cell shows, less how Spark's start and its jobs went. */
 const shown = (book: Book, cell: string): readonly Output[] => (book[cell] ?? []).filter((output) => !isProgress(output));
+/** What it wrote, in as many pieces as it came. */
+const written = (book: Book, cell: string): string =>
+  shown(book, cell)
+    .map(({ output_type, text }) => (output_type === "stream" ? text : output_type))
+    .join("");
 const isProgress = ({ data }: Output): boolean => /^Spark(:| .* is ready)/.test(data?.["text/plain"] ?? "");
 
 describe.for([
@@ -73,7 +78,7 @@ describe.for([
     expect(shown(books().nbclient, "error").map(({ output_type, ename }) => [output_type, ename])).toEqual([
       ["error", "ZeroDivisionError"],
     ]);
-    expect(shown(books().nbclient, "after").map(({ text }) => text)).toEqual(["the notebook goes on\n"]);
+    expect(written(books().nbclient, "after")).toBe("the notebook goes on\n");
   });
 
   test("a cell that takes too long is interrupted, and variables are still there", () => {
@@ -89,7 +94,7 @@ test("that Jupyter Server had nothing to complain of", () => {
 });
 
 test("papermill's parameters reach Spark", () => {
-  expect(shown(native.papermill, "count").map(({ text }) => text)).toEqual(["1234\n"]);
+  expect(written(native.papermill, "count")).toBe("1234\n");
 });
 
 test("papermill keeps a figure and the one line of progress, and ends at an error, which it tells", () => {

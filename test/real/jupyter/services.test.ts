@@ -52,7 +52,10 @@ describe("JupyterLab's own client", () => {
 
   test("gets output and result in the specification's order, then the reply, then idle", async () => {
     const ran = await runCell(kernel, "print('a'); import sys; print('b', file=sys.stderr); x + 1");
-    expect(ran.types).toEqual(["status", "execute_input", "stream", "stream", "execute_result", "status"]);
+    // A stream comes in as many pieces as the machine's pace makes of it.
+    const order = ran.messages.map(({ header, content }) => ("name" in content ? String(content.name) : header.msg_type));
+    const pieced = order.filter((each, index) => each !== order[index - 1]);
+    expect(pieced).toEqual(["status", "execute_input", "stdout", "stderr", "execute_result", "status"]);
     expect([ran.text(), ran.text("stderr"), ran.result]).toEqual(["a\n", "b\n", { "text/plain": "21" }]);
     expect(ran.reply).toMatchObject({ status: "ok", payload: [], user_expressions: {} });
     expect(ran.reply.execution_count).toBeGreaterThan(1);
@@ -222,17 +225,18 @@ describe("JupyterLab's own client", () => {
   });
 
   test("tasks of which none ends for a while are shown all the same", async () => {
-    // The second time everything runs at the first look, and nothing changes before the end.
-    for (const code of Array(2).fill("spark.sparkContext.parallelize(range(2), 2).map(lambda i: time.sleep(4)).count()")) {
-      const begun = performance.now();
-      let shownMs = 0;
-      await runCell(kernel, code, {
-        onMessage: ({ header }) => {
-          if (header.msg_type === "display_data") shownMs ||= performance.now() - begun;
+    // The second time everything runs at the first look, and nothing changes before it is shown.
+    for (const name of ["first", "second"]) {
+      const ran = await runCell(
+        kernel,
+        `${gates.python}\nspark.sparkContext.parallelize(range(2), 2).map(lambda i: wait("${name}")).count()`,
+        {
+          onMessage: ({ header }) => {
+            if (header.msg_type === "display_data") gates.open(name);
+          },
         },
-      });
-      expect(shownMs).toBeGreaterThan(0);
-      expect(shownMs).toBeLessThan(3_000);
+      );
+      expect(ran.reply.status).toBe("ok");
     }
   });
 
