@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+/** How long what is polled for may take; Vitest's own second is nothing on a loaded machine. What never becomes true still fails. */
+const POLL_MS = 30_000;
+
 /**
  * `unit` starts no process; `real` runs our server and real drivers against the clients people use; `browser` does so through
  * JupyterLab in Chromium, `cluster` on the Kubernetes that KUBECONFIG names, and `cluster-schedules` there, before it. Nothing is retried.
@@ -16,7 +19,6 @@ export default defineConfig({
           exclude: ["test/real/**", "test/browser/**", "test/cluster/**"],
           testTimeout: 10_000,
           hookTimeout: 10_000,
-          // On a loaded machine a second is nothing; what never becomes true still fails.
           expect: { poll: { timeout: 8_000 } },
         },
       },
@@ -27,6 +29,7 @@ export default defineConfig({
           globalSetup: ["test/kit/real-setup.ts"],
           // Each file starts Sparks; two at once on a small machine would only make every deadline a matter of luck.
           fileParallelism: false,
+          expect: { poll: { timeout: POLL_MS } },
           testTimeout: 120_000,
           hookTimeout: 300_000,
           teardownTimeout: 60_000,
@@ -50,6 +53,7 @@ export default defineConfig({
           exclude: ["test/cluster/schedule*.test.ts"],
           globalSetup: ["test/kit/cluster-setup.ts"],
           fileParallelism: false,
+          expect: { poll: { timeout: POLL_MS } },
           sequence: { groupOrder: 1 },
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -211,7 +211,7 @@ describe("two servers of one instance", () => {
   });
 
   test("tell the same end of a session, and remove it when its retention is over, both at once", async () => {
-    const pair = await open(new ClusterSite({ allow: [{ rule: "hostPath", pattern: null }] }), ["--retention-ms", "3s"]);
+    const pair = await open(new ClusterSite({ allow: [{ rule: "hostPath", pattern: null }] }), ["--retention-ms", "15s"]);
     const made = [0, 1, 0, 1].map((index, nth) => pair.livy(index).create({ conf: FORBIDDEN, name: `name-${nth}` }));
     await Promise.all(made);
     await until("both tell of all ends", NEWS_MS, async () => {
@@ -222,7 +222,7 @@ describe("two servers of one instance", () => {
         undefined
       );
     });
-    await until("nothing is left", 40_000, async () => ((await pair.site.left()).length === 0 ? true : undefined), 200);
+    await until("nothing is left", 60_000, async () => ((await pair.site.left()).length === 0 ? true : undefined), 200);
     for (const index of [0, 1])
       await until("both have forgotten them", NEWS_MS, async () => ((await pair.sessions(index)).length === 0 ? true : undefined));
     for (const server of pair.servers) expect(server.written).not.toMatch(/"msg":"(fault|bug)"/);

@@ -341,14 +341,17 @@ describe("a batch as a SparkApplication", { timeout: 2 * RUN_MS }, () => {
   });
 
   test("ends with its time to live, and with its driver's start when nobody takes it up", async () => {
-    await using server = await ClusterServer.open(site, { startTimeoutMs: 3_000 });
-    const ignored = await batchOf(server);
+    const impatient = await ClusterServer.open(site, { startTimeoutMs: 3_000 });
+    const ignored = await batchOf(impatient);
     expect(await ended(ignored)).toMatch(/^The driver did not start within 3 s\. The SparkApplication waits for the Spark Operator/);
     expect(ignored.end).toMatchObject({ state: "dead", cause: "submission-refused" });
-    const short = await server.batch({ ttlMs: 6_000, application: applicationOf("local:///opt/app.py") });
+    // Another server, which leaves time to say that a driver runs.
+    await impatient[Symbol.asyncDispose]();
+    await using server = await open();
+    const short = await server.batch({ ttlMs: 15_000, application: applicationOf("local:///opt/app.py") });
     const application = await operator.taken(short);
     await operator.says(application, "RUNNING");
-    expect(await ended(short)).toBe("The session ended because its time to live of 6 s was over.");
+    expect(await ended(short)).toBe("The session ended because its time to live of 15 s was over.");
     expect(await left()).toEqual([]);
   });
 

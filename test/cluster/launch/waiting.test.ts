@@ -169,7 +169,7 @@ describe.concurrent("a driver's pod that cannot start", { timeout: 120_000 }, ()
     proxy.answer = ({ url = "" }) => (/\/events\?.*watch=true/.test(url) ? TOO_BUSY : null);
     await using other = await ClusterServer.open(place.site, { kubeconfig: proxy.kubeconfig });
     const session = other.sessions.find(String(claim.id), NOBODY, "view");
-    await says(session, missing, 10_000);
+    await says(session, missing);
     await other.sessions.delete(session, "enough");
     expect(await place.site.left()).toEqual([]);
   });
@@ -383,7 +383,7 @@ describe.concurrent("an API server", { timeout: 120_000 }, () => {
     proxy.answer = () => null;
     await expect.poll(() => place.site.running(session.claim), { timeout: 30_000 }).toBe(1);
     proxy.answer = () => TOO_BUSY;
-    const refusal = place.server.sessions.create(draftOf(), { name: null, remote: null }, AbortSignal.timeout(2_000));
+    const refusal = place.server.sessions.create(draftOf(), { name: null, remote: null }, AbortSignal.timeout(5_000));
     await expect(refusal).rejects.toMatchObject({
       code: "DRIVER_UNREACHABLE",
       message: expect.stringContaining("too many requests, please try again later"),
