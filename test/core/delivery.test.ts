@@ -10,6 +10,7 @@ const ID = "0199f3a2-4c1e-7d02-8a6b-5e1f0c9d7b34";
 const FILE = { upload: ID, name: "a.jar" };
 const SPEC = { ...NO_SPEC, jars: [`upload:/${ID}/a.jar`] };
 const CONTENT = Buffer.alloc(1_000_000, "0123456789");
+const SOON = { timeout: 8_000 };
 
 type Supply = RequestBody<"supply">;
 
@@ -75,11 +76,11 @@ describe("a driver that waits for an upload", () => {
         sha256: "sum",
         content: (async function* () {
           yield CONTENT.subarray(0, 100_000);
-          await vi.waitFor(() => expect(other.have).toBe(100_000));
+          await vi.waitFor(() => expect(other.have).toBe(100_000), SOON);
           other.have = CONTENT.length - 1;
           // The next answer says so.
           yield CONTENT.subarray(100_000, 200_000);
-          await vi.waitFor(() => expect(other.pieces).toHaveLength(2));
+          await vi.waitFor(() => expect(other.pieces).toHaveLength(2), SOON);
           for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
           yield CONTENT.subarray(200_000);
         })(),

@@ -28,11 +28,12 @@ test("what Kubernetes refuses Spark is told in its words for as long as Spark as
 
 test("text that only looks like it costs little, however long its line is", () => {
   const refused = new RefusedExecutors(() => 0);
+  // Milliseconds; what looks at the whole rest of the line from each place takes minutes.
   const startedMs = performance.now();
   refused.heard([
     "Failure executing: POST at: a/namespaces/b/pods. Message: x".repeat(20_000),
     `Failure executing: POST at: ${"/namespaces/a/b".repeat(100_000)}`,
   ]);
-  expect(performance.now() - startedMs).toBeLessThan(500);
+  expect(performance.now() - startedMs).toBeLessThan(8_000);
   expect(refused.standing).toBeNull();
 });

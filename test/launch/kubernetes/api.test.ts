@@ -57,7 +57,7 @@ test("a watch that ends with an error, or is left, leaves no connection", async 
   };
   await expect(all()).rejects.toMatchObject({ status: 410 });
   for await (const _ of api.watch("api/v1/pods", {}, "1", soon())) break;
-  await expect.poll(connections, { timeout: 2_000 }).toBe(0);
+  await expect.poll(connections).toBe(0);
 });
 
 test("a refusal of a port-forward that breaks off is one all the same", async () => {

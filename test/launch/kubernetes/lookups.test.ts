@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { WantedClaim } from "../../../src/core/ports.ts";
 import { type ClaimState, readClaim } from "../../../src/launch/kubernetes/claim-reading.ts";
 import { Lookups } from "../../../src/launch/kubernetes/lookups.ts";
@@ -22,6 +22,10 @@ const noted = () => {
   };
   return { lookups, asked, answers, answer };
 };
+
+// Whatever the machine does meanwhile: all of it is asked for at one moment.
+beforeEach(() => void vi.useFakeTimers({ toFake: ["performance"] }));
+afterEach(() => void vi.useRealTimers());
 
 describe("lookups of unknown sessions", () => {
   test("many who ask for the same at once are one question, and its answer is everybody's", async () => {
