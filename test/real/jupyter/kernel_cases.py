@@ -35,8 +35,9 @@ Message = Dict[str, Any]
 
 def started(**options: Any) -> KernelManager:
     env = {**os.environ, **options.pop("env", {})}
-    manager = KernelManager(kernel_name=KERNEL, **options)
-    manager.start_kernel(env=env)
+    start = {name: options.pop(name) for name in ("cwd",) if name in options}
+    manager = KernelManager(kernel_name=KERNEL, shutdown_wait_time=GONE_S, **options)
+    manager.start_kernel(env=env, **start)
     return manager
 
 
@@ -674,8 +675,7 @@ class Directory(unittest.TestCase):
                 file.write("n\n1\n2\n")
             with open(os.path.join(directory, "beside.py"), "w", encoding="utf-8") as file:
                 file.write("said = 'imported'\n")
-            manager = KernelManager(kernel_name=KERNEL)
-            manager.start_kernel(cwd=directory)
+            manager = started(cwd=directory)
             client = connected(manager)
             try:
                 code = "import beside, os\nprint(open('data.csv').read().split(), spark.read.csv('data.csv').count(), beside.said, os.getcwd())"

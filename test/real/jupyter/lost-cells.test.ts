@@ -55,7 +55,10 @@ const ask = async (channels: Channels) => {
   return messages.find(({ type }) => type === "longwick_cells_reply")?.content as { session: number; cells: object } | undefined;
 };
 
-test("what waited for a driver in a server that died is not waited for any more, and the next cell runs", { timeout: 60_000 }, async () => {
+// The client's pauses before it comes back are random and double each time: one that missed the server often is long in coming.
+test("what waited for a driver in a server that died is not waited for any more, and the next cell runs", {
+  timeout: 240_000,
+}, async () => {
   const first = await startDoomed();
   const { kernel, manager } = await startKernel(first.url);
   // It asks at each connection, and leaves the rejection to nobody when it gives up what it waits for.
@@ -82,7 +85,7 @@ test("what waited for a driver in a server that died is not waited for any more,
   }
 });
 
-test("a client that asks for its cells is left to send again what nobody knows, which runs once", { timeout: 60_000 }, async () => {
+test("a client that asks for its cells is left to send again what nobody knows, which runs once", { timeout: 120_000 }, async () => {
   const first = await startDoomed();
   const { url } = first;
   const { body } = await first.service.ask("POST", "/api/kernels");
