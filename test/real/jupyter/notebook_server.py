@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,12 +14,6 @@ import urllib.request
 from typing import Dict, Iterator, List
 
 START_S = 60
-
-
-def free_port() -> int:
-    with socket.socket() as end:
-        end.bind(("127.0.0.1", 0))
-        return int(end.getsockname()[1])
 
 
 class NotebookServer:
@@ -35,18 +30,32 @@ class NotebookServer:
 @contextlib.contextmanager
 def notebook_server(directory: str, gateway: str, token: str, env: Dict[str, str]) -> Iterator[NotebookServer]:
     """It answers, and has ended afterwards. An empty token lets everybody in."""
-    port = free_port()
-    server = NotebookServer(f"http://127.0.0.1:{port}", os.path.join(directory, "server.log"))
-    command = [sys.executable, "-m", "jupyter_server", f"--ServerApp.port={port}", "--ServerApp.open_browser=False", "--allow-root"]
+    runtime = os.path.join(directory, ".runtime")
+    env = {**os.environ, **env, "JUPYTER_RUNTIME_DIR": runtime}
+    command = [sys.executable, "-m", "jupyter_server", "--ServerApp.port=0", "--ServerApp.open_browser=False", "--allow-root"]
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={directory}", f"--gateway-url={gateway}"]
     command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.disable_check_xsrf={token == ''}"]
-    with open(os.path.join(directory, "server.log"), "wb") as log:
-        with subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **env}) as process:
+    log_file = os.path.join(directory, "server.log")
+    with open(log_file, "wb") as log:
+        with subprocess.Popen(command, stdout=log, stderr=log, env=env) as process:
             try:
+                server = NotebookServer(f"http://127.0.0.1:{port_in(runtime)}", log_file)
                 wait_for(f"{server.url}/api")
                 yield server
             finally:
                 process.terminate()
+
+
+def port_in(runtime: str) -> int:
+    """What the server writes down of itself once it listens."""
+    deadline = time.monotonic() + START_S
+    while True:
+        for path in glob.glob(os.path.join(runtime, "jpserver-*.json")):
+            with open(path, encoding="utf-8") as file, contextlib.suppress(ValueError):  # half written
+                return int(json.load(file)["port"])
+        if time.monotonic() > deadline:
+            raise TimeoutError("the notebook server does not say where it listens")
+        time.sleep(0.1)
 
 
 def wait_for(url: str) -> None:
