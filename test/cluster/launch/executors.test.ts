@@ -11,7 +11,10 @@ test("executors that end at once fail their job, say why where they are kept, an
     conf: { "spark.executor.extraJavaOptions": "-agentlib:nosuch", "spark.kubernetes.executor.deleteOnTermination": "false" },
   });
   expect(await run(session, "sc.range(3).sum()")).toMatch(/"error".*Job 0 cancelled because SparkContext was shut down/);
-  expect(session.logTail(20).join("\n")).toMatch(/new failed executors[\s\S]*Max number of executor failures \(3\) reached/);
+  // What Spark's end brings is told after it, in as many lines as that takes.
+  await expect
+    .poll(() => session.logTail(200).join("\n"))
+    .toMatch(/new failed executors[\s\S]*Max number of executor failures \(3\) reached/);
   const [executor, ...others] = await session.executorWorkloads(soon());
   expect([executor?.state, others.length > 0]).toEqual(["failed", true]);
   expect(await session.executorLog(executor?.name ?? "", 50, soon())).toMatch(/agent library.*nosuch/);
