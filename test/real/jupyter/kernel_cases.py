@@ -33,11 +33,10 @@ POD_S = 180
 Message = Dict[str, Any]
 
 
-def started(**options: Any) -> KernelManager:
+def started(cwd: Optional[str] = None, **options: Any) -> KernelManager:
     env = {**os.environ, **options.pop("env", {})}
-    start = {name: options.pop(name) for name in ("cwd",) if name in options}
     manager = KernelManager(kernel_name=KERNEL, shutdown_wait_time=GONE_S, **options)
-    manager.start_kernel(env=env, **start)
+    manager.start_kernel(env=env, cwd=cwd)
     return manager
 
 
