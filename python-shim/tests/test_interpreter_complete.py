@@ -34,6 +34,7 @@ def test_completion_of_attributes_names_them_without_the_dot_and_says_which_are_
 
 def test_completion_of_attributes_of_attributes_and_of_nothing(interpreter: InterpreterProcess) -> None:
     interpreter.run("import os")
+    assert (complete(interpreter, "str.uppe")["matches"], complete(interpreter, "str.uppe")["start"]) == (["upper"], 4)
     assert any(name.endswith("join") for name in complete(interpreter, "os.path.jo")["matches"])
     assert complete(interpreter, "nosuch.x")["matches"] == []
     assert complete(interpreter, "1 +", "spark")["matches"] == []

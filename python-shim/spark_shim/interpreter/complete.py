@@ -83,12 +83,15 @@ class Completer:
             return _reply([], cursor, cursor)
         if not found:
             return _reply([], cursor, cursor)
-        # IPython says `.name` for an attribute; menus show better what is to be written.
+        # IPython says `.name` for an attribute, `owner.name` before its version 9; menus show better what is to be written.
         start, end = found[0].start, found[0].end
-        dot = code[start : start + 1] == "." and all(each.text.startswith(".") for each in found)
-        start += dot
-        owner = self._owner(code, start) if dot else None
-        names = [each.text[dot:] for each in found]
+        head, dot, _ = code[start:cursor].rpartition(".")
+        prefix = head + dot
+        owner = self._owner(code, start + len(prefix)) if dot else None
+        if (head and owner is None) or not all(each.text.startswith(prefix) for each in found):
+            prefix, owner = "", None
+        start += len(prefix)
+        names = [each.text[len(prefix) :] for each in found]
         types = []
         for name, each in zip(names, found):
             kind = "function" if owner is not None and _is_method(owner, name) else each.type or ""
@@ -101,7 +104,7 @@ class Completer:
         """The object whose attribute begins at `start`, as far as it can be found without running a property; None: it cannot."""
         match = _DOTTED.search(code[: start - 1])
         first, *path = (match.group() if match else "").split(".")
-        value = self._namespace.get(first)
+        value = self._namespace.get(first, getattr(builtins, first, None))
         for name in path:
             value = inspect.getattr_static(value, name, None)
         return value
