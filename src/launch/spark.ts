@@ -32,8 +32,11 @@ export interface SparkLaunch {
 /** Neither a statement's output nor a log is a place for console bars. */
 const OUR_CONF = { "spark.ui.showConsoleProgress": "false" };
 
-/** A driver that can take code does not wait for executors (design.md §4); an application that runs whole does as Spark does. */
-const SESSION_CONF = { "spark.scheduler.minRegisteredResourcesRatio": "0" };
+/**
+ * A driver that can take code does not wait for executors (design.md §4), and executors that were lost over days do not add up to its end:
+ * Spark from 3.5 on ends its JVM after too many, three where there are one or two. An application that runs whole does as Spark does.
+ */
+const SESSION_CONF = { "spark.scheduler.minRegisteredResourcesRatio": "0", "spark.executor.failuresValidityInterval": "10m" };
 
 /** The sixteen ports that Spark tries from 4040 on are too few for many sessions on one machine. */
 const LOCAL_CONF = { "spark.ui.port": "0" };

@@ -22,6 +22,7 @@ describe("a driver's conf", () => {
       "spark.submit.deployMode": "client",
       "spark.ui.showConsoleProgress": "false",
       "spark.scheduler.minRegisteredResourcesRatio": "0",
+      "spark.executor.failuresValidityInterval": "10m",
     });
   });
 
@@ -82,6 +83,7 @@ describe("a driver's conf", () => {
       "spark.driver.memory": { value: "4g", source: "field driverMemory" },
       "spark.master": { value: "yarn", source: "preset small" },
       "spark.scheduler.minRegisteredResourcesRatio": { value: "0", source: "server" },
+      "spark.executor.failuresValidityInterval": { value: "10m", source: "server" },
       "spark.sql.session.timeZone": { value: "UTC", source: "configuration" },
       "spark.submit.deployMode": { value: "client", source: "server" },
       "spark.ui.showConsoleProgress": { value: "false", source: "server" },

@@ -70,6 +70,7 @@ describe("a server with presets", () => {
       "spark.master": { value: "local[*]", source: "server" },
       "spark.sql.shuffle.partitions": { value: "3", source: "preset small" },
       "spark.scheduler.minRegisteredResourcesRatio": { value: "0", source: "server" },
+      "spark.executor.failuresValidityInterval": { value: "10m", source: "server" },
       "spark.submit.deployMode": { value: "client", source: "server" },
     });
     const { id } = await livy.ready(body);

@@ -76,6 +76,7 @@ describe("a driver's pod", () => {
       "spark.kubernetes.container.image": "apache/spark:4.0.1-python3",
       "spark.kubernetes.executor.label.spark-app-tag": NAME,
       "spark.scheduler.minRegisteredResourcesRatio": "0",
+      "spark.executor.failuresValidityInterval": "10m",
       "spark.driver.port": "7078",
       "spark.executor.instances": "3",
       "spark.driver.memory": "2g",
