@@ -504,25 +504,22 @@ class Transports(unittest.TestCase):
     def test_ipc(self) -> None:
         self.assertEqual(self.check(transport="ipc")["transport"], "ipc")
 
-    # Older managers, those for Python 3.9 too, cannot ask for it.
-    if hasattr(KernelManager, "transport_encryption"):
+    def test_curve(self) -> None:
+        self.assertIn("curve_secretkey", self.check(transport_encryption="required"))
 
-        def test_curve(self) -> None:
-            self.assertIn("curve_secretkey", self.check(transport_encryption="required"))
-
-        def test_who_does_not_encrypt_is_not_heard_by_a_kernel_that_does(self) -> None:
-            manager = started(transport_encryption="required")
-            try:
-                session = manager.session
-                context = zmq.Context.instance()
-                socket = context.socket(zmq.DEALER)
-                socket.linger = 0
-                socket.connect(f"tcp://127.0.0.1:{manager.get_connection_info()['shell_port']}")
-                socket.send_multipart(session.serialize(session.msg("kernel_info_request")))
-                self.assertEqual(socket.poll(1_500), 0)
-                socket.close()
-            finally:
-                manager.shutdown_kernel()
+    def test_who_does_not_encrypt_is_not_heard_by_a_kernel_that_does(self) -> None:
+        manager = started(transport_encryption="required")
+        try:
+            session = manager.session
+            context = zmq.Context.instance()
+            socket = context.socket(zmq.DEALER)
+            socket.linger = 0
+            socket.connect(f"tcp://127.0.0.1:{manager.get_connection_info()['shell_port']}")
+            socket.send_multipart(session.serialize(session.msg("kernel_info_request")))
+            self.assertEqual(socket.poll(1_500), 0)
+            socket.close()
+        finally:
+            manager.shutdown_kernel()
 
 
 class Lives(unittest.TestCase):
