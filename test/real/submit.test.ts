@@ -53,11 +53,6 @@ class Submit implements AsyncDisposable {
     this.#child.kill("SIGINT");
   }
 
-  /** The standard output less what Spark, before 4.1, logs of its own end. */
-  get told(): string {
-    return this.stdout.replace(/^.* INFO ShutdownHookManager: .*\n/gm, "");
-  }
-
   shows(what: string, stream: "stdout" | "stderr"): Promise<true> {
     return until(`${what} in ${stream}`, SHOWN_MS, () => {
       if (this.#closed && !this[stream].includes(what)) throw new Error(`${this.stdout}\n${this.stderr}`);
@@ -150,7 +145,7 @@ print("sum is", spark.sparkContext.parallelize(range(10), 2).map(doubled).sum(),
     await tell("xx.");
     await using run = submit("--follow", "--retry", "2", "--retry-backoff", "0", "allowed/numbered.py", path, "3");
     const attempt = "line 0\nline 1\nThe application exited with code 3.\n";
-    expect([await run.exitCode(), run.told]).toEqual([1, attempt + attempt]);
+    expect([await run.exitCode(), run.stdout]).toEqual([1, attempt + attempt]);
     const [, id = ""] = /^longwick: batch (\d+)\n/.exec(run.stderr) ?? [];
     expect(run.stderr).toMatch(/^longwick: attempt 1 of batch \d+ ended \(dead\): .*3/m);
     expect(run.stderr).toMatch(/^longwick: batch \d+ failed \(dead\): .*3/m);
@@ -173,7 +168,7 @@ print("sum is", spark.sparkContext.parallelize(range(10), 2).map(doubled).sum(),
     await tell("xx.");
     await server.restart();
     const lines = Array.from({ length: 13 }, (_, line) => `line ${line}\n`).join("");
-    expect([await run.exitCode(), run.told]).toEqual([0, `${lines}The application has ended.\n`]);
+    expect([await run.exitCode(), run.stdout]).toEqual([0, `${lines}The application has ended.\n`]);
   });
 
   test("leaves the batch alone when it is interrupted, finds it again by its key, and ends it when asked", async () => {
@@ -222,7 +217,7 @@ print("sum is", spark.sparkContext.parallelize(range(10), 2).map(doubled).sum(),
     const { path, tell } = await told("alone");
     await tell("x.");
     await using run = new Submit(["--follow", numbered, path, "5"], { LONGWICK_PYTHON: await driverPython() }, directory);
-    expect([await run.exitCode(), run.told]).toEqual([1, "line 0\nThe application exited with code 5.\n"]);
+    expect([await run.exitCode(), run.stdout]).toEqual([1, "line 0\nThe application exited with code 5.\n"]);
     expect(run.stderr).toMatch(/^longwick: batch 1 failed \(dead\): .*5/m);
   });
 });
